@@ -1,0 +1,222 @@
+"""What decides a trial's result, and nothing else."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8")
+METHODS = ("signed",)
+MASK_RULES = ("threshold", "target")
+SCHEDULES = ("exponential", "constant")
+WEIGHT_INITS = ("signed_constant", "constant", "normal", "uniform")
+FAN_SCALES = ("he", "xavier")
+GAINS = ("elu", "elus")
+"""Names that `TrainConfig.from_dict` accepts in place of a number for `weight_gain`."""
+
+STRUCTURAL = (
+    "network",
+    "width",
+    "dataset",
+    "method",
+    "mask_rule",
+    "schedule",
+    "epochs",
+    "batch_size",
+    "data_seed",
+    "validation_fraction",
+)
+"""Fields that change tensor shapes, the program or the order of the data: equal for all lanes of a pack."""
+
+
+class ConfigError(ValueError):
+    """A configuration or its data cannot be used; the message names place, rule, value and remedy."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one field may hold.
+
+    Attributes:
+        kind: The type of the value: `int`, `float` or `str`.
+        low: Smallest legal number.
+        high: Largest legal number.
+        open_low: Whether `low` itself is excluded.
+        open_high: Whether `high` itself is excluded.
+        choices: The legal names; empty when any value of the kind is legal.
+    """
+
+    kind: type
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    choices: tuple[str, ...] = ()
+
+    def text(self, name: str) -> str:
+        """The rule in words, e.g. `0 <= pruning_rate < 1`."""
+        if self.choices:
+            return f"{name} must be one of {', '.join(self.choices)}"
+        left = f"{self.low:g} {'<' if self.open_low else '<='} " if self.low > -math.inf else ""
+        right = f" {'<' if self.open_high else '<='} {self.high:g}" if self.high < math.inf else ""
+        if not left and not right:
+            return f"{name} must be {_KIND_WORDS[self.kind]}"
+        return f"{left}{name}{right} must hold"
+
+    def admits(self, value: Any) -> bool:
+        """Whether `value` has the kind and lies within the bounds."""
+        if not _has_kind(value, self.kind):
+            return False
+        if self.kind is str:
+            return bool(value) and (not self.choices or value in self.choices)
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return math.isfinite(value) and above and below
+
+
+_KIND_WORDS = {int: "a whole number", float: "a number", str: "a name"}
+
+RULES: dict[str, Rule] = {
+    "network": Rule(str, choices=NETWORKS),
+    "width": Rule(float, low=0, open_low=True, high=64),
+    "dataset": Rule(str),
+    "method": Rule(str, choices=METHODS),
+    "mask_rule": Rule(str, choices=MASK_RULES),
+    "pruning_rate": Rule(float, low=0, high=1, open_high=True),
+    "learning_rate": Rule(float, low=0, open_low=True),
+    "weight_decay": Rule(float, low=0, high=1, open_high=True),
+    "momentum": Rule(float, low=0, high=1, open_high=True),
+    "schedule": Rule(str, choices=SCHEDULES),
+    "decay_rate": Rule(float, low=0, high=1, open_low=True),
+    "decay_epochs": Rule(float, low=0, open_low=True),
+    "epochs": Rule(int, low=1, high=1_000_000),
+    "batch_size": Rule(int, low=1, high=1_000_000),
+    "weight_init": Rule(str, choices=WEIGHT_INITS),
+    "weight_scale": Rule(str, choices=FAN_SCALES),
+    "weight_gain": Rule(float, low=0, open_low=True),
+    "score_scale": Rule(str, choices=FAN_SCALES),
+    "score_gain": Rule(float, low=0, open_low=True),
+    "seed": Rule(int, low=0, high=2**63 - 1),
+    "data_seed": Rule(int, low=0, high=2**63 - 1),
+    "validation_fraction": Rule(float, low=0, high=0.9, open_low=True),
+}
+"""One rule per field of `TrainConfig`, in its order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a trial's result. Defaults: the FCN of arXiv 2201.13361.
+
+    Raises:
+        ConfigError: On construction, naming every field whose rule is broken.
+    """
+
+    network: str = "fcn"
+    """`fcn` or `conv2` ... `conv8` (arXiv 2201.13361, appendix)."""
+    width: float = 1.0
+    """Factor on every hidden width, > 0. Paper: 1."""
+    dataset: str = "mnist"
+    """`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `cifar10-jpeg` or `folder:NAME`."""
+    method: str = "signed"
+    """What is trained; `signed` is the signed supermask."""
+    mask_rule: str = "threshold"
+    """`threshold`: fixed after initialisation (paper); `target`: holds `pruning_rate` all through."""
+    pruning_rate: float = 0.5
+    """Hidden fraction of each layer, [0, 1): initial (`threshold`) or prescribed (`target`). Paper: 0.1-0.8."""
+    learning_rate: float = 0.05
+    """Initial step size of the scores, > 0. Paper: 0.008-0.3."""
+    weight_decay: float = 5e-4
+    """Fraction by which a score shrinks **per step**, not times the learning rate, [0, 1). Paper: 1e-4 to 5e-4."""
+    momentum: float = 0.9
+    """Nesterov momentum, [0, 1). Paper: 0.9."""
+    schedule: str = "exponential"
+    """`exponential`: learning rate and decay times `decay_rate ** (epoch / decay_epochs)`; or `constant`."""
+    decay_rate: float = 0.9
+    """Factor of the exponential schedule, (0, 1]. Paper: 0.9."""
+    decay_epochs: float = 10.0
+    """Epochs per factor of the exponential schedule, > 0, continuous in steps. Paper: 10 or 5."""
+    epochs: int = 100
+    """Passes over the training part. Paper: 100."""
+    batch_size: int = 128
+    """Images per step. Paper: 128."""
+    weight_init: str = "signed_constant"
+    """Distribution of the frozen weights: `signed_constant` (paper), `constant`, `normal`, `uniform`."""
+    weight_scale: str = "he"
+    """Scale of the weights at gain 1: `he` sqrt(2 / fan_in) or `xavier` sqrt(2 / (fan_in + fan_out))."""
+    weight_gain: float = math.sqrt(1.5)
+    """Factor on the frozen weights, > 0. ELU: sqrt(0.75); ELUS: sqrt(0.75 / kept fraction). Paper: sqrt(1.5)."""
+    score_scale: str = "xavier"
+    """Bound of the uniform initial scores at gain 1: `xavier` sqrt(6 / (fan_in + fan_out)) or `he` sqrt(6 / fan_in)."""
+    score_gain: float = 1.0
+    """Factor on the initial scores, > 0. Paper: 1."""
+    seed: int = 0
+    """Draws weights and scores, [0, 2**63)."""
+    data_seed: int = 0
+    """Draws the validation part and the order of the batches, the same for all trials of a sweep."""
+    validation_fraction: float = 0.1
+    """Part of the training set held out, (0, 0.9]; all choices are made on it."""
+
+    def __post_init__(self) -> None:
+        """Checks every field and reports all faults at once."""
+        faults: list[str] = []
+        for field in dataclasses.fields(self):
+            rule, value = RULES[field.name], getattr(self, field.name)
+            if rule.admits(value):
+                object.__setattr__(self, field.name, rule.kind(value))
+            else:
+                faults.append(_fault(field.name, rule, value))
+        if faults:
+            raise ConfigError("\n".join(faults))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Builds a configuration from plain values, e.g. a search space's sample.
+
+        Args:
+            values: Field names to values. `weight_gain` may also be the name `elu` or `elus`.
+
+        Raises:
+            ConfigError: On an unknown field (with the nearest legal one) or a broken rule.
+        """
+        unknown = [name for name in values if name not in RULES]
+        if unknown:
+            raise ConfigError("\n".join(_unknown(name) for name in unknown))
+        gain = values.get("weight_gain")
+        if gain not in GAINS:
+            return cls(**values)
+        plain = cls(**{name: value for name, value in values.items() if name != "weight_gain"})
+        kept = 1.0 - plain.pruning_rate if gain == "elus" else 1.0
+        return dataclasses.replace(plain, weight_gain=math.sqrt(0.75 / kept))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain Python values, in the order of the class."""
+        return dataclasses.asdict(self)
+
+    def structure(self) -> tuple[Any, ...]:
+        """The values of the structural fields: two configs share a pack when these are equal."""
+        return tuple(getattr(self, name) for name in STRUCTURAL)
+
+
+def _has_kind(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, kind)
+
+
+def _fault(name: str, rule: Rule, value: Any) -> str:
+    message = f"TrainConfig.{name}: {rule.text(name)}, but got {value!r}."
+    if not _has_kind(value, rule.kind):
+        return f"{message} Give {_KIND_WORDS[rule.kind]}."
+    if rule.choices:
+        near = difflib.get_close_matches(value, rule.choices, n=1, cutoff=0.0)
+        return f"{message} Did you mean {near[0]!r}?"
+    return f"{message} Choose a value inside the range."
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, RULES, n=1, cutoff=0.0)
+    return f"TrainConfig.{name}: no such field exists, but got a value for it. Did you mean {near[0]!r}?"

@@ -1,0 +1,315 @@
+"""K trials trained together as one program."""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Int8
+from torch import Tensor
+
+from supermask import layers, optim
+from supermask.config import STRUCTURAL, ConfigError, TrainConfig
+from supermask.data import Dataset, batches, split, standardise
+from supermask.models import Network, build
+from supermask.program import Program, Rates
+from supermask.state import LayerState
+
+REFRESH_STEPS = 16
+"""Steps between two refreshes of the thresholds under the mask rule `target`."""
+EVALUATION_BATCH = 1000
+"""Images per evaluation batch: the activations of all lanes must fit into memory."""
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One lane on one part of the data.
+
+    Attributes:
+        lane: Place of the trial in the pack's configurations.
+        loss: Mean softmax cross-entropy.
+        accuracy: Fraction of images classified correctly.
+    """
+
+    lane: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One lane after one epoch.
+
+    Attributes:
+        lane: Place of the trial in the pack's configurations.
+        epoch: Epochs finished, from 1.
+        train_loss: Mean loss over the batches of the epoch, each before its update.
+        val_loss: Mean loss on the validation part.
+        val_accuracy: Fraction of the validation part classified correctly.
+        remaining: Fraction of weights that are not hidden, over all layers.
+        inverted: Fraction of weights that are inverted, over all layers.
+        seconds: Wall-clock time of the epoch divided by the number of lanes.
+    """
+
+    lane: int
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    remaining: float
+    inverted: float
+    seconds: float
+
+    @property
+    def fault(self) -> str | None:
+        """Why the lane has diverged, or None."""
+        for name in ("train_loss", "val_loss"):
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                return f"diverged: {name} is {value} after epoch {self.epoch}"
+        return None
+
+
+class Pack:
+    """K lanes of one structure, trained together.
+
+    A lane's result depends on its own configuration only: it draws weights and scores from its own
+    seed, sees the batches that `data_seed` prescribes, and shares no number with its neighbours.
+
+    Attributes:
+        configs: The configuration of every lane the pack was built with.
+        lanes: Places in `configs` of the lanes still in training, in order.
+        epoch: Epochs finished.
+        network: The network all lanes train.
+        device: Where the tensors live.
+        dtype: Of the matrix products: float64, float32 or bfloat16.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TrainConfig],
+        data: Dataset,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        compiled: bool = False,
+    ) -> None:
+        """Draws weights and scores of every lane.
+
+        Args:
+            configs: One per lane; equal in all structural fields.
+            data: The dataset that the configurations name.
+            device: Where to train.
+            dtype: Of the matrix products; by default what `default_dtype` says for the device. Scores and
+                momentum are float32 (float64 with float64).
+            compiled: Whether to compile the program with torch.compile: worth its 10 to 40 s in long runs.
+
+        Raises:
+            ConfigError: If the configurations differ in structure or do not fit the dataset.
+        """
+        self.configs = tuple(configs)
+        _check(self.configs, data)
+        shared = self.configs[0]
+        self.device = torch.device(device)
+        self.dtype = dtype or default_dtype(self.device)
+        self.network: Network = build(
+            shared.network, input_shape=data.input_shape, classes=data.classes, width=shared.width
+        )
+        train, validation = split(data, shared)
+        self._data = data.to(self.device)
+        self._train, self._validation = train.to(self.device), validation.to(self.device)
+        self._program = Program(self.network, compiled=compiled)
+        self._start(range(len(self.configs)))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in the training part."""
+        return len(self._train) // self.configs[0].batch_size
+
+    def train_epoch(self) -> list[EpochMetrics]:
+        """Trains every lane for one epoch and evaluates it on the validation part.
+
+        Returns:
+            One entry per lane still in training, in the order of `lanes`.
+        """
+        started = time.perf_counter()
+        train_losses = self._train_steps().tolist()
+        self.epoch += 1
+        found = self.evaluate("validation")
+        remaining, inverted = self.fractions()
+        seconds = (time.perf_counter() - started) / len(self.lanes)
+        return [
+            EpochMetrics(
+                lane, self.epoch, train_losses[k], found[k].loss, found[k].accuracy, remaining[k], inverted[k], seconds
+            )
+            for k, lane in enumerate(self.lanes)
+        ]
+
+    def evaluate(self, part: Part) -> list[Evaluation]:
+        """Loss and accuracy of every lane on one part of the data.
+
+        Args:
+            part: `train` and `validation` are the two parts of the training set; `test` is for the final record.
+        """
+        images, labels = self._data.train_images, self._data.train_labels
+        chosen = self._train if part == "train" else self._validation
+        if part == "test":
+            images, labels = self._data.test_images, self._data.test_labels
+            chosen = torch.arange(len(labels), device=self.device)
+        loss = torch.zeros(len(self.lanes), dtype=torch.float64, device=self.device)
+        hits = torch.zeros_like(loss)
+        size = min(EVALUATION_BATCH, len(chosen))
+        for indices in chosen.split(size):
+            # The last batch is filled up with uncounted images: all batches have one shape, compiled once.
+            filled = torch.nn.functional.pad(indices, (0, size - len(indices)))
+            counted = torch.arange(size, device=self.device) < len(indices)
+            batch = standardise(images[filled], self.dtype)
+            batch_loss, batch_hits = self._program.evaluate(
+                self._states, batch, torch.where(counted, labels[filled], -1)
+            )
+            loss += batch_loss
+            hits += batch_hits
+        losses, accuracies = (loss / len(chosen)).tolist(), (hits / len(chosen)).tolist()
+        return [Evaluation(lane, losses[k], accuracies[k]) for k, lane in enumerate(self.lanes)]
+
+    def drop(self, lanes: Iterable[int]) -> None:
+        """Takes lanes out of training and frees their memory; the others go on unchanged.
+
+        Args:
+            lanes: Places in `configs`.
+
+        Raises:
+            ConfigError: If a lane is not in training.
+        """
+        gone = set(lanes)
+        for lane in gone:
+            self._position(lane)
+        kept = [k for k, lane in enumerate(self.lanes) if lane not in gone]
+        self.lanes = [self.lanes[k] for k in kept]
+        for state in self._states:
+            state.select(torch.tensor(kept, dtype=torch.int64, device=self.device))
+        self._pruning_rates = self._lane_values("pruning_rate")
+
+    def mask(self, lane: int) -> dict[str, Int8[Tensor, "..."]]:
+        """The mask of one lane by layer name, entries -1, 0 and +1, on the CPU.
+
+        Args:
+            lane: Place in `configs`.
+
+        Raises:
+            ConfigError: If the lane is not in training.
+        """
+        position = self._position(lane)
+        named = zip(self.network.layers, self._states, strict=True)
+        return {layer.name: state.mask(position).cpu() for layer, state in named}
+
+    def fractions(self) -> tuple[list[float], list[float]]:
+        """Remaining and inverted fraction of the weights of each lane in training, over all layers."""
+        counts = [state.counts() for state in self._states]
+        totals = (torch.stack(part).sum(dim=0).tolist() for part in zip(*counts, strict=True))
+        remaining, inverted = ([count / self.network.parameters for count in total] for total in totals)
+        return remaining, inverted
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed."""
+        state: dict[str, Any] = {"epoch": self.epoch, "lanes": list(self.lanes)}
+        for layer, own in zip(self.network.layers, self._states, strict=True):
+            state |= own.trained(layer.name)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from a `state_dict` of a pack with the same configurations.
+
+        Raises:
+            ConfigError: If the state does not fit this pack.
+        """
+        lanes, epoch = state.get("lanes"), state.get("epoch")
+        places = range(len(self.configs))
+        if not isinstance(lanes, list) or not set(lanes) <= set(places) or not isinstance(epoch, int):
+            raise ConfigError(
+                f"pack state: must hold an epoch and lanes out of {len(self.configs)}, but got epoch {epoch!r} and "
+                f"lanes {lanes!r}. Load it into a pack built from the same configurations."
+            )
+        self._start(lanes)
+        for layer, own in zip(self.network.layers, self._states, strict=True):
+            own.restore(layer.name, state)
+        self.epoch = epoch
+
+    def _start(self, lanes: Iterable[int]) -> None:
+        """Draws the given lanes as they are before the first epoch."""
+        self.lanes, self.epoch = list(lanes), 0
+        configs = [self.configs[lane] for lane in self.lanes]
+        self._wide = layers.accumulation_dtype(self.dtype)
+        self._states = [
+            LayerState.draw(configs, layer, index, device=self.device, dtype=self.dtype, wide=self._wide)
+            for index, layer in enumerate(self.network.layers)
+        ]
+        self._pruning_rates = self._lane_values("pruning_rate")
+
+    def _train_steps(self) -> Tensor:
+        """One epoch of updates; returns the mean loss of each lane."""
+        shared = self.configs[0]
+        order = batches(self._train, shared, self.epoch)
+        rates = self._rates(len(order))
+        total = torch.zeros(len(self.lanes), dtype=torch.float64, device=self.device)
+        for step, (indices, rate) in enumerate(zip(order, rates, strict=True)):
+            images = standardise(self._data.train_images[indices], self.dtype)
+            total += self._program.step(self._states, images, self._data.train_labels[indices], rate)
+            if shared.mask_rule == "target" and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
+                for state in self._states:
+                    state.retarget(self._pruning_rates)
+        return total / len(order)
+
+    def _rates(self, steps: int) -> list[Rates]:
+        """The hyperparameters of each step of the coming epoch."""
+        configs = [self.configs[lane] for lane in self.lanes]
+        factors = torch.tensor(
+            [optim.schedule_factors(config, epoch=self.epoch, steps_per_epoch=steps) for config in configs],
+            dtype=torch.float64,
+        )
+        base = {
+            name: torch.tensor([getattr(config, name) for config in configs], dtype=torch.float64)[:, None] * factors
+            for name in ("learning_rate", "weight_decay")
+        }
+        rate, decay = (values.T.to(self.device, self._wide).unbind() for values in base.values())
+        momentum = self._lane_values("momentum")
+        return [Rates(*pair, momentum) for pair in zip(rate, decay, strict=True)]
+
+    def _lane_values(self, name: str) -> Tensor:
+        values = [getattr(self.configs[lane], name) for lane in self.lanes]
+        return torch.tensor(values, dtype=self._wide, device=self.device)
+
+    def _position(self, lane: int) -> int:
+        if lane not in self.lanes:
+            raise ConfigError(f"pack: a lane must be in training, but got {lane}. In training: {self.lanes or 'none'}.")
+        return self.lanes.index(lane)
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it in hardware (CUDA, AMX or AVX-512 BF16), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    capable = torch.cpu.get_capabilities()
+    return torch.bfloat16 if capable.get("amx_bf16") or capable.get("avx512_bf16") else torch.float32
+
+
+def _check(configs: tuple[TrainConfig, ...], data: Dataset) -> None:
+    if not configs:
+        raise ConfigError("pack: at least one configuration must be given, but got none. Pass one per lane.")
+    first = configs[0]
+    for lane, config in enumerate(configs):
+        for name in STRUCTURAL:
+            if getattr(config, name) != getattr(first, name):
+                raise ConfigError(
+                    f"pack: {name} must be equal for all lanes, but got {getattr(config, name)!r} in lane {lane} and "
+                    f"{getattr(first, name)!r} in lane 0. Train them in separate packs."
+                )
+    if first.dataset != data.name:
+        raise ConfigError(
+            f"pack: the dataset must be the one the configurations name, {first.dataset!r}, but got {data.name!r}. "
+            f"Pass supermask.data.load({first.dataset!r})."
+        )

@@ -1,0 +1,225 @@
+"""Which finished trials no other beats, and how good such a front is.
+
+Only finished trials count, and of those only the ones whose objectives are finite numbers.
+"""
+
+import difflib
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import moocore
+import numpy as np
+import pyarrow as pa
+from pyarrow import Table
+
+from sweeps.errors import SweepError
+
+Objectives = Mapping[str, str]
+"""Metrics, the most important first, each to `maximize` or `minimize`."""
+
+_LOSS_OF_GUESSING = math.log(100)
+RANGES: dict[str, tuple[float, float]] = {
+    "val_accuracy": (0.0, 1.0),
+    "test_accuracy": (0.0, 1.0),
+    "remaining": (0.0, 1.0),
+    "inverted": (0.0, 1.0),
+    "train_loss": (0.0, _LOSS_OF_GUESSING),
+    "val_loss": (0.0, _LOSS_OF_GUESSING),
+    "test_loss": (0.0, _LOSS_OF_GUESSING),
+}
+"""The worse end of a range is the metric's reference for the hypervolume, the same in every sweep: accuracy 0,
+remaining 1, and for a loss that of an even guess among a hundred classes."""
+
+CHECKPOINTS = 100
+"""How often the hypervolume of more than two objectives is computed along a sweep."""
+
+
+class Constraint(Protocol):
+    """A bound that a trial has to keep to."""
+
+    @property
+    def metric(self) -> str:
+        """The column it bounds."""
+        ...
+
+    @property
+    def operator(self) -> str:
+        """Either `>=` or `<=`."""
+        ...
+
+    @property
+    def bound(self) -> float:
+        """The last legal value."""
+        ...
+
+
+def values(table: Table, metric: str) -> np.ndarray:
+    """A metric's column as floats, null as NaN.
+
+    Raises:
+        SweepError: If the table has no such column.
+    """
+    if metric not in table.column_names:
+        near = difflib.get_close_matches(metric, table.column_names, n=1, cutoff=0.0)
+        guess = f"Did you mean {near[0]!r}?" if near else "The table has no columns."
+        raise SweepError(f"metric {metric}: must be a column of the results, but there is none. {guess}")
+    return np.asarray(table.column(metric).cast(pa.float64()).to_numpy(), dtype=float)
+
+
+def finished(table: Table) -> Table:
+    """The rows of finished trials."""
+    return table.filter(pa.array(table.column("state").to_numpy() == "finished", pa.bool_()))
+
+
+def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
+    """The rows that keep to every constraint; a missing value keeps to none."""
+    keep = np.ones(table.num_rows, dtype=bool)
+    for constraint in constraints:
+        column = values(table, constraint.metric)
+        keep &= column >= constraint.bound if constraint.operator == ">=" else column <= constraint.bound
+    return table.filter(pa.array(keep))
+
+
+def front(table: Table, objectives: Objectives) -> Table:
+    """The finished trials that no other finished trial beats: as good in every objective and better in one.
+
+    Args:
+        table: Trials, e.g. from `sweeps.results.load`.
+        objectives: What is good.
+
+    Returns:
+        The rows of the front, best first objective first. Of trials with equal objectives the lowest number stands.
+
+    Raises:
+        SweepError: If an objective is no column or has no direction.
+    """
+    chosen, costs = _costs(table, objectives)
+    by_trial = np.argsort(values(chosen, "trial"), kind="stable")
+    chosen, costs = chosen.take(pa.array(by_trial)), costs[by_trial]
+    if not chosen.num_rows:
+        return chosen
+    members = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
+    order = np.lexsort(costs[members].T[::-1])
+    return chosen.take(pa.array(members[order]))
+
+
+def hypervolume(table: Table, objectives: Objectives) -> float:
+    """The part of the objective space that the front dominates, up to the reference given by `RANGES`.
+
+    A trial worse than the reference in any objective adds nothing. Constraints play no part.
+
+    Raises:
+        SweepError: If an objective has no direction or no reference.
+    """
+    _, costs = _costs(table, objectives)
+    return _volume(costs, _reference(objectives))
+
+
+def hypervolume_history(table: Table, objectives: Objectives) -> Table:
+    """The hypervolume as the sweep went on.
+
+    Returns:
+        The columns `finished` (number of finished trials so far), `trial` (the last of them), `ended` and
+        `hypervolume`, in the order of `ended`: a row for every finished trial, or for more than two objectives at
+        most `CHECKPOINTS` rows.
+    """
+    ordered = finished(table).sort_by([("ended", "ascending"), ("trial", "ascending")])
+    reference = _reference(objectives)
+    gains = np.nan_to_num(reference - _all_costs(ordered, objectives), nan=0.0, posinf=0.0, neginf=0.0)
+    gains[(gains <= 0).any(axis=1)] = 0
+    rows = np.arange(len(gains))
+    if len(reference) == 1:
+        volumes = np.maximum.accumulate(gains[:, 0])
+    elif len(reference) == 2:
+        volumes = _areas(gains)
+    else:
+        rows = np.unique(np.linspace(0, len(gains) - 1, min(len(gains), CHECKPOINTS)).astype(int))
+        volumes = _volumes(gains, rows)
+    picked = ordered.select(["trial", "ended"]).take(pa.array(rows))
+    return picked.add_column(0, "finished", pa.array(rows + 1)).append_column("hypervolume", pa.array(volumes))
+
+
+def best_at(table: Table, levels: Sequence[float]) -> list[tuple[float, float | None]]:
+    """For each level the best validation accuracy of a finished trial with at most that fraction remaining."""
+    chosen = finished(table)
+    accuracy, remaining = values(chosen, "val_accuracy"), values(chosen, "remaining")
+    legal = [accuracy[(remaining <= level) & np.isfinite(accuracy)] for level in levels]
+    return [(level, float(found.max()) if len(found) else None) for level, found in zip(levels, legal, strict=True)]
+
+
+def _costs(table: Table, objectives: Objectives) -> tuple[Table, np.ndarray]:
+    """The finished trials with finite objectives, and these objectives with the sign that makes less better."""
+    chosen = finished(table)
+    costs = _all_costs(chosen, objectives)
+    known = np.isfinite(costs).all(axis=1)
+    return chosen.filter(pa.array(known)), costs[known]
+
+
+def _all_costs(table: Table, objectives: Objectives) -> np.ndarray:
+    if not objectives:
+        raise SweepError("objectives: must name at least one metric, but got none. Give one, like val_accuracy.")
+    return np.column_stack([_sign(metric, way) * values(table, metric) for metric, way in objectives.items()])
+
+
+def _sign(metric: str, direction: str) -> float:
+    if direction not in ("maximize", "minimize"):
+        raise SweepError(
+            f"objective {metric}: direction must be maximize or minimize, but got {direction!r}. Give one of the two."
+        )
+    return -1.0 if direction == "maximize" else 1.0
+
+
+def _reference(objectives: Objectives) -> np.ndarray:
+    """The worst cost of each objective."""
+    unknown = [metric for metric in objectives if metric not in RANGES]
+    if unknown:
+        raise SweepError(
+            f"objective {unknown[0]}: must have a reference for the hypervolume, but only these have one: "
+            f"{', '.join(RANGES)}. Choose one of them."
+        )
+    return np.array([max(_sign(metric, way) * end for end in RANGES[metric]) for metric, way in objectives.items()])
+
+
+def _volume(costs: np.ndarray, reference: np.ndarray) -> float:
+    return float(moocore.hypervolume(costs, ref=reference)) if len(costs) else 0.0
+
+
+def _volumes(gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The volume after each of `rows`; only the front so far is carried from one to the next."""
+    volumes, best, start = np.zeros(len(rows)), gains[:0], 0
+    for index, row in enumerate(rows):
+        best = np.concatenate([best, gains[start : row + 1]])
+        best = best[moocore.is_nondominated(best, maximise=True)]
+        volumes[index] = _volume(-best, np.zeros(gains.shape[1]))
+        start = row + 1
+    return volumes
+
+
+def _areas(gains: np.ndarray) -> np.ndarray:
+    """The area of the union of the boxes [0, x] x [0, y] after each row (x, y)."""
+    areas, area = np.zeros(len(gains)), 0.0
+    xs: list[float] = []  # The corners of the union's outline: x rises, y falls.
+    ys: list[float] = []
+    for index, (x, y) in enumerate(gains.tolist()):
+        area += _push(xs, ys, x, y)
+        areas[index] = area
+    return areas
+
+
+def _push(xs: list[float], ys: list[float], x: float, y: float) -> float:
+    """Adds a box to the outline and returns the area it adds."""
+    right = bisect_left(xs, x)
+    if y <= 0 or (right < len(xs) and ys[right] >= y):
+        return 0.0
+    left = right
+    while left and ys[left - 1] <= y:
+        left -= 1
+    # Under the new box the old outline is a row of steps, from the last corner that is higher to x itself.
+    edges = [xs[left - 1] if left else 0.0, *xs[left:right], x]
+    heights = [*ys[left:right], ys[right] if right < len(ys) else 0.0]
+    added = sum((b - a) * (y - height) for a, b, height in zip(edges[:-1], edges[1:], heights, strict=True))
+    beyond = right + 1 if right < len(xs) and xs[right] == x else right
+    xs[left:beyond], ys[left:beyond] = [x], [y]
+    return added

@@ -1,0 +1,147 @@
+"""Where a sweep is kept, which names it may have, and how a file is written so that nobody sees half of it."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.errors import SweepError
+
+ROOT_VARIABLE = "SWEEPS_ROOT"
+DEFAULT_ROOT = "sweeps-out"
+TEMPORARY_PREFIX = ".tmp-"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TAKEN = ("mlflow.db", "mlflow-artifacts")
+"""What else lives in a root: a sweep of this name would be written into it."""
+
+
+def check_name(name: str) -> str:
+    """Returns `name` if a sweep may have it.
+
+    Raises:
+        SweepError: If it could leave the root, or hide or overwrite something in it.
+    """
+    if not _NAME.fullmatch(name):
+        raise SweepError(
+            f"name: must be 1 to 100 letters, digits, '.', '_' or '-', starting with a letter or a digit, "
+            f"but got {name!r}. Choose a name like 'fcn_mnist-2'."
+        )
+    if name in _TAKEN:
+        raise SweepError(f"name: must not be {name!r}, where the MLflow store of the root lives. Choose another name.")
+    return name
+
+
+def resolve_root(option: str | None) -> Path:
+    """The folder of all sweeps: `option`, else the environment variable SWEEPS_ROOT, else `./sweeps-out`.
+
+    Returns:
+        An absolute path, which need not exist yet.
+
+    Raises:
+        SweepError: If it is an empty name or not a folder.
+    """
+    if option is not None and not option.strip():
+        raise SweepError(f"--root: must name a folder, but got {option!r}. Leave it out to use ./{DEFAULT_ROOT}.")
+    root = Path(option or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise SweepError(f"root {root}: must be a folder, but is a file. Choose another place with --root.")
+    return root
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """Where the parts of one sweep are kept.
+
+    Attributes:
+        root: The folder of all sweeps.
+        name: The sweep's name, checked on construction.
+    """
+
+    root: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        """Checks the name, so that no path built from it leaves the root."""
+        check_name(self.name)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this sweep."""
+        return self.root / self.name
+
+    @property
+    def space(self) -> Path:
+        """The search space as it was run."""
+        return self.folder / "space.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the study."""
+        return self.folder / "study.journal"
+
+    @property
+    def session(self) -> Path:
+        """What the running or last session says of itself."""
+        return self.folder / "session.json"
+
+    @property
+    def trials(self) -> Path:
+        """The Parquet files with one row per ended trial."""
+        return self.folder / "trials"
+
+    @property
+    def epochs(self) -> Path:
+        """The Parquet files with one row per trial and epoch."""
+        return self.folder / "epochs"
+
+    @property
+    def masks(self) -> Path:
+        """The trained artifacts that are kept."""
+        return self.folder / "masks"
+
+    @property
+    def front_png(self) -> Path:
+        """The picture of the front."""
+        return self.folder / "front.png"
+
+
+def sweep_names(root: Path) -> list[str]:
+    """The sweeps under `root`, sorted; empty when there is no such folder."""
+    if not root.is_dir():
+        return []
+    return sorted(folder.name for folder in root.iterdir() if _is_sweep(folder))
+
+
+def _is_sweep(folder: Path) -> bool:
+    if not folder.is_dir() or not _NAME.fullmatch(folder.name) or folder.name in _TAKEN:
+        return False
+    return any((folder / part).exists() for part in ("space.yaml", "study.journal", "trials"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; what was written there takes its place when the block ends without error.
+
+    The name does not end in the suffix of `path`, so that no pattern such as `*.parquet` finds an unfinished file.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    # A rename may reach the disk before the bytes it names, and the folder's entry after both.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
