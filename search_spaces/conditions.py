@@ -1,7 +1,6 @@
 """Checks the conditions (`when`) of searched fields against what is fixed and searched."""
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -9,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value
 from search_spaces.space import CIRCLE_REMEDY, CIRCLE_RULE, Distribution, Value, find_circle
-from search_spaces.vocabulary import FIELDS
+from search_spaces.vocabulary import FIELDS, exact
 
 Entries = Mapping[str, tuple[Distribution | None, dict[str, Any]]]
 Conditions = dict[str, dict[str, Value]]
@@ -77,7 +76,7 @@ def _draws(parent: Distribution, value: Value) -> bool:
         return False
     if parent.log:
         return True
-    return (Fraction(str(value)) - Fraction(str(parent.low))) % Fraction(str(parent.step)) == 0
+    return (exact(value) - exact(parent.low)) % exact(parent.step or 1) == 0
 
 
 def _check_together(name: str, conditions: Conditions, faults: Faults) -> None:

@@ -60,7 +60,7 @@ def _mapping(content: Any, faults: Faults) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         faults.add("", rule, got=show(content), remedy=_START)
         return None
-    return _with_text_keys(content)
+    return with_text_keys(content)
 
 
 def _read_text(path: Path, faults: Faults) -> str | None:
@@ -165,7 +165,7 @@ def _is_small(text: str, faults: Faults) -> bool:
                     "a value must not hold itself",
                     f"the alias *{printable(str(event.anchor))} inside its own value",
                 )
-            if isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) is not None:
+            if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
                 rule, got = "values carry no YAML tags", f"the tag {show(event.tag)}"
                 remedy = "Remove the tag."
             if rule:
@@ -199,9 +199,10 @@ def key_text(key: Any) -> str:
     return printable(show(key) if not isinstance(key, str) else key)
 
 
-def _with_text_keys(content: Any) -> Any:
+def with_text_keys(content: Any) -> Any:
+    """Plain values with every key of every mapping as text."""
     if isinstance(content, dict):
-        return {key_text(key): _with_text_keys(value) for key, value in content.items()}
+        return {key_text(key): with_text_keys(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_with_text_keys(item) for item in content]
+        return [with_text_keys(item) for item in content]
     return content

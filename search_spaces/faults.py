@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.vocabulary import GAINS, Rule
 
 _KIND_WORDS = {int: "a whole number", float: "a finite number", str: "a name"}
+_GIVE_NUMBER = "Give a number."
 _SHOWN_CHARACTERS = 80
 _EXPONENT = re.compile(r"([-+]?\d{1,9})(\.\d*)?[eE]([-+]?)(\d{1,4})")
 _YAML_EXPONENT = re.compile(r"[-+]?\d+\.\d*[eE][-+]\d+")
@@ -29,16 +30,16 @@ class Faults:
         """
         self.lines: list[str] = []
         self._file = printable(file)
-        self._overridden = tuple(overridden)
+        self._overridden = tuple(printable(path) for path in overridden)
 
     def add(self, path: str, rule: str, *, got: str, remedy: str) -> None:
-        """Notes one fault as `FILE: path: rule, but got VALUE. Remedy.`
+        """Notes one fault, worded `FILE: path: rule, but got VALUE. Remedy`.
 
         Args:
             path: Dotted path of the fault; empty for the whole document.
             rule: What must hold.
             got: What stands there instead, in words.
-            remedy: What to do about it, a sentence.
+            remedy: What to do about it, a sentence with its full stop.
         """
         concerned = [name for name in self._overridden if _within(name, path) or _within(path, name)] if path else []
         source = "".join(f" with --set {name}" for name in concerned)
@@ -47,7 +48,7 @@ class Faults:
 
     def add_unknown(self, path: str, what: str, name: str, legal: Iterable[str]) -> None:
         """Notes a name that does not exist, with the nearest one that does."""
-        self.add(path, f"{what} must exist", got=show(name), remedy=nearest(name, legal))
+        self.add(path, f"must be a known {what}", got=show(name), remedy=nearest(name, legal))
 
 
 def check_value(faults: Faults, path: str, value: Any, *, name: str, rule: Rule) -> bool:
@@ -59,7 +60,10 @@ def check_value(faults: Faults, path: str, value: Any, *, name: str, rule: Rule)
     if name == "weight_gain" and isinstance(value, str) and value in GAINS:
         return True
     if not rule.has_kind(value):
-        faults.add(path, f"must be {_KIND_WORDS[rule.kind]}", got=show(value), remedy=_kind_remedy(value, rule.kind))
+        remedy = _kind_remedy(value, rule.kind)
+        if name == "weight_gain" and remedy == _GIVE_NUMBER:
+            remedy = f"Give a number, {' or '.join(GAINS)}."
+        faults.add(path, f"must be {_KIND_WORDS[rule.kind]}", got=show(value), remedy=remedy)
     elif rule.holds(value):
         return True
     elif rule.choices:
@@ -114,7 +118,7 @@ def number_remedy(value: Any, *, whole: bool = False) -> str:
             return f"YAML reads {value} as text; write {written}."
     if whole and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return f"Write {int(value)}."
-    return "Give a whole number." if whole else "Give a number."
+    return "Give a whole number." if whole else _GIVE_NUMBER
 
 
 def _kind_remedy(value: Any, kind: type) -> str:

@@ -25,7 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces import conditions, document, overrides as given, schema
+from search_spaces import conditions, document, schema
+from search_spaces import overrides as given
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value, check_fields, distribution
 from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, SpaceError, Stopping, Value

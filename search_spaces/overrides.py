@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from search_spaces.document import with_text_keys
 from search_spaces.faults import Faults, show
 from search_spaces.space import SpaceError
 
@@ -58,7 +59,7 @@ def apply(document: Mapping[str, Any], overrides: Mapping[str, Any], faults: Fau
             if other not in overrides:
                 _remove(changed, other, value)
     for path, value in overrides.items():
-        _set(changed, path, copy.deepcopy(value), faults)
+        _set(changed, path, with_text_keys(copy.deepcopy(value)), faults)
     return changed
 
 

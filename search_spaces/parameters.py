@@ -1,7 +1,6 @@
 """Checks searched fields and turns them into distributions."""
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -9,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from search_spaces.faults import Faults, check_value, number_remedy, show
 from search_spaces.schema import ChoicesEntry, RangeEntry, validate
 from search_spaces.space import Distribution, Value
-from search_spaces.vocabulary import FIELDS, Rule
+from search_spaces.vocabulary import FIELDS, Rule, exact
 
 _LARGEST_EXACT = 2**53  # Optuna keeps parameters as floats, which hold whole numbers up to here.
 _MOST_STEPS = 10**9
@@ -19,7 +18,7 @@ def check_fields(entries: Mapping[str, Any], section: str, faults: Faults) -> li
     """The names that are fields; notes the others with the nearest field."""
     for name in entries:
         if name not in FIELDS:
-            faults.add_unknown(f"{section}.{name}", "a field", name, FIELDS)
+            faults.add_unknown(f"{section}.{name}", "field", name, FIELDS)
     return [name for name in entries if name in FIELDS]
 
 
@@ -138,14 +137,12 @@ def _check_order(low: float, high: float, log: bool, path: str, faults: Faults) 
 
 
 def _check_step(low: float, high: float, step: float, path: str, faults: Faults) -> None:
-    # As written, not in binary, where (0.7 - 0.1) / 0.2 is not 3.
-    exact_low, exact_high, exact_step = Fraction(str(low)), Fraction(str(high)), Fraction(str(step))
-    steps = (exact_high - exact_low) // exact_step
+    # As written, because in binary (0.7 - 0.1) / 0.2 is not 3.
+    steps = (exact(high) - exact(low)) // exact(step)
+    top = exact(low) + steps * exact(step)
     got = f"low {show(low)}, high {show(high)}, step {show(step)}"
     if steps > _MOST_STEPS:
         faults.add(f"{path}.step", f"a range has at most {_MOST_STEPS} steps", got=got, remedy="Remove step.")
-    elif exact_low + steps * exact_step != exact_high:
-        top = exact_low + steps * exact_step
-        end = show(int(top) if isinstance(high, int) else float(top))
-        remedy = f"The top would never be sampled: end at {end} or change the step."
+    elif top != exact(high):
+        remedy = f"The top would never be sampled: end at {float(top):.12g} or change the step."
         faults.add(f"{path}.step", "step must divide high - low", got=got, remedy=remedy)

@@ -112,16 +112,21 @@ _EXAMPLES = {
     "stopping.grace_epochs": "grace_epochs: 5",
     "when": "when: {mask_rule: target}",
     "choices": "choices: [1, 2]",
-    "low": "low",
-    "high": "high",
+    "low": "low: 0.1",
+    "high": "high: 0.9",
+    "log": "log: true",
 }
 """What to write, by whole path or by last key."""
 
 _KINDS = {
-    "bool_type": ("must be true or false", "Write true or false."),
-    "string_type": ("must be text", "Put it in quotes."),
-    "string_unicode": ("must be text", "Remove the characters that are not text."),
+    "bool_type": ("true or false", "Write true or false."),
+    "string_type": ("text", "Put it in quotes."),
+    "string_unicode": ("text", "Remove the characters that are not text."),
+    "list_type": ("a list", ""),
+    "dict_type": ("a mapping", ""),
+    "model_type": ("a mapping", ""),
 }
+"""What a kind of error asks for and how to get it; where that is empty, the example says it."""
 
 
 def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Faults) -> None:
@@ -132,7 +137,7 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
     if kind == "missing":
         faults.add(place, "must be given", got="nothing", remedy=f"Add `{example}`.")
     elif kind == "extra_forbidden":
-        faults.add_unknown(place, "a key", keys[-1], _keys_at(model, keys[:-1]))
+        faults.add_unknown(place, "key", keys[-1], _keys_at(model, keys[:-1]))
     elif kind in ("greater_than_equal", "less_than_equal"):
         bound = f">= {context['ge']}" if "ge" in context else f"<= {context['le']}"
         faults.add(place, f"{keys[-1]} {bound} must hold", got=show(value), remedy="Choose a value inside the range.")
@@ -140,11 +145,11 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
         faults.add(place, f"must be one of {', '.join(SAMPLERS)}", got=show(value), remedy=nearest(value, SAMPLERS))
     elif kind == "int_type":
         faults.add(place, "must be a whole number", got=show(value), remedy=number_remedy(value, whole=True))
-    elif kind in _KINDS:
-        faults.add(place, _KINDS[kind][0], got=show(value), remedy=_KINDS[kind][1])
     else:
-        shape = "a list" if kind == "list_type" else "a mapping"
-        faults.add(place, f"must be {shape}", got=show(value), remedy=f"Write it like `{example}`.")
+        wanted, remedy = _KINDS.get(kind, ("a value of another kind", ""))
+        if value is None or not remedy:
+            remedy = f"Write it like `{example}`."
+        faults.add(place, f"must be {wanted}", got=show(value), remedy=remedy)
 
 
 def _keys_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import the trainer; a test compares the two value for value.
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 METRICS = ("val_accuracy", "val_loss", "train_loss", "remaining", "inverted")
@@ -72,6 +73,11 @@ def is_finite(number: float) -> bool:
         return math.isfinite(number)
     except OverflowError:
         return False
+
+
+def exact(number: float) -> Fraction:
+    """The number as it is written: 0.1 is a tenth here, which no binary float is."""
+    return Fraction(number) if isinstance(number, int) else Fraction(str(number))
 
 
 FIELDS: dict[str, Rule] = {

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -73,7 +74,7 @@ class Rule:
             return bool(value) and (not self.choices or value in self.choices)
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return math.isfinite(value) and above and below
+        return above and below and _is_finite(value)
 
 
 _KIND_WORDS = {int: "a whole number", float: "a number", str: "a name"}
@@ -207,6 +208,11 @@ def _has_kind(value: Any, kind: type) -> bool:
     return isinstance(value, kind)
 
 
+def _is_finite(value: float) -> bool:
+    # math.isfinite raises on a whole number beyond the largest float; a NaN compares false.
+    return abs(value) <= sys.float_info.max
+
+
 def _fault(name: str, rule: Rule, value: Any) -> str:
     message = f"TrainConfig.{name}: {rule.text(name)}, but got {value!r}."
     if not _has_kind(value, rule.kind):
@@ -214,6 +220,10 @@ def _fault(name: str, rule: Rule, value: Any) -> str:
     if rule.choices:
         near = difflib.get_close_matches(value, rule.choices, n=1, cutoff=0.0)
         return f"{message} Did you mean {near[0]!r}?"
+    if rule.kind is str:
+        return f"{message} Give {_KIND_WORDS[str]}."
+    if not _is_finite(value):
+        return f"{message} Give a finite number."
     return f"{message} Choose a value inside the range."
 
 

@@ -5,7 +5,7 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class Dataset:
         return {"name": self.name, "classes": self.classes, **tensors}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, Any]) -> Self:
+    def from_arrays(cls, arrays: dict[str, Any]) -> "Dataset":
         """The inverse of `to_arrays`. Read-only arrays of an object store are copied into this process."""
         tensors = {name: torch.from_numpy(np.array(arrays[name])) for name in _TENSORS}
         return cls(name=arrays["name"], classes=arrays["classes"], **tensors)
@@ -159,17 +159,19 @@ def _torchvision(name: str, root: Path, download: bool) -> Dataset:
     kind = getattr(torchvision.datasets, _TORCHVISION[name])
     try:
         parts = [kind(root, train=train, download=download) for train in (True, False)]
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, ValueError, AssertionError) as error:  # the last two: a file cut short
         raise ConfigError(
             f"dataset {name}: its files must lie in {root / _FOLDERS[name]}, but they could not be read there "
-            f"({str(error).splitlines()[0]}). Put them there, name another folder (--data DIR or {ROOT_VARIABLE}), "
+            f"({_reason(error)}). Put them there, name another folder (--data DIR or {ROOT_VARIABLE}), "
             "or allow the download (--download)."
         ) from error
     (train_images, train_labels), (test_images, test_labels) = ((_pixels(p.data), _labels(p.targets)) for p in parts)
     return Dataset(name, train_images, train_labels, test_images, test_labels, classes=len(parts[0].classes))
 
 
-def _pixels(data: Tensor | np.ndarray[Any, Any]) -> Tensor:
+def _pixels(
+    data: UInt8[Tensor, "image height width"] | UInt8[np.ndarray, "image height width channel"],
+) -> UInt8[Tensor, "image channel height width"]:
     """Gives torchvision's `[image, height, width]` or `[image, height, width, channel]` with channels first."""
     images = torch.as_tensor(data)
     return images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
@@ -177,6 +179,10 @@ def _pixels(data: Tensor | np.ndarray[Any, Any]) -> Tensor:
 
 def _labels(targets: Tensor | list[int]) -> Tensor:
     return torch.as_tensor(targets, dtype=torch.int64)
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _inside(root: Path, name: str) -> Path:
@@ -198,7 +204,7 @@ def _image_folder(name: str, folder: Path) -> Dataset:
         except OSError as error:
             raise ConfigError(
                 f"dataset {name}: images must lie in {folder / part}/CLASS/, but they could not be read there "
-                f"({str(error).splitlines()[0]}). Put them there, or name another folder "
+                f"({_reason(error)}). Put them there, or name another folder "
                 f"(--data DIR or {ROOT_VARIABLE})."
             ) from error
     if parts[0].classes != parts[1].classes:
@@ -207,14 +213,29 @@ def _image_folder(name: str, folder: Path) -> Dataset:
             f"{parts[1].classes}. Add the missing folders in {folder}."
         )
     (train_images, train_labels), (test_images, test_labels) = (_decode(part, name) for part in parts)
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise ConfigError(
+            f"dataset {name}: all images must have one size, but train has {tuple(train_images.shape[2:])} and test "
+            f"has {tuple(test_images.shape[2:])}. Resize them to one size."
+        )
     return Dataset(name, train_images, train_labels, test_images, test_labels, classes=len(parts[0].classes))
+
+
+def _read_image(part: Any, path: str, name: str) -> UInt8[Tensor, "height width channel"]:
+    try:
+        return torch.from_numpy(np.array(part.loader(path)))
+    except OSError as error:
+        raise ConfigError(
+            f"dataset {name}: every image must be readable, but {path} is not ({_reason(error)}). "
+            "Replace or remove that file."
+        ) from error
 
 
 def _decode(part: Any, name: str) -> tuple[Tensor, Tensor]:
     """Decodes all images of an `ImageFolder` into one tensor, red, green and blue."""
     images: Tensor | None = None
     for index, (path, _) in enumerate(part.samples):
-        pixels = torch.from_numpy(np.array(part.loader(path)))
+        pixels = _read_image(part, path, name)
         if images is None:
             images = torch.empty((len(part.samples), *pixels.shape), dtype=torch.uint8)
         if pixels.shape != images.shape[1:]:

@@ -47,7 +47,7 @@ class EpochMetrics:
     Attributes:
         lane: Place of the trial in the pack's configurations.
         epoch: Epochs finished, from 1.
-        train_loss: Mean loss over the batches of the epoch, each before its update.
+        train_loss: Mean loss over the batches of the epoch, each before its update; NaN once a score has overflowed.
         val_loss: Mean loss on the validation part.
         val_accuracy: Fraction of the validation part classified correctly.
         remaining: Fraction of weights that are not hidden, over all layers.
@@ -136,6 +136,8 @@ class Pack:
         Returns:
             One entry per lane still in training, in the order of `lanes`.
         """
+        if not self.lanes:
+            return []
         started = time.perf_counter()
         train_losses = self._train_steps().tolist()
         self.epoch += 1
@@ -155,6 +157,8 @@ class Pack:
         Args:
             part: `train` and `validation` are the two parts of the training set; `test` is for the final record.
         """
+        if not self.lanes:
+            return []
         images, labels = self._data.train_images, self._data.train_labels
         chosen = self._train if part == "train" else self._validation
         if part == "test":
@@ -228,13 +232,13 @@ class Pack:
             ConfigError: If the state does not fit this pack.
         """
         lanes, epoch = state.get("lanes"), state.get("epoch")
-        places = range(len(self.configs))
-        if not isinstance(lanes, list) or not set(lanes) <= set(places) or not isinstance(epoch, int):
+        in_order = [place for place in range(len(self.configs)) if isinstance(lanes, list) and place in lanes]
+        if not in_order or lanes != in_order or not isinstance(epoch, int):
             raise ConfigError(
                 f"pack state: must hold an epoch and lanes out of {len(self.configs)}, but got epoch {epoch!r} and "
                 f"lanes {lanes!r}. Load it into a pack built from the same configurations."
             )
-        self._start(lanes)
+        self._start(in_order)
         for layer, own in zip(self.network.layers, self._states, strict=True):
             own.restore(layer.name, state)
         self.epoch = epoch
@@ -251,7 +255,7 @@ class Pack:
         self._pruning_rates = self._lane_values("pruning_rate")
 
     def _train_steps(self) -> Tensor:
-        """One epoch of updates; returns the mean loss of each lane."""
+        """One epoch of updates; returns the mean loss of each lane, NaN for a lane that has diverged."""
         shared = self.configs[0]
         order = batches(self._train, shared, self.epoch)
         rates = self._rates(len(order))
@@ -262,7 +266,9 @@ class Pack:
             if shared.mask_rule == "target" and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
                 for state in self._states:
                     state.retarget(self._pruning_rates)
-        return total / len(order)
+        # A score that overflowed hides its weight, and the loss looks harmless again: say that the lane is lost.
+        sound = torch.stack([state.sound() for state in self._states]).all(dim=0)
+        return torch.where(sound, total / len(order), math.nan)
 
     def _rates(self, steps: int) -> list[Rates]:
         """The hyperparameters of each step of the coming epoch."""

@@ -1,5 +1,9 @@
 """The program of a pack: one training step and one evaluation batch, eager or compiled."""
 
+import functools
+import logging
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +13,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from supermask import layers, masks, optim
-from supermask.models import Network
+from supermask.config import TrainConfig
+from supermask.data import Dataset
+from supermask.models import Network, build
 from supermask.state import LayerState
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,4 +132,41 @@ def _update(
 
 
 def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
-    return torch.compile(function, dynamic=False) if compiled else function
+    if not compiled:
+        return function
+    from torch._dynamo import config as dynamo  # takes 2 s
+
+    # Each layer shape and number of lanes is a program of its own; past Dynamo's limit (8) the rest would run eagerly.
+    dynamo.recompile_limit = dynamo.accumulated_recompile_limit = COMPILED_PROGRAMS
+    return torch.compile(function, dynamic=False)
+
+
+COMPILED_PROGRAMS = 4096
+"""Most programs one function is compiled to in one process: shapes times numbers of lanes that a worker meets."""
+COMPILE_PAYS = 1e9
+"""Weights times steps of one lane above which compiling is worth its 10 to 40 s."""
+
+
+def compile_pays(config: TrainConfig, data: Dataset, device: torch.device) -> bool:
+    """Whether a pack of such trials trains long enough to earn the time of compiling back.
+
+    The answer depends on the structure alone, not on the number of lanes: compiled and eager arithmetic
+    round differently, and a trial's result must not depend on its company.
+    """
+    network = build(config.network, input_shape=data.input_shape, classes=data.classes, width=config.width)
+    images = len(data.train_labels) * (1 - config.validation_fraction)
+    steps = config.epochs * images / config.batch_size
+    return steps * network.parameters > COMPILE_PAYS and compiler_present(device)
+
+
+@functools.cache
+def compiler_present(device: torch.device) -> bool:
+    """Whether torch.compile can work here; says so once where it cannot.
+
+    It needs a C++ compiler, the one in the environment variable CXX or one on the path.
+    """
+    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    if any(name and shutil.which(name) for name in names):
+        return True
+    _log.warning("torch.compile on %s: no C++ compiler found; training eagerly, slower. Install g++.", device.type)
+    return False

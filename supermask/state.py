@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int8, Int64
+from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
 from supermask import masks
@@ -47,7 +47,7 @@ class LayerState:
         device: torch.device,
         dtype: torch.dtype,
         wide: torch.dtype,
-    ) -> Self:
+    ) -> "LayerState":
         """Draws one layer of every lane from the lane's own seed.
 
         Args:
@@ -94,6 +94,10 @@ class LayerState:
         """Numbers of weights that remain and that are inverted, per lane."""
         shown = self.scores.abs() > masks.per_lane(self.threshold, self.scores)
         return shown.flatten(1).sum(dim=1), (shown & (self.scores < 0)).flatten(1).sum(dim=1)
+
+    def sound(self) -> Bool[Tensor, " lane"]:
+        """Whether all scores of each lane are finite."""
+        return self.scores.isfinite().flatten(1).all(dim=1)
 
     def trained(self, name: str) -> dict[str, Tensor]:
         """Copies of what training changes, keyed `NAME.PART`."""

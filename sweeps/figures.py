@@ -32,8 +32,8 @@ _LABELS = {
 }
 """A metric's name in words and the factor from its stored value to the one drawn."""
 
-_WINDOW_POINTS = 15.0
-"""At most so many percentage points below the front's best accuracy are shown."""
+_WINDOW_POINTS = (5.0, 15.0)
+"""At least and at most so many percentage points below the front's best accuracy are shown, if there is anything."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ def window(trials: np.ndarray, front: np.ndarray, marks: np.ndarray) -> tuple[tu
     """The part of the picture worth reading, for arrays of (remaining, accuracy) in percent.
 
     It reaches up to the best point, and down to the lower fifth of the front's accuracies (of a short front: the
-    lowest), at most `_WINDOW_POINTS` below the front's best, and to every reference. The collapsed networks at the
-    sparse end of a front would squeeze everything else into a line.
+    lowest), within `_WINDOW_POINTS` of the front's best, and to every reference. The collapsed networks at the sparse
+    end of a front would squeeze everything else into a line.
 
     Returns:
         The limits across and up.
@@ -225,7 +225,9 @@ def window(trials: np.ndarray, front: np.ndarray, marks: np.ndarray) -> tuple[tu
     best = float(shown[:, 1].max())
     anchor = front[:, 1] if len(front) else shown[:, 1]
     low = float(np.quantile(anchor, 0.2 if len(anchor) > 5 else 0.0))
-    low = min([max(low, float(anchor.max()) - _WINDOW_POINTS), *marks[:, 1].tolist()])
+    highest, lowest = float(anchor.max()) - np.array(_WINDOW_POINTS)
+    low = max(float(np.clip(low, lowest, highest)), float(shown[:, 1].min()))
+    low = min([low, *marks[:, 1].tolist()])
     margin = max(0.06 * (best - low), 0.5)
     bottom, top = max(low - margin, -0.5), min(best + margin, 100.5)
     seen = shown[shown[:, 1] >= bottom, 0]

@@ -211,7 +211,7 @@ def _areas(gains: np.ndarray) -> np.ndarray:
 def _push(xs: list[float], ys: list[float], x: float, y: float) -> float:
     """Adds a box to the outline and returns the area it adds."""
     right = bisect_left(xs, x)
-    if y <= 0 or (right < len(xs) and ys[right] >= y):
+    if right < len(xs) and ys[right] >= y:
         return 0.0
     left = right
     while left and ys[left - 1] <= y:

@@ -96,7 +96,8 @@ class ResultsWriter:
         """Keeps rows of `EPOCHS` until the next flush.
 
         Raises:
-            ValueError: If a row has an unknown column, lacks a key or holds a value of the wrong type.
+            ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some
+                types a TypeError).
         """
         self._epochs.add(rows)
 
@@ -182,6 +183,11 @@ class _Parts:
         self._number += 1
 
 
+def table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Rows of trials as a table with the columns of `TRIALS`."""
+    return Table.from_pylist(list(rows), schema=TRIALS)
+
+
 def load(root: Path | str, name: str, *, every_attempt: bool = False) -> Table:
     """The ended trials of a sweep.
 
@@ -197,8 +203,8 @@ def load(root: Path | str, name: str, *, every_attempt: bool = False) -> Table:
     Raises:
         SweepError: If there is no such sweep.
     """
-    table = _newest(_table(_folder(root, name).trials, TRIALS), _TRIAL_KEYS)
-    return table if every_attempt else _newest(table, ("trial",))
+    table = _table(_folder(root, name).trials, TRIALS)
+    return _newest(table, _TRIAL_KEYS, per=_TRIAL_KEYS if every_attempt else ("trial",))
 
 
 def load_epochs(root: Path | str, name: str, *, latest_attempt: bool = True) -> Table:
@@ -287,17 +293,17 @@ def _conform(table: Table, schema: pa.Schema) -> Table:
     return Table.from_arrays(columns, schema=schema)
 
 
-def _newest(table: Table, keys: tuple[str, ...]) -> Table:
-    """The last row of each key, sorted by key. Rows must be in the order they were written (or sorted, see `load`)."""
+def _newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None = None) -> Table:
+    """The last row of each value of `per` (default: of each key), where rows are sorted by `keys`, then as written."""
     if not table.num_rows:
         return table
-    columns = [_integers(table, key) for key in keys]
-    order = np.lexsort(columns[::-1])  # Stable: among equal keys the last one is the newest.
-    differs = np.zeros(len(order), dtype=bool)
-    differs[-1] = True
-    for column in columns:
-        differs[:-1] |= np.diff(column[order]) != 0
-    return table.take(pa.array(order[differs]))
+    columns = {key: _integers(table, key) for key in keys}
+    order = np.lexsort([columns[key] for key in reversed(keys)])  # Stable: among equal keys the last is the newest.
+    last = np.zeros(len(order), dtype=bool)
+    last[-1] = True
+    for key in per or keys:
+        last[:-1] |= np.diff(columns[key][order]) != 0
+    return table.take(pa.array(order[last]))
 
 
 def _integers(table: Table, column: str) -> np.ndarray:

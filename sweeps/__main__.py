@@ -1,0 +1,346 @@
+"""The command line: arguments in, one call out. Results go to stdout, everything else to stderr."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from search_spaces.space import SearchSpace, SpaceError
+from supermask.config import ConfigError
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, check_name, resolve_root, sweep_names
+
+if TYPE_CHECKING:
+    from sweeps.plan import Options
+    from sweeps.run import Outcome
+
+app = typer.Typer(
+    help="Sweeps of signed supermask networks: accuracy against remaining weights.",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
+Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
+Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
+Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
+Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
+Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
+Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]
+
+
+@app.command()
+def run(
+    space: Annotated[str, typer.Argument(help="A search space: YAML file, or the name of a shipped one.")],
+    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep [the space's name].")] = None,
+    root: Root = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials to run [the space's budget].")] = None,
+    lanes: Lanes = "auto",
+    gpus_per_pack: Gpus = None,
+    cpus_per_pack: Cpus = None,
+    address: Address = None,
+    tracking_uri: Uri = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampler and trials [0].")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change the space.")] = None,
+    data: Data = None,
+    download: Download = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, start nothing.")] = False,
+) -> None:
+    """Run a new sweep.
+
+    Example: sweeps run fcn_digits --trials 40 --set fixed.epochs=20
+    """
+    overrides = _overrides(changes or [], name=name, trials=trials, seed=seed)
+    found = _load_space(space, overrides)
+    check_name(found.name)
+    options = _options(
+        root=root,
+        lanes=lanes,
+        gpus_per_pack=gpus_per_pack,
+        cpus_per_pack=cpus_per_pack,
+        address=address,
+        tracking_uri=tracking_uri,
+        data=data,
+        download=download,
+    )
+    if dry_run:
+        from sweeps.preview import preview
+
+        preview(found, options, out)
+        return
+    from sweeps.run import run as start
+
+    _conclude(start(found, options, err), found, options)
+
+
+@app.command()
+def resume(
+    name: Name,
+    root: Root = None,
+    trials: Annotated[str | None, typer.Option("--trials", help="New budget, or +N more.")] = None,
+    lanes: Lanes = "auto",
+    gpus_per_pack: Gpus = None,
+    cpus_per_pack: Cpus = None,
+    address: Address = None,
+    tracking_uri: Uri = None,
+    data: Data = None,
+    download: Download = False,
+) -> None:
+    """Go on with a sweep that was cut off, or extend it.
+
+    Example: sweeps resume fcn_digits --trials +20
+    """
+    options = _options(
+        root=root,
+        lanes=lanes,
+        gpus_per_pack=gpus_per_pack,
+        cpus_per_pack=cpus_per_pack,
+        address=address,
+        tracking_uri=tracking_uri,
+        data=data,
+        download=download,
+    )
+    paths = SweepPaths(options.root, name)
+    from sweeps.run import extend
+    from sweeps.run import resume as go_on
+
+    space = extend(paths, _space_of(paths), trials)
+    _conclude(go_on(space, options, err), space, options)
+
+
+@app.command("list")
+def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
+    """List the sweeps of a root.
+
+    Example: sweeps list
+    """
+    from sweeps.status import status as look
+
+    folder = resolve_root(root)
+    every = (SweepPaths(folder, name) for name in sweep_names(folder))
+    rows = [look(paths, _space_of(paths).objectives) for paths in every]
+    if as_json:
+        _print_json(rows)
+        return
+    if not rows:
+        err.print(f"no sweeps in {folder}. Start one: sweeps run fcn_digits", soft_wrap=True)
+        return
+    from sweeps.status import table
+
+    out.print(table(rows))
+
+
+@app.command()
+def status(name: Name, root: Root = None, as_json: AsJson = False) -> None:
+    """Show how far a sweep is.
+
+    Example: sweeps status fcn_digits --json
+    """
+    from sweeps.status import status as look
+    from sweeps.status import table
+
+    paths = SweepPaths(resolve_root(root), name)
+    row = look(paths, _space_of(paths).objectives)
+    if as_json:
+        _print_json(row)
+    else:
+        out.print(table([row]))
+
+
+@app.command()
+def pareto(
+    name: Name,
+    root: Root = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
+    maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
+) -> None:
+    """Print the front of a sweep and draw it as ROOT/NAME/front.png.
+
+    Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
+    """
+    from sweeps import front, pareto, results
+
+    bounds = [front.parse_bound(text, ">=") for text in minimum or []]
+    bounds += [front.parse_bound(text, "<=") for text in maximum or []]
+    paths = SweepPaths(resolve_root(root), name)
+    space = _space_of(paths)
+    trials = results.load(paths.root, name)
+    members = pareto.front(pareto.feasible(trials, [*space.constraints, *bounds]), space.objectives)
+    if as_json:
+        _print_json(front.records(members, space))
+    elif as_csv:
+        sys.stdout.write(front.as_csv(members, space))
+    else:
+        out.print(front.table(members, space))
+    front.draw(paths, space, trials)
+    err.print(f"picture: {paths.front_png}", soft_wrap=True)
+
+
+@app.command()
+def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
+    """Compare study, Parquet and MLflow value by value; exit code 1 on any difference.
+
+    Example: sweeps verify fcn_digits
+    """
+    from sweeps.verify import verify as compare
+
+    paths = SweepPaths(resolve_root(root), name)
+    found = compare(paths, _space_of(paths), tracking_uri)
+    if as_json:
+        _print_json(found)
+    else:
+        word = "agree" if found["ok"] else "differ"
+        out.print(f"{found['trials']} trials, {found['mlflow_runs']} MLflow runs: study, Parquet and MLflow {word}")
+        for difference in found["differences"]:
+            out.print(difference, soft_wrap=True)
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+@app.command("mlflow-sync")
+def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None:
+    """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
+
+    Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
+    """
+    from sweeps import results, tracking
+
+    paths = SweepPaths(resolve_root(root), name)
+    _space_of(paths)
+    epochs: dict[int, list[dict[str, Any]]] = {}
+    for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
+        epochs.setdefault(row["trial"], []).append(row)
+    uri = tracking_uri or tracking.default_uri(paths.root)
+    trials = results.load(paths.root, name).to_pylist()
+    changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, tags={"state": "finished"})
+    out.print(f"{len(trials)} trials, {changed} runs changed in {tracking.redact(uri)}", soft_wrap=True)
+
+
+@app.command()
+def ui(
+    name: Name,
+    root: Root = None,
+    tracking_uri: Uri = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+) -> None:
+    """Start MLflow's page on the sweep's store and print its address; stop it with Ctrl-C.
+
+    Example: sweeps ui fcn_digits
+    """
+    from sweeps import page, tracking
+
+    paths = SweepPaths(resolve_root(root), name)
+    _space_of(paths)
+    uri = tracking_uri or tracking.default_uri(paths.root)
+    page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
+
+
+def main() -> None:
+    """Entry point: turns our exceptions into one message and an exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except (ConfigError, SpaceError) as error:
+        _fail(str(error), 2)
+    except SweepError as error:
+        _fail(error.message, error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    err.print(message, style="red", markup=False, soft_wrap=True)
+    sys.exit(code)
+
+
+def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options") -> None:
+    """Says how a session ended and where its results lie."""
+    from sweeps.conclusion import conclude
+
+    code = conclude(outcome, space, options, out, err)
+    if code:
+        raise typer.Exit(code)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def _load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
+    from search_spaces.load import load
+
+    shipped = Path(sys.modules["search_spaces"].__path__[0]) / f"{text}.yaml"
+    is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
+    return load(shipped if is_name and shipped.exists() else text, overrides=overrides)
+
+
+def _space_of(paths: SweepPaths) -> SearchSpace:
+    from search_spaces.load import load
+    from sweeps import results
+
+    if not paths.space.exists():
+        results.load(paths.root, paths.name)  # names the sweeps that exist
+    return load(paths.space)
+
+
+def _options(
+    *,
+    root: str | None,
+    lanes: str,
+    gpus_per_pack: float | None,
+    cpus_per_pack: int | None,
+    address: str | None,
+    tracking_uri: str | None,
+    data: str | None,
+    download: bool,
+) -> "Options":
+    from sweeps.plan import Options
+
+    for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack)):
+        if value is not None and value <= 0 and (option, value) != ("--gpus-per-pack", 0):
+            raise SweepError(f"{option}: must be greater than 0, but got {value:g}. Leave it out to have it chosen.")
+    if lanes != "auto" and not (lanes.isdecimal() and int(lanes)):
+        raise SweepError(f"--lanes: must be a whole number from 1 or auto, but got {lanes!r}. Write for example 16.")
+    return Options(
+        root=resolve_root(root),
+        lanes=None if lanes == "auto" else int(lanes),
+        gpus_per_pack=gpus_per_pack,
+        cpus_per_pack=cpus_per_pack,
+        address=address,
+        tracking_uri=tracking_uri,
+        data_root=data,
+        download=download,
+    )
+
+
+def _overrides(changes: list[str], *, name: str | None, trials: int | None, seed: int | None) -> dict[str, Any]:
+    """The `--set` options and the options that stand for one."""
+    given = {"name": name, "budget.trials": trials, "sampler.seed": seed}
+    overrides = {path: value for path, value in given.items() if value is not None}
+    for change in changes:
+        path, separator, text = change.partition("=")
+        if not path.strip() or not separator:
+            raise SweepError(f"--set: must be PATH=VALUE, but got {change!r}. Write for example fixed.epochs=20.")
+        try:
+            overrides[path.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SweepError(f"--set {path}: the value must be YAML, but got {text!r}. Quote it.") from error
+    return overrides
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What a running sweep shows: a live panel on a terminal, plain lines elsewhere. All of it on stderr."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_SECONDS = 15.0
+"""Time between two lines where there is no terminal."""
+
+
+@dataclass(frozen=True)
+class PackView:
+    """One pack in training."""
+
+    number: int
+    lanes: int
+    epoch: int
+    epochs: int
+    place: str
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """What is shown of a sweep.
+
+    Attributes:
+        name: Of the sweep.
+        budget: Trials to run in all.
+        counts: Trials by state.
+        packs: In training.
+        best: Best validation accuracy with at most a given fraction of weights remaining; None when no trial has.
+        hypervolume: Of the front so far.
+        seconds: Time so far.
+        seconds_left: Estimate, or None before a first trial has ended.
+        notes: Troubles, e.g. a mirror that lags behind.
+    """
+
+    name: str
+    budget: int
+    counts: dict[str, int]
+    packs: tuple[PackView, ...]
+    best: tuple[tuple[float, float | None], ...]
+    hypervolume: float | None
+    seconds: float
+    seconds_left: float | None
+    notes: tuple[str, ...] = ()
+
+
+class Display:
+    """Shows a view again and again while a block runs."""
+
+    def __init__(self, look: Callable[[], SweepView], console: Console) -> None:
+        """Prepares the display.
+
+        Args:
+            look: Gives the current view; called from another thread.
+            console: Where to show it.
+        """
+        self._look, self._console = look, console
+        self._stop = threading.Event()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._thread = threading.Thread(target=self._show, name="display", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+        if self._live:
+            self._live.stop()
+
+    def _show(self) -> None:
+        if self._live:
+            while not self._stop.wait(0.5):
+                self._live.update(panel(self._look()), refresh=True)
+            return
+        shown = -PLAIN_SECONDS
+        while not self._stop.wait(0.5):
+            if time.monotonic() - shown >= PLAIN_SECONDS:
+                shown = time.monotonic()
+                self._console.print(line(self._look()), highlight=False, soft_wrap=True)
+
+
+def panel(view: SweepView) -> Panel:
+    """The live panel."""
+    bar = Progress(
+        TextColumn("trials"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn(), expand=True
+    )
+    bar.add_task("trials", total=view.budget, completed=_ended(view))
+    packs = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("pack", "lanes", "epoch", "where"):
+        packs.add_column(column, justify="left" if column == "where" else "right")
+    for pack in view.packs[:8]:
+        packs.add_row(str(pack.number), str(pack.lanes), f"{pack.epoch}/{pack.epochs}", pack.place)
+    lines = [Text(_counts(view)), Text(_quality(view)), *(Text(note, style="yellow") for note in view.notes)]
+    more = [Text(f"and {len(view.packs) - 8} more packs", style="dim")] if len(view.packs) > 8 else []
+    return Panel(Group(bar, *lines, packs, *more), title=view.name, title_align="left")
+
+
+def line(view: SweepView) -> str:
+    """The view in one line."""
+    parts = [f"{view.name}: {_ended(view)}/{view.budget} trials", _counts(view), _quality(view), *view.notes]
+    return " | ".join(parts)
+
+
+def _ended(view: SweepView) -> int:
+    return sum(view.counts[state] for state in ("finished", "stopped", "failed"))
+
+
+def _counts(view: SweepView) -> str:
+    states = ("finished", "stopped", "failed", "running", "waiting")
+    counts = "  ".join(f"{view.counts[state]} {state}" for state in states if view.counts[state] or state == "finished")
+    left = "" if view.seconds_left is None else f"  about {duration(view.seconds_left)} left"
+    return f"{counts}  after {duration(view.seconds)}{left}"
+
+
+def _quality(view: SweepView) -> str:
+    best = "  ".join(
+        f"<= {100 * level:g} %: {'-' if accuracy is None else f'{100 * accuracy:.2f} %'}"
+        for level, accuracy in view.best
+    )
+    volume = "-" if view.hypervolume is None else f"{view.hypervolume:.4f}"
+    return f"best accuracy at remaining {best}  hypervolume {volume}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, e.g. `1 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

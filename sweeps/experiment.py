@@ -1,0 +1,282 @@
+"""What the rows of a sweep mean for the runs that mirror it: one parent run and one child run per trial.
+
+Runs are known by their tags before any is made, so sessions that follow each other go on in the same runs. A step of a
+metric is written once. A trial that starts again gets a new run and its old one is deleted; epochs from before the
+checkpoint it went on from move to the new run. So every trial has one active run, and its last values are those of the
+results. A value that is not finite is left out and named in the tag `non_finite`.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from supermask.config import RULES
+from sweeps.outbox import LAST, Row
+
+EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "seconds")
+"""What the run of an ended trial holds, named as in the results."""
+
+_ENDED = ("finished", "stopped", "failed")
+_TAGS = ("trial", "attempt", "pack", "lane", "seed", "commit", "host", "device", "dtype", "state", "reason")
+_LONGEST_TAG = 5000
+
+
+@dataclass
+class Run:
+    """What a store holds of one run, what it is to be sent next included.
+
+    Attributes:
+        run_id: The store's name of the run.
+        status: MLflow's word for its state.
+        tags: What is known of it.
+        params: Parameters as text, from which a float comes back exactly.
+        latest: The last step and value of each metric.
+        new_tags: The part of `tags` that is to be sent.
+        new_params: The part of `params` that is to be sent.
+        new_metrics: Points to be sent: metric, value, milliseconds, step.
+    """
+
+    run_id: str
+    status: str = "RUNNING"
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    latest: dict[str, tuple[int, float]] = field(default_factory=dict)
+    new_tags: dict[str, str] = field(default_factory=dict)
+    new_params: dict[str, str] = field(default_factory=dict)
+    new_metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
+
+    @property
+    def attempt(self) -> int:
+        """The attempt of its trial that it is about."""
+        return int(self.tags.get("attempt", 1))
+
+    @property
+    def last(self) -> int:
+        """The highest step of any metric."""
+        return max((step for step, _ in self.latest.values()), default=0)
+
+    def differs(self, params: Mapping[str, str]) -> bool:
+        """Whether a parameter has another value than one of `params`."""
+        return any(self.params.get(name, value) != value for name, value in params.items())
+
+    def contradicts(self, step: int, metrics: Mapping[str, float | None]) -> bool:
+        """Whether it cannot end at `step` with `metrics` by adding to it."""
+        there = {name: value for name, (at, value) in self.latest.items() if at == step}
+        finite = {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
+        return self.last > step or any(there.get(name, value) != value for name, value in finite.items())
+
+    def describe(self, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
+        """Takes tags that changed and parameters that are missing."""
+        changed = {name: value for name, value in tags.items() if self.tags.get(name) != value}
+        missing = {name: value for name, value in params.items() if name not in self.params}
+        self.new_tags |= changed
+        self.tags |= changed
+        self.new_params |= missing
+        self.params |= missing
+
+    def put(self, step: int, metrics: Mapping[str, float | None], stamp: int) -> None:
+        """Takes the values of a step, but for those it has."""
+        for name, value in metrics.items():
+            if value is None or self.latest.get(name, (-1, 0.0))[0] >= step:
+                continue
+            if math.isfinite(value):
+                self.new_metrics.append((name, float(value), stamp, step))
+                self.latest[name] = (step, float(value))
+            else:
+                known = set(self.tags.get("non_finite", "").split())
+                self.describe({"non_finite": " ".join(sorted(known | {name}))}, {})
+
+
+class Store(Protocol):
+    """What is asked of the place where the runs are kept."""
+
+    def runs(self) -> Iterable[Run]:
+        """The active runs of the sweep, oldest first."""
+        ...
+
+    def create(self, name: str, tags: Mapping[str, str], stamp: int) -> str:
+        """Makes a run and returns its id."""
+        ...
+
+    def delete(self, run_id: str) -> None:
+        """Makes a run inactive; its history can still be read."""
+        ...
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """All steps and values of a metric, in order of the steps."""
+        ...
+
+    def send(self, run: Run, stamp: int) -> None:
+        """Writes what is new in a run and the status that belongs to its state."""
+        ...
+
+    def keep(self, run_id: str, path: Path) -> None:
+        """Keeps a copy of a file."""
+        ...
+
+
+class Experiment:
+    """One sweep's runs, as its store held them when this object was made plus what went through it since.
+
+    After any error it is thrown away and made again: no request is assumed to have had no effect.
+    """
+
+    def __init__(self, store: Store, sweep: str) -> None:
+        self.removed = 0
+        self._store, self._sweep = store, sweep
+        self._parent: Run | None = None
+        self._runs: dict[int, Run] = {}
+        found = list(store.runs())
+        replaced = {run.tags.get("replaces") for run in found}
+        for run in sorted(found, key=lambda run: (run.run_id not in replaced, run.attempt)):
+            if run.tags["role"] == "sweep":
+                self._parent = run
+            else:
+                self._forget(int(run.tags["trial"]))
+                self._runs[int(run.tags["trial"])] = run
+
+    def apply(self, rows: Sequence[Row]) -> None:
+        """Brings the one run that `rows` are about up to date."""
+        for row in rows:
+            run = self._sweep_row(row) if row.key in ("sweep", LAST) else self._trial_row(row)
+            if row is rows[-1]:
+                self._store.send(run, _milliseconds(row.values.get("ended"), row.stamp))
+
+    def repair(self, row: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]]) -> bool:
+        """Makes the run of an ended trial equal its rows; returns whether anything was to do."""
+        trial, count = int(row["trial"]), row["epochs_done"] or 0
+        # Of an epoch that several attempts reached, the last attempt's row counts.
+        by_epoch = {e["epoch"]: e for e in sorted(epochs, key=lambda e: e["attempt"]) if e["epoch"] <= count}
+        steps = {step: {name: by_epoch[step][name] for name in EPOCH_METRICS} for step in sorted(by_epoch)}
+        known = self._runs.get(trial)
+        if known and not self._extends(known, row, {**steps, count: {name: row[name] for name in FINAL_METRICS}}):
+            self._forget(trial)
+            known = None
+        before = known and _copy(known)
+        ended = _milliseconds(row.get("ended"), int(time.time() * 1000))
+        started = _milliseconds(row.get("started"), ended)
+        run = known or self._create(row, started)
+        for step, metrics in steps.items():
+            run.put(step, metrics, started + (ended - started) * step // count)
+        self.apply([Row("ended", str(trial), row, ended)])
+        return before != _copy(run)
+
+    def _extends(self, run: Run, row: Mapping[str, Any], steps: Mapping[int, Mapping[str, float | None]]) -> bool:
+        # What is there must be right, single and without holes, so that the rest can be added to it.
+        if run.attempt != row["attempt"] or run.differs(_params(row)):
+            return False
+        wanted = {(step, name): steps[step][name] for step in steps for name in steps[step]}
+        wanted = {at: value for at, value in wanted.items() if value is not None and math.isfinite(value)}
+        points = [(step, name, v) for name in FINAL_METRICS for step, v in self._store.history(run.run_id, name)]
+        found = {(step, name): value for step, name, value in points}
+        right = len(found) == len(points) and all(wanted.get(at) == value for at, value in found.items())
+        return right and all(at in found for at in wanted if at[0] < run.last)
+
+    def _trial_row(self, row: Row) -> Run:
+        values, known = row.values, self._runs.get(int(row.values["trial"]))
+        if known and values.get("attempt", known.attempt) < known.attempt:
+            return known  # a late word about an attempt that was given up
+        run = self._locate(row)
+        if row.kind == "epoch":
+            self._put(run, values["epoch"], {name: values[name] for name in EPOCH_METRICS}, row.stamp)
+            return run
+        if row.kind == "ended":
+            step, metrics = values["epochs_done"] or 0, {name: values[name] for name in FINAL_METRICS}
+            if run.contradicts(step, metrics):
+                run = self._restart(run, values, row.stamp)
+            self._put(run, step, metrics, row.stamp)
+        cleared = {"reason": ""} if "reason" in run.tags else {}
+        run.describe({**cleared, **_tags(values)}, _params(values))
+        return run
+
+    def _locate(self, row: Row) -> Run:
+        run = self._runs.get(int(row.values["trial"]))
+        if run is None:
+            return self._create(row.values, row.stamp)
+        again = row.kind == "started" and run.tags.get("state") in _ENDED
+        if again or row.values.get("attempt", 1) > run.attempt or run.differs(_params(row.values)):
+            return self._restart(run, row.values, row.stamp)
+        return run
+
+    def _restart(self, run: Run, values: Mapping[str, Any], stamp: int) -> Run:
+        if run.differs(_params(values)):  # a trial of this number from a sweep that was removed since
+            self._forget(int(values["trial"]))
+            return self._create(values, stamp)
+        # Its epochs may be asked for. It goes last: if this is cut short, it is known as replaced.
+        self._store.send(run, stamp)
+        new = self._create(values, stamp, replaces=run.run_id)
+        self._store.delete(run.run_id)
+        return new
+
+    def _forget(self, trial: int) -> None:
+        run = self._runs.pop(trial, None)
+        if run is not None:
+            self._store.delete(run.run_id)
+            self.removed += 1
+
+    def _put(self, run: Run, step: int, metrics: Mapping[str, float | None], stamp: int) -> None:
+        if step > 1 and not run.latest and "replaces" in run.tags:
+            for name in EPOCH_METRICS:
+                for old_step, value in self._store.history(run.tags["replaces"], name):
+                    if old_step < step:
+                        run.put(old_step, {name: value}, stamp)
+        run.put(step, metrics, stamp)
+
+    def _create(self, values: Mapping[str, Any], stamp: int, **more_tags: str) -> Run:
+        trial = int(values["trial"])
+        tags = {"mlflow.parentRunId": self._parent_run(stamp).run_id, "role": "trial", "sweep": self._sweep}
+        tags |= _tags({"state": "running", **values}) | more_tags
+        start = _milliseconds(values.get("started"), stamp)
+        run = self._runs[trial] = Run(self._store.create(f"trial-{trial:05d}", tags, start), tags=tags)
+        run.describe({}, _params(values))
+        return run
+
+    def _parent_run(self, stamp: int) -> Run:
+        if self._parent is None:
+            tags = {"role": "sweep", "sweep": self._sweep, "state": "running"}
+            self._parent = Run(self._store.create(self._sweep, tags, stamp), tags=tags)
+        return self._parent
+
+    def _sweep_row(self, row: Row) -> Run:
+        run = self._parent_run(row.stamp)
+        params = {name: _text(value) for name, value in row.values.get("params", {}).items()}
+        tags = _with_commit({name: _text(value) for name, value in row.values.get("tags", {}).items()})
+        # A parameter cannot change in MLflow, one of a sweep can (more trials): its newest value becomes a tag.
+        changed = {name: value for name, value in params.items() if run.params.get(name, value) != value}
+        run.describe(tags | changed, params)
+        run.put(run.last + 1, row.values.get("metrics", {}), row.stamp)
+        for path in row.values.get("artifacts", ()):
+            self._store.keep(run.run_id, path)
+        return run
+
+
+def _copy(run: Run) -> tuple[Any, ...]:
+    return run.run_id, dict(run.tags), dict(run.params), dict(run.latest), run.status
+
+
+def _params(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _text(row[name]) for name in RULES if row.get(name) is not None}
+
+
+def _tags(row: Mapping[str, Any]) -> dict[str, str]:
+    return _with_commit({name: str(row[name]) for name in _TAGS if row.get(name) is not None})
+
+
+def _with_commit(tags: dict[str, str]) -> dict[str, str]:
+    known = {"mlflow.source.git.commit": tags["commit"]} if "commit" in tags else {}
+    return {name: value[:_LONGEST_TAG] for name, value in (tags | known).items()}
+
+
+def _text(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _milliseconds(moment: datetime | None, default: int) -> int:
+    if moment is None:
+        return default
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,134 @@
+"""The front of a sweep as a user meets it: a table, records, a picture."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyarrow import Table as ArrowTable
+from rich.table import Table
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths
+from sweeps.results import CONFIG_COLUMNS
+
+SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
+"""Names that bounds of the command line may use for short."""
+PERCENT = ("val_accuracy", "test_accuracy", "remaining", "inverted")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A bound on a metric, from a space's constraints or the command line.
+
+    Attributes:
+        metric: A column of the results.
+        operator: `>=` or `<=`.
+        bound: The last legal value.
+    """
+
+    metric: str
+    operator: str
+    bound: float
+
+
+def parse_bound(text: str, operator: str) -> Bound:
+    """Reads `accuracy=0.97`.
+
+    Raises:
+        SweepError: If it is not a metric, `=` and a number.
+    """
+    option = "--min" if operator == ">=" else "--max"
+    match = re.fullmatch(r"\s*(\w+)\s*=\s*([^=]+)", text)
+    try:
+        metric, value = (match[1], float(match[2])) if match else ("", float("nan"))
+    except ValueError:
+        metric, value = "", float("nan")
+    metric = SHORT_NAMES.get(metric, metric)
+    if metric not in pareto.RANGES:
+        raise SweepError(
+            f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
+            f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."
+        )
+    return Bound(metric, operator, value)
+
+
+def records(front: ArrowTable, space: SearchSpace) -> list[dict[str, Any]]:
+    """The front as plain records: trial, the objectives and the whole configuration."""
+    metrics = dict.fromkeys(("val_accuracy", "remaining", *space.objectives))
+    return [
+        {
+            "trial": row["trial"],
+            **{name: row[name] for name in metrics},
+            "config": {name: row[name] for name in CONFIG_COLUMNS},
+        }
+        for row in front.to_pylist()
+    ]
+
+
+def as_csv(front: ArrowTable, space: SearchSpace) -> str:
+    """The front as CSV with one column per metric and field."""
+    rows = [
+        {**{k: v for k, v in record.items() if k != "config"}, **record["config"]} for record in records(front, space)
+    ]
+    text = io.StringIO()
+    names = ["trial", *dict.fromkeys(("val_accuracy", "remaining", *space.objectives)), *CONFIG_COLUMNS]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table(front: ArrowTable, space: SearchSpace) -> Table:
+    """The front for a terminal: objectives, test accuracy, and the searched parameters."""
+    shown = Table(title=f"front of {space.name}: {front.num_rows} trials", title_justify="left", header_style="bold")
+    metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
+    searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
+    for name in ("trial", *metrics, *searched):
+        shown.add_column(f"{name} %" if name in PERCENT else name, justify="right")
+    for row in front.to_pylist():
+        values = [_text(name, row[name]) for name in (*metrics, *searched)]
+        shown.add_row(str(row["trial"]), *values)
+    return shown
+
+
+def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
+    """Writes `front.png` of a sweep."""
+    from sweeps import figures  # matplotlib takes most of a second to import
+
+    ended = trials.to_pylist()
+    first = ended[0] if ended else {}
+    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    reference = figures.paper_reference(str(first.get("network")), str(first.get("dataset")))
+    figure = figures.front_figure(
+        trials,
+        members,
+        space.objectives,
+        title=f"{space.name}: accuracy against remaining weights",
+        subtitle=_subtitle(ended),
+        references=[reference] if reference else [],
+    )
+    figures.save(figure, paths.front_png)
+
+
+def _subtitle(rows: Sequence[dict[str, Any]]) -> str:
+    finished = [row for row in rows if row["state"] == "finished"]
+    epochs = sorted({row["epochs"] for row in finished})
+    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs" if epochs else ""
+    held_out = sorted({row["validation_fraction"] for row in finished})
+    part = (
+        f"validation part of {100 * held_out[0]:g} % of the training set" if len(held_out) == 1 else "validation part"
+    )
+    return f"{len(finished)} finished trials of {length}, one seed each; {part}" if finished else ""
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in PERCENT:
+        return f"{100 * value:.2f}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,49 @@
+"""MLflow's page on a sweep's store, for this machine only."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeps import tracking
+from sweeps.errors import SweepError
+
+HOST = "127.0.0.1"
+
+
+def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[str], None]) -> None:
+    """Starts MLflow's page on a database and waits until it is stopped; of a server only the address is said.
+
+    Args:
+        uri: MLflow store.
+        sweep: Whose experiment to name.
+        root: Folder of all sweeps.
+        port: On the loopback interface.
+        say: Given the page's address.
+
+    Raises:
+        SweepError: If the store does not answer, the port is in use, or the page ends by itself.
+    """
+    address = tracking.experiment_url(uri, sweep, port=port)
+    if uri.startswith(("http://", "https://")):
+        say(tracking.redact(address))
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise SweepError(
+                f"--port {port}: must be free on {HOST}, but {error.strerror}. Choose another --port."
+            ) from error
+    say(address)
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
+    command = tracking.ui_command(uri, root=root, port=port)
+    process = subprocess.Popen(command, env=environment)  # noqa: S603
+    try:
+        code = process.wait()
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+    raise SweepError(f"MLflow's page: must go on until it is stopped, but it ended with code {code}.", exit_code=1)

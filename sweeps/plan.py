@@ -1,0 +1,197 @@
+"""Before anything starts: is the space trainable here, in which packs, and for how long?"""
+
+import itertools
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.distributions import CategoricalDistribution
+
+from search_spaces.space import SearchSpace
+from supermask import data
+from supermask.config import TrainConfig
+from supermask.cost import lane_cost
+from supermask.data import Dataset
+from supermask.models import Network, build
+from supermask.pack import Pack, default_dtype
+from supermask.program import compile_pays
+
+CPU_WEIGHTS = 2**21
+"""Weights of a pack on a CPU: beyond it more lanes bring no more throughput (measured by benchmarks/step.py)."""
+CPU_LANES, GPU_LANES = 16, 256
+"""Most lanes of a pack. Measured on two cores; on a GPU not yet measured."""
+ROUNDS = 4
+"""Packs a sweep should take one after the other at least: the sampler learns between them."""
+GPU_MEMORY_FRACTION = 0.5
+PROBE_STEPS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How and where to run, apart from what.
+
+    Attributes:
+        root: Folder of all sweeps.
+        lanes: Lanes of a pack; None chooses.
+        cpus_per_pack: CPU cores of a pack; None chooses.
+        gpus_per_pack: GPUs of a pack, or a share of one; None takes one where there are any.
+        address: Of a Ray cluster; None starts Ray on this machine.
+        tracking_uri: Of MLflow; None is the database in the root.
+        data_root: Folder of the datasets.
+        download: Whether missing datasets may be fetched.
+    """
+
+    root: Path
+    lanes: int | None = None
+    cpus_per_pack: int | None = None
+    gpus_per_pack: float | None = None
+    address: str | None = None
+    tracking_uri: str | None = None
+    data_root: str | None = None
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Of the machine or cluster that will train."""
+
+    cpus: int
+    gpus: float
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """How trials are packed.
+
+    Attributes:
+        lanes: Most trials of a pack.
+        cpus: CPU cores of a pack.
+        gpus: GPUs of a pack.
+        concurrent: Packs in training at a time.
+        reason: Why this many lanes.
+    """
+
+    lanes: int
+    cpus: int
+    gpus: float
+    concurrent: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sweep will take, measured with a few steps of a real pack here."""
+
+    seconds: float
+    pack_bytes: float
+    seconds_per_lane_step: float
+    compiled: bool
+
+
+def load_datasets(space: SearchSpace, options: Options) -> dict[str, Dataset]:
+    """Every dataset the space may ask for, and a check that every network fits every dataset.
+
+    Raises:
+        ConfigError: If a dataset is missing, or a network does not fit its images.
+    """
+    names = [str(name) for name in choices(space, "dataset")]
+    datasets = {name: data.load(name, options.data_root, download=options.download) for name in names}
+    for name, network in itertools.product(names, choices(space, "network")):
+        build(str(network), input_shape=datasets[name].input_shape, classes=datasets[name].classes)
+    for name, size in itertools.product(names, choices(space, "batch_size")):
+        data.split(datasets[name], TrainConfig(dataset=name, batch_size=int(size)))
+    return datasets
+
+
+def choices(space: SearchSpace, name: str) -> tuple[Any, ...]:
+    """The values that a field may take: fixed, default, choices, or both ends of a range."""
+    if parameter := space.parameters.get(name):
+        distribution = parameter.distribution
+        if isinstance(distribution, CategoricalDistribution):
+            return tuple(distribution.choices)
+        return (distribution.low, distribution.high)
+    return (space.fixed.get(name, getattr(TrainConfig, name)),)
+
+
+def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
+    """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler.seed or 0))
+    values = [space.suggest(study.ask()) for _ in range(count)]
+    return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]
+
+
+def local_resources() -> Resources:
+    """Of this machine."""
+    return Resources(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())
+
+
+def plan_packs(space: SearchSpace, options: Options, resources: Resources, datasets: dict[str, Dataset]) -> PackPlan:
+    """Chooses cores, GPUs and lanes of a pack where the options leave them open."""
+    gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
+    cpus = options.cpus_per_pack or (1 if gpus else min(2, resources.cpus))
+    concurrent = int(resources.cpus // cpus) if not gpus else int(min(resources.gpus / gpus, resources.cpus // cpus))
+    concurrent = max(1, concurrent)
+    if options.lanes:
+        return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked")
+    network = largest_network(space, datasets)
+    fitting = _gpu_lanes(network, gpus) if gpus else max(1, min(CPU_LANES, round(CPU_WEIGHTS / network.parameters)))
+    useful = max(1, -(-space.trials // (ROUNDS * concurrent)))
+    lanes = min(fitting, useful)
+    reason = (
+        f"{network.parameters:,} weights a lane allow {fitting} on this {'GPU' if gpus else 'CPU'}; "
+        f"{space.trials} trials in at least {ROUNDS} rounds allow {useful}"
+    )
+    return PackPlan(lanes, cpus, gpus, concurrent, reason)
+
+
+def largest_network(space: SearchSpace, datasets: dict[str, Dataset]) -> Network:
+    """The network with the most weights that the space allows."""
+    pairs = itertools.product(choices(space, "network"), choices(space, "width"), datasets.values())
+    networks = (
+        build(str(name), width=float(width), input_shape=dataset.input_shape, classes=dataset.classes)
+        for name, width, dataset in pairs
+    )
+    return max(networks, key=lambda network: network.parameters)
+
+
+def estimate(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> Estimate:
+    """Trains a few steps of a pack on this machine and scales its time up to the whole sweep."""
+    configs = sample(space, 8 * plan.lanes)
+    alike = [config for config in configs if config.structure() == configs[0].structure()][: plan.lanes]
+    config = alike[0]
+    device = torch.device("cuda" if plan.gpus else "cpu")
+    torch.set_num_threads(plan.cpus)
+    full = datasets[config.dataset]
+    compiled = compile_pays(config, full, device)
+    pack = Pack(alike, _excerpt(full, config), device=device, compiled=compiled)
+    pack.train_epoch()
+    started = time.perf_counter()
+    pack.train_epoch()
+    per_step = (time.perf_counter() - started) / pack.steps_per_epoch / len(alike)
+    steps = len(full.train_labels) * (1 - config.validation_fraction) / config.batch_size * config.epochs
+    cost = lane_cost(pack.network, batch_size=config.batch_size, dtype=pack.dtype)
+    images = full.train_images.nbytes + full.test_images.nbytes
+    return Estimate(
+        seconds=per_step * steps * space.trials / plan.concurrent,
+        pack_bytes=cost.memory_bytes * plan.lanes + images,
+        seconds_per_lane_step=per_step,
+        compiled=compiled,
+    )
+
+
+def _excerpt(full: Dataset, config: TrainConfig) -> Dataset:
+    """Just enough images for a few steps."""
+    count = min(len(full.train_labels), int(PROBE_STEPS * config.batch_size / (1 - config.validation_fraction)) + 1)
+    return replace(full, train_images=full.train_images[:count], train_labels=full.train_labels[:count])
+
+
+def _gpu_lanes(network: Network, gpus: float) -> int:
+    memory = 16 * 2**30
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory
+    cost = lane_cost(network, batch_size=128, dtype=default_dtype(torch.device("cuda")))
+    return max(1, min(GPU_LANES, int(GPU_MEMORY_FRACTION * min(gpus, 1.0) * memory / cost.memory_bytes)))

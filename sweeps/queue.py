@@ -1,0 +1,138 @@
+"""Which trials are trained next, and together: packs of asked trials of one structure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from supermask.config import TrainConfig
+from sweeps.study import AskedTrial
+
+LOOK_AHEAD = 4
+"""Packs' worth of trials asked ahead when the sampled structures differ, to fill packs with equal ones."""
+LOSSES = 3
+"""Times a trial may be lost with its pack in one session before it is given up."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One trial in a pack.
+
+    Attributes:
+        trial: Its number in the study.
+        attempt: Which start of the trial this is, from 1.
+        config: What to train.
+    """
+
+    trial: int
+    attempt: int
+    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class PackOrder:
+    """Trials to train together.
+
+    Attributes:
+        number: Counts the packs of a sweep, from 0.
+        lanes: The trials, equal in structure.
+    """
+
+    number: int
+    lanes: tuple[Lane, ...]
+
+
+class Asks(Protocol):
+    """What the queue needs of a study."""
+
+    @property
+    def asked(self) -> int:
+        """Number of trials sampled so far."""
+        ...
+
+    def ask(self) -> AskedTrial:
+        """Samples the next trial."""
+        ...
+
+    def open_trials(self) -> list[AskedTrial]:
+        """The trials of earlier sessions that have not ended."""
+        ...
+
+    def start(self, number: int, attempt: int) -> None:
+        """Records that a trial is being trained."""
+        ...
+
+
+class TrialQueue:
+    """Hands out packs until the budget is asked and nothing waits."""
+
+    def __init__(self, study: Asks, *, trials: int, lanes: int, first_pack: int = 0) -> None:
+        """Queues what earlier sessions left open.
+
+        Args:
+            study: Where trials come from.
+            trials: Budget of the sweep: trials to ask in all.
+            lanes: Most lanes of a pack.
+            first_pack: Number of the next pack.
+        """
+        self._study, self._trials, self._lanes = study, trials, lanes
+        self._next_pack = first_pack
+        self._losses: Counter[int] = Counter()
+        self._split: list[tuple[Lane, ...]] = []
+        self._waiting: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
+        for trial in study.open_trials():
+            self._wait(trial)
+
+    @property
+    def waiting(self) -> int:
+        """Trials asked and not in training."""
+        return sum(map(len, self._split)) + sum(map(len, self._waiting.values()))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no trial waits and none is left to ask."""
+        return not self.waiting and self._study.asked >= self._trials
+
+    def next_pack(self) -> PackOrder | None:
+        """The next trials to train together, or None when there are none."""
+        if self._split:
+            return self._start(self._split.pop(0))
+        while self._study.asked < self._trials and self.waiting < LOOK_AHEAD * self._lanes and not self._full():
+            self._wait(self._study.ask())
+        bucket = max(self._waiting.values(), key=len, default=[])
+        chosen = tuple(bucket[: self._lanes])
+        del bucket[: self._lanes]
+        return self._start(chosen) if chosen else None
+
+    def lost(self, lanes: Sequence[Lane]) -> list[Lane]:
+        """Takes back the lanes of a pack that broke before they ended.
+
+        They wait again in two halves, so that one trial that breaks its pack is soon alone, and a pack too
+        large for its device shrinks.
+
+        Returns:
+            The lanes that were lost too often and are given up.
+        """
+        self._losses.update(lane.trial for lane in lanes)
+        again = [Lane(lane.trial, lane.attempt + 1, lane.config) for lane in lanes if not self._spent(lane, len(lanes))]
+        middle = (len(again) + 1) // 2
+        self._split += [tuple(half) for half in (again[:middle], again[middle:]) if half]
+        return [lane for lane in lanes if self._spent(lane, len(lanes))]
+
+    def _spent(self, lane: Lane, company: int) -> bool:
+        # A trial in company may be its neighbours' victim: only one that breaks alone is given up.
+        return company == 1 and self._losses[lane.trial] >= LOSSES
+
+    def _full(self) -> bool:
+        return any(len(bucket) >= self._lanes for bucket in self._waiting.values())
+
+    def _wait(self, trial: AskedTrial) -> None:
+        lane = Lane(trial.number, trial.attempts + 1, trial.config)
+        self._waiting[trial.config.structure()].append(lane)
+
+    def _start(self, lanes: tuple[Lane, ...]) -> PackOrder:
+        for lane in lanes:
+            self._study.start(lane.trial, lane.attempt)
+        order = PackOrder(self._next_pack, lanes)
+        self._next_pack += 1
+        return order

@@ -1,0 +1,323 @@
+"""One session of a sweep: from a search space to its front, on Ray Tune."""
+
+import logging
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from search_spaces.space import SearchSpace
+from supermask.data import Dataset
+from sweeps import pareto, results
+from sweeps.display import Display, PackView, SweepView
+from sweeps.errors import SweepError
+from sweeps.front import draw
+from sweeps.paths import SweepPaths, replacing
+from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs
+from sweeps.queue import TrialQueue
+from sweeps.results import ResultsWriter
+from sweeps.searcher import PackSearcher
+from sweeps.session import Session, read_session
+from sweeps.study import SweepStudy
+from sweeps.tracking import Mirror, default_uri
+from sweeps.trial import PackTrainable
+
+LEVELS = (0.02, 0.05, 0.20)
+"""Fractions of remaining weights at which the display names the best accuracy."""
+MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
+"""How long the end of a session waits for MLflow."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session ended.
+
+    Attributes:
+        state: `finished`, or `interrupted` by SIGINT.
+        counts: Trials of the sweep by state.
+        seconds: Time of all sessions of the sweep.
+        unmirrored: Rows that MLflow has not taken.
+        reasons: Why trials failed, and how many.
+    """
+
+    state: str
+    counts: dict[str, int]
+    seconds: float
+    unmirrored: int
+    reasons: dict[str, int]
+
+
+def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
+    """Starts a new sweep and works through it.
+
+    Raises:
+        SweepError: If the name is in use or the root cannot be written.
+        ConfigError: If a dataset is missing or does not fit.
+    """
+    paths = SweepPaths(options.root, space.name)
+    if paths.folder.exists():
+        raise SweepError(
+            f"sweep {space.name}: the name must be free, but {paths.folder} exists. "
+            f"Go on with it: sweeps resume {space.name}; or choose another name: --name OTHER."
+        )
+    datasets = load_datasets(space, options)
+    _check_writable(options.root)
+    with _ray(options.address, datasets) as resources:
+        plan = plan_packs(space, options, resources, datasets)
+        paths.folder.mkdir(parents=True)
+        with replacing(paths.space) as temporary:
+            temporary.write_text(space.to_yaml(), encoding="utf-8")
+        return _work(paths, space, options, console, datasets=datasets, plan=plan)
+
+
+def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
+    """Goes on with a sweep: what has ended stays, what was cut off starts again with the same seed.
+
+    Raises:
+        SweepError: If another driver is at work on it.
+        ConfigError: If a dataset is missing or does not fit.
+    """
+    paths = SweepPaths(options.root, space.name)
+    session = read_session(paths)
+    if session["state"] == "running":
+        raise SweepError(
+            f"sweep {space.name}: only one driver may work on it, but process {session['pid']} on {session['host']} "
+            "does. Wait for it, or stop it with SIGINT."
+        )
+    datasets = load_datasets(space, options)
+    with _ray(options.address, datasets) as resources:
+        plan = plan_packs(space, options, resources, datasets)
+        return _work(paths, space, options, console, datasets=datasets, plan=plan)
+
+
+def extend(paths: SweepPaths, space: SearchSpace, trials: str | None) -> SearchSpace:
+    """Sets a new budget of a sweep and keeps it in its space file.
+
+    Args:
+        paths: Where the sweep is kept.
+        space: As it was run.
+        trials: `N` for a new budget, `+N` for that many more, or None to leave it.
+
+    Raises:
+        SweepError: If it is neither, or the budget would shrink.
+    """
+    if trials is None:
+        return space
+    number = int(trials) if re.fullmatch(r"\+?\d{1,9}", trials) else 0
+    budget = space.trials + number if trials.startswith("+") else number
+    if not number or budget < space.trials:
+        raise SweepError(
+            f"--trials: must be a number of at least {space.trials} or +MORE, but got {trials!r}. "
+            "Write for example +20."
+        )
+    extended = replace(space, trials=budget)
+    with replacing(paths.space) as temporary:
+        temporary.write_text(extended.to_yaml(), encoding="utf-8")
+    return extended
+
+
+def _work(
+    paths: SweepPaths,
+    space: SearchSpace,
+    options: Options,
+    console: Console,
+    *,
+    datasets: dict[str, Dataset],
+    plan: PackPlan,
+) -> Outcome:
+    earlier = read_session(paths)
+    study = SweepStudy(space, paths.journal)
+    rows = results.load(paths.root, space.name, every_attempt=True).to_pylist()
+    for row in rows:
+        study.tell(row)  # a driver may have died between Parquet and the study
+    writer = ResultsWriter(paths.folder)
+    mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
+    commit = _commit()
+    mirror.start_sweep(
+        params={
+            "sampler": space.sampler.name,
+            "sampler_seed": space.sampler.seed,
+            "trials": space.trials,
+            "lanes": plan.lanes,
+            **{f"fixed.{name}": value for name, value in space.fixed.items()},
+        },
+        tags={"commit": commit} if commit else {},
+    )
+    first_pack = 1 + max((row["pack"] for row in rows), default=-1)
+    queue = TrialQueue(study, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
+    session = Session(
+        paths,
+        queue,
+        study,
+        writer,
+        mirror,
+        commit=commit,
+        ended=Counter(row["state"] for row in rows),
+        seconds=earlier["seconds"],
+    )
+    session.best += [row for row in rows if row["state"] == "finished"]
+    searcher = PackSearcher(queue, session, cpus=plan.cpus)
+    viewer = _Viewer(space, session, mirror)
+    state = "failed"
+    console.print(
+        f"sweep {space.name}: {space.trials} trials, {plan.lanes} lanes a pack ({plan.reason}), "
+        f"{plan.concurrent} pack{'s' if plan.concurrent > 1 else ''} at a time",
+        highlight=False,
+        soft_wrap=True,
+    )
+    try:
+        with Display(viewer.look, console):
+            _fit(searcher, plan, datasets)
+        state = "finished"
+    except KeyboardInterrupt:
+        session.interrupt()
+        state = "interrupted"
+    finally:
+        session.close(state)
+        table = results.load(paths.root, space.name)
+        if table.num_rows:
+            draw(paths, space, table)
+            volume = pareto.hypervolume(table, space.objectives)
+            mirror.log_sweep({"hypervolume": volume, **session.counts}, [paths.space, paths.front_png])
+        mirror.finish(state)
+        unmirrored = mirror.close(MIRROR_SECONDS[state])
+    return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
+
+
+def _fit(searcher: PackSearcher, plan: PackPlan, datasets: dict[str, Dataset]) -> None:
+    arrays = {name: dataset.to_arrays() for name, dataset in datasets.items()}
+    trainable = tune.with_resources(
+        tune.with_parameters(PackTrainable, datasets=arrays), {"cpu": plan.cpus, "gpu": plan.gpus}
+    )
+    with tempfile.TemporaryDirectory(prefix="sweeps-tune-") as scratch:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                max_concurrent_trials=plan.concurrent,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)
+            ),
+        ).fit()
+
+
+@contextmanager
+def _ray(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resources]:
+    """Connects to a cluster, or starts Ray on this machine; disconnects at the end."""
+    # Tune would write every nested result to JSON, CSV and TensorBoard, and swallow the first SIGINT.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # A lost pack is reported with its reason by us; Tune would print the worker's whole traceback as well.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    local: dict[str, Any] = {}
+    if address is None:
+        images = sum(dataset.train_images.nbytes + dataset.test_images.nbytes for dataset in datasets.values())
+        local = {"include_dashboard": False, "object_store_memory": 2 * images + 256 * 2**20}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise SweepError(
+            f"ray {address or 'on this machine'}: must be reachable, but {str(error).splitlines()[0]}. "
+            "Check the address with: ray status --address ADDRESS.",
+            exit_code=1,
+        ) from error
+    try:
+        found = ray.cluster_resources()
+        yield Resources(cpus=int(found.get("CPU", 1)), gpus=found.get("GPU", 0.0))
+    finally:
+        ray.shutdown()
+
+
+def _check_writable(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise SweepError(
+            f"root {root}: must be a folder that can be written, but got: {error}. Choose another with --root DIR."
+        ) from error
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, with `-dirty` when it was changed since; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+class _Viewer:
+    """Turns the session's books into what is shown."""
+
+    def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
+        self._space, self._session, self._mirror = space, session, mirror
+        self._began, self._before = time.monotonic(), sum(session.ended.values())
+        self._known: tuple[int, float | None] = (0, None)
+
+    def look(self) -> SweepView:
+        session = self._session
+        packs = tuple(
+            PackView(
+                number,
+                len(pack.open),
+                pack.epoch,
+                pack.order.lanes[0].config.epochs,
+                " ".join(str(pack.place[name]) for name in ("host", "device", "dtype") if name in pack.place),
+            )
+            for number, pack in list(session.packs.items())
+        )
+        rows = list(session.best)
+        return SweepView(
+            name=self._space.name,
+            budget=self._space.trials,
+            counts=session.counts,
+            packs=packs,
+            best=tuple((level, _best_within(rows, level)) for level in LEVELS),
+            hypervolume=self._volume(rows),
+            seconds=session.seconds,
+            seconds_left=self._left(packs),
+            notes=self._notes(),
+        )
+
+    def _volume(self, rows: list[dict[str, Any]]) -> float | None:
+        if len(rows) != self._known[0]:
+            self._known = len(rows), pareto.hypervolume(results.table(rows), self._space.objectives)
+        return self._known[1]
+
+    def _left(self, packs: tuple[PackView, ...]) -> float | None:
+        ended = sum(self._session.ended.values())
+        done = ended - self._before + sum(pack.lanes * pack.epoch / pack.epochs for pack in packs)
+        if done <= 0:
+            return None
+        return (self._space.trials - self._before - done) / done * (time.monotonic() - self._began)
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [f"failed: {count} x {reason}" for reason, count in self._session.reasons.items()]
+        if self._session.disk_fault:
+            notes.append(f"results wait in memory: {self._session.disk_fault}")
+        if self._mirror.lag > 1000:
+            notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
+        return tuple(notes)
+
+
+def _best_within(rows: list[dict[str, Any]], level: float) -> float | None:
+    return max((row["val_accuracy"] for row in rows if row["remaining"] <= level), default=None)

@@ -1,0 +1,70 @@
+"""Between Ray Tune and the sweep: hands out packs, passes on what they report."""
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from sweeps.queue import TrialQueue
+from sweeps.session import Session
+
+
+class PackSearcher(Searcher):
+    """A Tune searcher whose every suggestion is a pack.
+
+    Tune's loop dies of an exception in a searcher, so nothing here raises for what a pack did; and it
+    repeats a call for work until it gets some, so an empty queue answers "not now" while a pack in
+    training may still be lost and its trials come back.
+    """
+
+    def __init__(self, queue: TrialQueue, session: Session, *, cpus: int) -> None:
+        """Takes the sweep's queue and books.
+
+        Args:
+            queue: Where packs come from.
+            session: Where reports go.
+            cpus: Threads of a pack.
+        """
+        super().__init__(metric="pack", mode="max")
+        self._queue, self._session, self._cpus = queue, session, cpus
+        self._packs: dict[str, int] = {}
+        self._errors: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> Any:  # Tune's own annotation leaves FINISHED, a string, out
+        """The next pack as a Tune configuration; None while there is nothing to do, FINISHED when all is done."""
+        self._session.beat()
+        order = self._queue.next_pack()
+        if order is None:
+            return None if self._packs else Searcher.FINISHED
+        self._packs[trial_id] = order.number
+        self._session.start(order)
+        lanes = [
+            {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict()} for lane in order.lanes
+        ]
+        return {"pack": order.number, "cpus": self._cpus, "lanes": lanes}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A pack reported."""
+        self._take(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A pack is over. Tune passes the last report here only, when it came with `done`."""
+        if result and not error:
+            self._take(trial_id, result)
+        reason = self._errors.pop(trial_id, "the worker process died")
+        if trial_id in self._packs:
+            self._session.close_pack(self._packs.pop(trial_id), reason)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the truth, and a new session reads it."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing, see `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its searcher beside its own state, which no session here ever reads.
+        return {}
+
+    def _take(self, trial_id: str, result: dict[str, Any]) -> None:
+        if result.get("error"):
+            self._errors[trial_id] = result["error"]
+        self._session.report(result)

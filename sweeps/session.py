@@ -1,0 +1,265 @@
+"""The driver's books: what packs report goes to Parquet, the study, the mirror and the session file."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, replacing
+from sweeps.queue import Lane, PackOrder, TrialQueue
+from sweeps.results import ResultsWriter
+from sweeps.study import SweepStudy
+from sweeps.tracking import Mirror
+
+FLUSH_SECONDS = 5.0
+"""Longest time that epochs are kept in memory."""
+BEAT_SECONDS = 1.0
+"""Time between two updates of the session file."""
+STALE_SECONDS = 60.0
+"""Age of the session file from which a driver on another host counts as dead."""
+
+Row = dict[str, Any]
+
+
+@dataclass
+class RunningPack:
+    """A pack in training.
+
+    Attributes:
+        order: Its trials.
+        open: Its lanes that have not ended, by trial.
+        place: Host, device and dtype, known from its first report on.
+        started: When it was handed out.
+        epoch: The latest epoch reported.
+    """
+
+    order: PackOrder
+    open: dict[int, Lane]
+    place: Row = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    epoch: int = 0
+
+
+class Session:
+    """One driver at work on a sweep. All methods are called from one thread and return at once."""
+
+    def __init__(
+        self,
+        paths: SweepPaths,
+        queue: TrialQueue,
+        study: SweepStudy,
+        writer: ResultsWriter,
+        mirror: Mirror,
+        *,
+        commit: str | None,
+        ended: Mapping[str, int],
+        seconds: float,
+    ) -> None:
+        """Opens the books.
+
+        Args:
+            paths: Where the sweep is kept.
+            queue: Where packs come from.
+            study: Told how trials ended.
+            writer: Of the Parquet files.
+            mirror: In MLflow.
+            commit: Git commit of the code, if known.
+            ended: Number of finished, stopped and failed trials of earlier sessions.
+            seconds: Time that earlier sessions took.
+        """
+        self._paths, self._queue, self._study = paths, queue, study
+        self._writer, self._mirror, self._commit = writer, mirror, commit
+        self._earlier_seconds, self._began = seconds, time.monotonic()
+        self._flushed = self._beaten = -FLUSH_SECONDS
+        self.packs: dict[int, RunningPack] = {}
+        self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
+        self.best: list[Row] = []
+        self.reasons: dict[str, int] = {}
+        self.disk_fault: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Time that all sessions of the sweep took."""
+        return self._earlier_seconds + time.monotonic() - self._began
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Trials by state, and how many were asked in all."""
+        running = sum(len(pack.open) for pack in self.packs.values())
+        return {"asked": self._study.asked, **self.ended, "running": running, "waiting": self._queue.waiting}
+
+    def start(self, order: PackOrder) -> None:
+        """A pack was handed out."""
+        self.packs[order.number] = RunningPack(order, {lane.trial: lane for lane in order.lanes})
+        self._mirror.trials_started(
+            {"trial": lane.trial, "attempt": lane.attempt, "pack": order.number, **lane.config.to_dict()}
+            for lane in order.lanes
+        )
+        self.beat()
+
+    def report(self, report: Mapping[str, Any]) -> None:
+        """A pack reported epochs and ended trials; see `sweeps.trial`."""
+        pack = self.packs.get(report["pack"])
+        if pack is None:
+            return
+        for place in report["started"]:
+            pack.place = dict(place)
+        epochs = [row for row in report["epochs"] if row["trial"] in pack.open]
+        if epochs:
+            pack.epoch = epochs[-1]["epoch"]
+            self._writer.add_epochs(epochs)
+            self._mirror.epochs(epochs)
+        self._end(pack, [row for row in report["ended"] if row["trial"] in pack.open])
+        self.beat()
+
+    def close_pack(self, number: int, reason: str) -> None:
+        """A pack is over; lanes of it that have not ended were lost and wait again, or are given up.
+
+        Args:
+            number: The pack.
+            reason: Why its lanes were lost, if any were.
+        """
+        pack = self.packs.pop(number)
+        given_up = self._queue.lost(list(pack.open.values()))
+        now = datetime.now(UTC)
+        self._end(
+            pack,
+            [
+                {"trial": lane.trial, "attempt": lane.attempt, "state": "failed", "reason": reason, "ended": now}
+                for lane in given_up
+            ],
+        )
+        self.beat()
+
+    def interrupt(self) -> int:
+        """The session was told to stop: trials in training wait for the next one.
+
+        Returns:
+            How many trials were in training.
+        """
+        lanes = [lane for pack in self.packs.values() for lane in pack.open.values()]
+        self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in lanes)
+        self._queue.lost(lanes)
+        self.packs.clear()
+        return len(lanes)
+
+    def close(self, state: str) -> None:
+        """Writes everything that is still in memory.
+
+        Args:
+            state: How the session ended: `finished`, `interrupted` or `failed`.
+
+        Raises:
+            SweepError: If the results cannot be written.
+        """
+        self._writer.flush()
+        self._writer.compact(more_than=1)
+        self.beat(state)
+
+    def beat(self, state: str = "running") -> None:
+        """Writes what is due: epochs now and then, and the session file."""
+        now = time.monotonic()
+        if now - self._flushed > FLUSH_SECONDS:
+            self._flush()
+        if state == "running" and now - self._beaten < BEAT_SECONDS:
+            return
+        self._beaten = now
+        try:
+            write_session(
+                self._paths,
+                {
+                    "name": self._paths.name,
+                    "state": state,
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "updated": datetime.now(UTC).isoformat(),
+                    "seconds": round(self.seconds, 3),
+                    "trials": self.counts,
+                },
+            )
+        except OSError as error:
+            self.disk_fault = str(error)
+
+    def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
+        """Parquet first, then the study: what the study calls ended is always in Parquet."""
+        if not rows:
+            return
+        places = {lane.trial: place for place, lane in enumerate(pack.order.lanes)}
+        complete: list[Row] = [
+            _NOTHING
+            | {"pack": pack.order.number, "lane": places[row["trial"]], "commit": self._commit}
+            | pack.open[row["trial"]].config.to_dict()
+            | {"started": pack.started}
+            | pack.place
+            | row
+            for row in rows
+        ]
+        self._writer.add_trials(complete)
+        self._flush()
+        for row in complete:
+            del pack.open[row["trial"]]
+            self._study.tell(row)
+            self.ended[row["state"]] += 1
+            if row["state"] == "failed":
+                kind = str(row["reason"]).split(":")[0]
+                self.reasons[kind] = self.reasons.get(kind, 0) + 1
+        self._mirror.trials_ended(complete)
+        self.best += [row for row in complete if row["state"] == "finished"]
+
+    def _flush(self) -> None:
+        self._flushed = time.monotonic()
+        try:
+            self._writer.flush()
+            self.disk_fault = None
+        except SweepError as error:
+            # The rows stay in memory and are tried again; Tune's loop must not die of a full disk.
+            self.disk_fault = error.message
+
+
+_NOTHING: Row = {
+    "epochs_done": 0,
+    **dict.fromkeys(
+        ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy", "seconds")
+    ),
+    **dict.fromkeys(("host", "device", "dtype")),
+}
+"""A trial row of which nothing is known yet."""
+
+
+def write_session(paths: SweepPaths, document: Mapping[str, Any]) -> None:
+    """Replaces the session file."""
+    with replacing(paths.session) as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def read_session(paths: SweepPaths) -> Row:
+    """The session file of a sweep; `state` is `died` when its driver is gone without a word.
+
+    Returns:
+        The document, or `{"state": "new"}` when no session has run.
+    """
+    try:
+        document = json.loads(paths.session.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"state": "new", "seconds": 0.0, "trials": {}}
+    if document["state"] == "running" and not _alive(document):
+        document["state"] = "died"
+    return document
+
+
+def _alive(document: Mapping[str, Any]) -> bool:
+    if document["host"] == socket.gethostname():
+        try:
+            os.kill(document["pid"], 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    age = datetime.now(UTC) - datetime.fromisoformat(document["updated"])
+    return age.total_seconds() < STALE_SECONDS

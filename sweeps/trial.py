@@ -1,0 +1,150 @@
+"""One pack in a Ray worker: trains its lanes and reports every epoch."""
+
+import socket
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from ray import tune
+
+from supermask.config import TrainConfig
+from supermask.data import Dataset
+from supermask.pack import EpochMetrics, Pack
+from supermask.program import compile_pays
+
+REPORT_SECONDS = 1.0
+"""Shortest time between two reports of a pack: short epochs travel together."""
+
+Row = dict[str, Any]
+
+
+class PackTrainable(tune.Trainable):
+    """Trains one pack; one step is as many epochs as fit between two reports.
+
+    The configuration of a Tune trial is `{"pack": number, "cpus": threads, "lanes": [{"trial", "attempt",
+    "config"}, ...]}`. A report holds
+
+    * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
+      flattens dictionaries);
+    * `epochs`: one row per lane and epoch;
+    * `ended`: one row per lane that has ended, with state, reason and final metrics;
+    * `error`: why the whole pack broke, else None.
+    """
+
+    def setup(self, config: dict[str, Any], datasets: dict[str, dict[str, Any]] | None = None) -> None:
+        """Takes the first pack.
+
+        Args:
+            config: The Tune trial's configuration.
+            datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
+        """
+        self._datasets = datasets or {}
+        self._loaded: dict[str, Dataset] = {}
+        self._take(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Takes the next pack in the same process: importing torch anew would cost seconds."""
+        self._take(new_config)
+        return True
+
+    def step(self) -> Row:
+        """Trains until the next report is due or every lane has ended."""
+        report: Row = {"pack": self._order["pack"], "started": [], "epochs": [], "ended": [], "error": None}
+        try:
+            if self._pack is None:
+                self._pack = self._build()
+                report["started"].append(self._place(self._pack))
+            due = time.monotonic() + REPORT_SECONDS
+            while self._pack.lanes and time.monotonic() < due:
+                self._epoch(self._pack, report)
+        except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
+            report["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+        report["done"] = bool(report["error"]) or self._pack is None or not self._pack.lanes
+        if report["done"]:
+            self._pack = None
+        return report
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._order = config
+        self._lanes: list[Row] = config["lanes"]
+        self._pack: Pack | None = None
+        self._seconds = [0.0] * len(self._lanes)
+        self._started = datetime.now(UTC)
+
+    def _build(self) -> Pack:
+        started = time.perf_counter()
+        torch.set_num_threads(self._order["cpus"])
+        configs = [TrainConfig.from_dict(lane["config"]) for lane in self._lanes]
+        name = configs[0].dataset
+        if name not in self._loaded:
+            self._loaded[name] = Dataset.from_arrays(self._datasets[name])
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        data = self._loaded[name]
+        pack = Pack(configs, data, device=device, compiled=compile_pays(configs[0], data, device))
+        self._share(time.perf_counter() - started, pack.lanes)
+        return pack
+
+    def _place(self, pack: Pack) -> Row:
+        device = torch.cuda.get_device_name(pack.device) if pack.device.type == "cuda" else "cpu"
+        return {
+            "host": socket.gethostname(),
+            "device": device,
+            "dtype": str(pack.dtype).removeprefix("torch."),
+            "started": self._started,
+        }
+
+    def _epoch(self, pack: Pack, report: Row) -> None:
+        """One epoch of every lane; lanes that diverged or are done have ended and leave the pack."""
+        metrics = pack.train_epoch()
+        for found in metrics:
+            self._share(found.seconds, [found.lane])
+            report["epochs"].append(self._identity(found.lane) | _epoch_row(found))
+        failed = [found for found in metrics if found.fault]
+        report["ended"] += [self._ended(found, state="failed", reason=found.fault) for found in failed]
+        pack.drop(found.lane for found in failed)
+        if pack.lanes and pack.epoch >= pack.configs[0].epochs:
+            started = time.perf_counter()
+            tests = {test.lane: test for test in pack.evaluate("test")}
+            self._share(time.perf_counter() - started, pack.lanes)
+            for found in metrics:
+                if test := tests.get(found.lane):
+                    report["ended"].append(
+                        self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
+                    )
+            pack.drop(list(pack.lanes))
+
+    def _identity(self, lane: int) -> Row:
+        return {"trial": self._lanes[lane]["trial"], "attempt": self._lanes[lane]["attempt"]}
+
+    def _ended(
+        self,
+        found: EpochMetrics,
+        *,
+        state: str,
+        reason: str | None = None,
+        test_loss: float | None = None,
+        test_accuracy: float | None = None,
+    ) -> Row:
+        return self._identity(found.lane) | {
+            "state": state,
+            "reason": reason,
+            "epochs_done": found.epoch,
+            **{name: getattr(found, name) for name in _METRICS},
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "ended": datetime.now(UTC),
+            "seconds": self._seconds[found.lane],
+        }
+
+    def _share(self, seconds: float, lanes: list[int]) -> None:
+        """Books time on lanes, in equal parts."""
+        for lane in lanes:
+            self._seconds[lane] += seconds / len(lanes)
+
+
+_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+
+
+def _epoch_row(found: EpochMetrics) -> Row:
+    return {name: getattr(found, name) for name in ("epoch", *_METRICS, "seconds")}

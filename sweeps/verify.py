@@ -1,0 +1,106 @@
+"""Do the study, Parquet and MLflow say the same of every trial, value by value?"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from supermask.config import RULES
+from sweeps import results, tracking
+from sweeps.paths import SweepPaths
+from sweeps.study import METRICS, StudyTrial, SweepStudy
+from sweeps.tracking import MirroredTrial
+
+Row = Mapping[str, Any]
+
+
+def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> dict[str, Any]:
+    """Compares the three stores of a sweep.
+
+    Returns:
+        `ok`, `trials` (in the study), `mlflow_runs`, `finished_twice` (numbers of trials with more than one
+        finished attempt) and `differences` (one line each).
+
+    Raises:
+        SweepError: If the sweep is missing or the MLflow store does not answer.
+    """
+    uri = tracking_uri or tracking.default_uri(paths.root)
+    every = results.load(paths.root, paths.name, every_attempt=True).to_pylist()
+    rows = {row["trial"]: row for row in results.load(paths.root, paths.name).to_pylist()}
+    epochs = Counter(results.load_epochs(paths.root, paths.name).column("trial").to_pylist())
+    study = {trial.number: trial for trial in SweepStudy(space, paths.journal).trials()}
+    runs = tracking.read(uri, space.name, count_steps=True)
+    mirror = {run.trial: run for run in runs}
+    finished = Counter(row["trial"] for row in every if row["state"] == "finished")
+    twice = sorted(trial for trial, count in finished.items() if count > 1)
+    differences = [f"trial {trial}: finished more than once" for trial in twice]
+    differences += [f"trial {trial}: {count} runs in MLflow" for trial, count in _repeated(runs)]
+    for number in sorted(study.keys() | rows.keys() | mirror.keys()):
+        found = _differences(study.get(number), rows.get(number), mirror.get(number), space, epochs[number])
+        differences += [f"trial {number}: {text}" for text in found]
+    return {
+        "ok": not differences,
+        "trials": len(study),
+        "mlflow_runs": len(runs),
+        "finished_twice": twice,
+        "differences": differences,
+    }
+
+
+def _repeated(runs: list[MirroredTrial]) -> list[tuple[int, int]]:
+    return [(trial, count) for trial, count in Counter(run.trial for run in runs).items() if count > 1]
+
+
+def _differences(
+    told: StudyTrial | None, row: Row | None, run: MirroredTrial | None, space: SearchSpace, epochs: int
+) -> Iterator[str]:
+    if told is None:
+        yield "not in the study"
+    elif row is None and told.state != "waiting":
+        yield f"{told.state} in the study, not in Parquet"
+    elif row is not None:
+        yield from _study_and_parquet(told, row, space)
+    if row is None:
+        return
+    if epochs != row["epochs_done"]:
+        yield f"{row['epochs_done']} epochs done, but {epochs} epoch rows in Parquet"
+    if run is None:
+        yield "not in MLflow"
+    else:
+        yield from _parquet_and_mlflow(row, run)
+
+
+def _study_and_parquet(told: StudyTrial, row: Row, space: SearchSpace) -> Iterator[str]:
+    if told.state != row["state"]:
+        yield f"state {told.state} in the study, {row['state']} in Parquet"
+        return
+    for name in RULES:
+        if told.config.get(name) != row[name]:
+            yield f"{name} {told.config.get(name)!r} in the study, {row[name]!r} in Parquet"
+    for name in ("reason", "attempt", *METRICS):
+        if not _equal(told.result.get(name), row[name]):
+            yield f"{name} {told.result.get(name)!r} in the study, {row[name]!r} in Parquet"
+    if told.state == "finished" and told.values != [row[name] for name in space.objectives]:
+        yield f"objectives {told.values} in the study, {[row[name] for name in space.objectives]} in Parquet"
+
+
+def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:
+    for name in ("state", "attempt"):
+        if getattr(run, name) != row[name]:
+            yield f"{name} {row[name]!r} in Parquet, {getattr(run, name)!r} in MLflow"
+    for name, rule in RULES.items():
+        text = run.params.get(name)
+        if text is None or rule.kind(text) != row[name]:
+            yield f"{name} {row[name]!r} in Parquet, {text!r} in MLflow"
+    for name in METRICS:
+        if row[name] is not None and math.isfinite(row[name]) and run.metrics.get(name) != row[name]:
+            yield f"{name} {row[name]!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
+    if "val_accuracy" not in run.non_finite and run.steps != row["epochs_done"]:
+        yield f"{row['epochs_done']} epochs in Parquet, {run.steps} steps in MLflow"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are the same; NaN is the same as NaN."""
+    both = isinstance(one, float) and isinstance(other, float)
+    return one == other or (both and math.isnan(one) and math.isnan(other))

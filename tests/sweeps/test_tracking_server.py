@@ -1,0 +1,142 @@
+"""The mirror against servers: one on loopback that is killed and started again, and addresses where nobody is."""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supermask.config import TrainConfig
+from sweeps import tracking
+from sweeps.errors import SweepError
+from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.tracking import Mirror
+
+
+def epoch_row(trial: int, epoch: int) -> dict[str, Any]:
+    metrics = {name: (trial + 1) / (7 * epoch + place) for place, name in enumerate(EPOCH_METRICS)}
+    return {"trial": trial, "attempt": 1, "epoch": epoch, **metrics}
+
+
+def trial_row(trial: int) -> dict[str, Any]:
+    row = {"trial": trial, "attempt": 1, **TrainConfig(seed=trial).to_dict(), "epochs_done": 2, "state": "finished"}
+    row |= {name: epoch_row(trial, 2)[name] for name in EPOCH_METRICS}
+    return row | {"test_loss": 1 / 3, "test_accuracy": 2 / 3, "seconds": 0.1}
+
+
+def start_row(trial: int) -> dict[str, Any]:
+    return {"trial": trial, "attempt": 1, **TrainConfig(seed=trial).to_dict()}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def server(root: Path, port: int) -> Iterator[None]:
+    """MLflow's server on loopback in a process group of its own, killed as a whole when the block ends."""
+    command = tracking.ui_command(tracking.default_uri(root), root=root, port=port)
+    with (root / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=root)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                    break
+            except OSError:
+                assert process.poll() is None, (root / "server.log").read_text()
+                assert time.monotonic() < deadline, (root / "server.log").read_text()
+                time.sleep(0.1)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) -> None:
+    """Takes about 20 s: a real server is started twice, and rows are said before, between and after."""
+    uri = f"http://127.0.0.1:{port}"
+    made = Mirror(uri, "digits", root=tmp_path, interval_seconds=0.01)
+    with server(tmp_path, port):
+        made.start_sweep({"trials": 3}, {})
+        made.trials_started([start_row(0), start_row(1)])
+        made.epochs([epoch_row(0, 1), epoch_row(0, 2), epoch_row(1, 1)])
+        made.trials_ended([trial_row(0)])
+        wait_for(lambda: made.lag == 0)
+    made.trials_started([start_row(2)])
+    made.epochs([epoch_row(2, 1), epoch_row(2, 2)])
+    made.trials_ended([trial_row(2)])
+    time.sleep(1)
+    assert made.lag == 4
+    with server(tmp_path, port):
+        made.epochs([epoch_row(1, 2)])
+        made.trials_ended([trial_row(1)])
+        made.finish("finished")
+        assert made.close(60) == 0
+        trials = tracking.read(uri, "digits", count_steps=True)
+    assert made.rejected == {}
+    assert [(trial.trial, trial.state, trial.steps) for trial in trials] == [(n, "finished", 2) for n in range(3)]
+    for trial in trials:
+        assert trial.metrics == {name: trial_row(trial.trial)[name] for name in FINAL_METRICS}
+        assert float(trial.params["weight_gain"]) == TrainConfig().weight_gain
+
+
+def test_a_dead_server_costs_nothing_but_the_mirror(
+    tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        made = Mirror(f"http://me:secret@127.0.0.1:{port}", "digits", root=tmp_path)
+        made.start_sweep({"trials": 1}, {})
+        made.trials_started([start_row(0)])
+        made.epochs([epoch_row(0, 1), epoch_row(0, 2)])
+        made.trials_ended([trial_row(0)])
+        assert made.lag == 5
+        wait_for(lambda: bool(caplog.messages))
+        assert made.close(1.0) == 5
+    assert len(caplog.messages) == 1
+    assert f"http://***@127.0.0.1:{port}: must take rows, but got: " in caplog.messages[0]
+    assert "secret" not in caplog.text
+
+
+def test_a_store_that_does_not_answer_is_told_in_one_line() -> None:
+    with pytest.raises(
+        SweepError, match=r"^MLflow store http://\*\*\*@127\.0\.0\.1:1: must answer, but got: "
+    ) as raised:
+        tracking.read("http://me:secret@127.0.0.1:1", "digits")
+    assert "secret" not in str(raised.value)
+    assert str(raised.value).endswith("Check the address and try again.")
+    assert raised.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://me:secret@host:5000/x", "http://***@host:5000/x"),
+        ("postgresql://me:s@cret@host/db", "postgresql://***@host/db"),
+        ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("failed at http://a:b@c and http://d:e@f.", "failed at http://***@c and http://***@f."),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_redact(text: str, shown: str) -> None:
+    assert tracking.redact(text) == shown
