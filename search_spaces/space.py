@@ -60,6 +60,13 @@ class Parameter:
     distribution: Distribution
     when: dict[str, Value] = field(default_factory=dict)
 
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """All choices, or both ends of a range."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return tuple(self.distribution.choices)  # pyright: ignore[reportReturnType] - no None or bool in a space
+        return (self.distribution.low, self.distribution.high)
+
 
 @dataclass(frozen=True)
 class Constraint:

@@ -13,7 +13,7 @@ class LaneCost:
     """Of one lane and one training step.
 
     Attributes:
-        flops: Floating-point operations of the matrix products: forward, gradient of the weights, gradient of the inputs.
+        flops: Floating-point operations of the matrix products: forward, gradients of the weights and of the inputs.
         traffic_bytes: Fewest bytes the optimiser must move: scores and momentum read and written, gradient and frozen
             weights read, masked weights written.
         memory_bytes: Held by a lane: the tensors of its weights, and the activations kept for the backward pass.
@@ -35,7 +35,7 @@ def lane_cost(network: Network, *, batch_size: int, dtype: torch.dtype, ternary:
     """
     wide, narrow = accumulation_dtype(dtype).itemsize, dtype.itemsize
     frozen = 1 if ternary else wide
-    channels, height, width = network.input_shape
+    _, height, width = network.input_shape
     products = outputs = 0
     for index, step in enumerate(network.steps):
         if isinstance(step, Pool):

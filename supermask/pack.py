@@ -14,7 +14,7 @@ from supermask import layers, optim
 from supermask.config import STRUCTURAL, ConfigError, TrainConfig
 from supermask.data import Dataset, batches, split, standardise
 from supermask.models import Network, build
-from supermask.program import Program, Rates
+from supermask.program import Rates, program
 from supermask.state import LayerState
 
 REFRESH_STEPS = 16
@@ -122,7 +122,8 @@ class Pack:
         train, validation = split(data, shared)
         self._data = data.to(self.device)
         self._train, self._validation = train.to(self.device), validation.to(self.device)
-        self._program = Program(self.network, compiled=compiled)
+        self._compiled = compiled
+        self._program = program(self.network, compiled=compiled)
         self._start(range(len(self.configs)))
 
     @property
@@ -139,7 +140,7 @@ class Pack:
         if not self.lanes:
             return []
         started = time.perf_counter()
-        train_losses = self._train_steps().tolist()
+        train_losses = self._of_lanes(self._train_steps())
         self.epoch += 1
         found = self.evaluate("validation")
         remaining, inverted = self.fractions()
@@ -164,7 +165,7 @@ class Pack:
         if part == "test":
             images, labels = self._data.test_images, self._data.test_labels
             chosen = torch.arange(len(labels), device=self.device)
-        loss = torch.zeros(len(self.lanes), dtype=torch.float64, device=self.device)
+        loss = torch.zeros(len(self._slots), dtype=torch.float64, device=self.device)
         hits = torch.zeros_like(loss)
         size = min(EVALUATION_BATCH, len(chosen))
         for indices in chosen.split(size):
@@ -177,11 +178,14 @@ class Pack:
             )
             loss += batch_loss
             hits += batch_hits
-        losses, accuracies = (loss / len(chosen)).tolist(), (hits / len(chosen)).tolist()
+        losses, accuracies = self._of_lanes(loss / len(chosen)), self._of_lanes(hits / len(chosen))
         return [Evaluation(lane, losses[k], accuracies[k]) for k, lane in enumerate(self.lanes)]
 
     def drop(self, lanes: Iterable[int]) -> None:
-        """Takes lanes out of training and frees their memory; the others go on unchanged.
+        """Takes lanes out of training; the others go on unchanged.
+
+        A compiled program is made for one number of lanes, so its dropped lanes are carried along until half of
+        them are gone; an eager pack shrinks at once.
 
         Args:
             lanes: Places in `configs`.
@@ -192,11 +196,13 @@ class Pack:
         gone = set(lanes)
         for lane in gone:
             self._position(lane)
-        kept = [k for k, lane in enumerate(self.lanes) if lane not in gone]
-        self.lanes = [self.lanes[k] for k in kept]
+        self.lanes = [lane for lane in self.lanes if lane not in gone]
+        if self._compiled and len(self.lanes) > len(self._slots) // 2:
+            return
+        kept = torch.tensor([self._position(lane) for lane in self.lanes], dtype=torch.int64, device=self.device)
         for state in self._states:
-            state.select(torch.tensor(kept, dtype=torch.int64, device=self.device))
-        self._pruning_rates = self._lane_values("pruning_rate")
+            state.select(kept)
+        self._slots = list(self.lanes)
 
     def mask(self, lane: int) -> dict[str, Int8[Tensor, "..."]]:
         """The mask of one lane by layer name, entries -1, 0 and +1, on the CPU.
@@ -214,15 +220,16 @@ class Pack:
     def fractions(self) -> tuple[list[float], list[float]]:
         """Remaining and inverted fraction of the weights of each lane in training, over all layers."""
         counts = [state.counts() for state in self._states]
-        totals = (torch.stack(part).sum(dim=0).tolist() for part in zip(*counts, strict=True))
+        totals = (self._of_lanes(torch.stack(part).sum(dim=0)) for part in zip(*counts, strict=True))
         remaining, inverted = ([count / self.network.parameters for count in total] for total in totals)
         return remaining, inverted
 
     def state_dict(self) -> dict[str, Any]:
         """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed."""
         state: dict[str, Any] = {"epoch": self.epoch, "lanes": list(self.lanes)}
+        positions = [self._position(lane) for lane in self.lanes]
         for layer, own in zip(self.network.layers, self._states, strict=True):
-            state |= own.trained(layer.name)
+            state |= {name: tensor[positions] for name, tensor in own.trained(layer.name).items()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -246,33 +253,34 @@ class Pack:
     def _start(self, lanes: Iterable[int]) -> None:
         """Draws the given lanes as they are before the first epoch."""
         self.lanes, self.epoch = list(lanes), 0
+        self._slots = list(self.lanes)  # what the tensors hold; dropped lanes may linger in it
         configs = [self.configs[lane] for lane in self.lanes]
         self._wide = layers.accumulation_dtype(self.dtype)
         self._states = [
             LayerState.draw(configs, layer, index, device=self.device, dtype=self.dtype, wide=self._wide)
             for index, layer in enumerate(self.network.layers)
         ]
-        self._pruning_rates = self._lane_values("pruning_rate")
 
     def _train_steps(self) -> Tensor:
         """One epoch of updates; returns the mean loss of each lane, NaN for a lane that has diverged."""
         shared = self.configs[0]
         order = batches(self._train, shared, self.epoch)
         rates = self._rates(len(order))
-        total = torch.zeros(len(self.lanes), dtype=torch.float64, device=self.device)
+        total = torch.zeros(len(self._slots), dtype=torch.float64, device=self.device)
         for step, (indices, rate) in enumerate(zip(order, rates, strict=True)):
             images = standardise(self._data.train_images[indices], self.dtype)
             total += self._program.step(self._states, images, self._data.train_labels[indices], rate)
             if shared.mask_rule == "target" and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
+                rates_of_lanes = self._lane_values("pruning_rate")
                 for state in self._states:
-                    state.retarget(self._pruning_rates)
+                    state.retarget(rates_of_lanes)
         # A score that overflowed hides its weight, and the loss looks harmless again: say that the lane is lost.
         sound = torch.stack([state.sound() for state in self._states]).all(dim=0)
         return torch.where(sound, total / len(order), math.nan)
 
     def _rates(self, steps: int) -> list[Rates]:
         """The hyperparameters of each step of the coming epoch."""
-        configs = [self.configs[lane] for lane in self.lanes]
+        configs = [self.configs[lane] for lane in self._slots]
         factors = torch.tensor(
             [optim.schedule_factors(config, epoch=self.epoch, steps_per_epoch=steps) for config in configs],
             dtype=torch.float64,
@@ -286,13 +294,18 @@ class Pack:
         return [Rates(*pair, momentum) for pair in zip(rate, decay, strict=True)]
 
     def _lane_values(self, name: str) -> Tensor:
-        values = [getattr(self.configs[lane], name) for lane in self.lanes]
+        values = [getattr(self.configs[lane], name) for lane in self._slots]
         return torch.tensor(values, dtype=self._wide, device=self.device)
+
+    def _of_lanes(self, values: Tensor) -> list[Any]:
+        """Numbers of the slots as a list of those of the lanes in training."""
+        found = values.tolist()
+        return [found[self._position(lane)] for lane in self.lanes]
 
     def _position(self, lane: int) -> int:
         if lane not in self.lanes:
             raise ConfigError(f"pack: a lane must be in training, but got {lane}. In training: {self.lanes or 'none'}.")
-        return self.lanes.index(lane)
+        return self._slots.index(lane)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

@@ -30,6 +30,21 @@ class Rates:
     momentum: Float[Tensor, " lane"]
 
 
+RECOMPILE_LIMIT = 256
+"""Programs kept by a process: one for each number of lanes and shape of a layer; torch's own limit is 8."""
+
+
+@functools.cache
+def program(network: Network, *, compiled: bool) -> "Program":
+    """The program of a network, one per process, so that a later pack of equal shapes compiles nothing.
+
+    Args:
+        network: What the lanes train.
+        compiled: Whether to fuse it with torch.compile. The first step then takes 10 to 40 s.
+    """
+    return Program(network, compiled=compiled)
+
+
 class Program:
     """Runs steps over the states of all lanes.
 
@@ -38,12 +53,7 @@ class Program:
     """
 
     def __init__(self, network: Network, *, compiled: bool) -> None:
-        """Prepares the program.
-
-        Args:
-            network: What the lanes train.
-            compiled: Whether to fuse it with torch.compile. The first step then takes 10 to 40 s.
-        """
+        """Prepares the program; see `program`."""
         self._network = network
         self._mean_losses = _maybe_compiled(self._mean_losses_eager, compiled)
         self._counts = _maybe_compiled(self._counts_eager, compiled)
@@ -137,12 +147,10 @@ def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..
     from torch._dynamo import config as dynamo  # takes 2 s
 
     # Each layer shape and number of lanes is a program of its own; past Dynamo's limit (8) the rest would run eagerly.
-    dynamo.recompile_limit = dynamo.accumulated_recompile_limit = COMPILED_PROGRAMS
+    dynamo.recompile_limit = dynamo.accumulated_recompile_limit = RECOMPILE_LIMIT
     return torch.compile(function, dynamic=False)
 
 
-COMPILED_PROGRAMS = 4096
-"""Most programs one function is compiled to in one process: shapes times numbers of lanes that a worker meets."""
 COMPILE_PAYS = 1e9
 """Weights times steps of one lane above which compiling is worth its 10 to 40 s."""
 

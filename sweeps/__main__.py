@@ -2,12 +2,12 @@
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
 from search_spaces.space import SearchSpace, SpaceError
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
@@ -113,7 +113,7 @@ def resume(
         download=download,
     )
     paths = SweepPaths(options.root, name)
-    from sweeps.run import extend
+    from sweeps.plan import extend
     from sweeps.run import resume as go_on
 
     space = extend(paths, _space_of(paths), trials)
@@ -251,7 +251,10 @@ def ui(
 
 def main() -> None:
     """Entry point: turns our exceptions into one message and an exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    warnings_only = logging.StreamHandler(sys.stderr)
+    warnings_only.setLevel(logging.WARNING)
+    logging.basicConfig(format="%(message)s", handlers=[warnings_only])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
     try:
         app()
     except (ConfigError, SpaceError) as error:
@@ -329,17 +332,11 @@ def _options(
 
 def _overrides(changes: list[str], *, name: str | None, trials: int | None, seed: int | None) -> dict[str, Any]:
     """The `--set` options and the options that stand for one."""
+    from search_spaces.overrides import parse
+
     given = {"name": name, "budget.trials": trials, "sampler.seed": seed}
     overrides = {path: value for path, value in given.items() if value is not None}
-    for change in changes:
-        path, separator, text = change.partition("=")
-        if not path.strip() or not separator:
-            raise SweepError(f"--set: must be PATH=VALUE, but got {change!r}. Write for example fixed.epochs=20.")
-        try:
-            overrides[path.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SweepError(f"--set {path}: the value must be YAML, but got {text!r}. Quote it.") from error
-    return overrides
+    return overrides | parse(changes)
 
 
 if __name__ == "__main__":

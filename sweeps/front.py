@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyarrow import Table as ArrowTable
+from rich import box
 from rich.table import Table
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
+from sweeps.pareto import Table as ArrowTable
 from sweeps.paths import SweepPaths
 from sweeps.results import CONFIG_COLUMNS
 
@@ -85,11 +86,14 @@ def as_csv(front: ArrowTable, space: SearchSpace) -> str:
 
 def table(front: ArrowTable, space: SearchSpace) -> Table:
     """The front for a terminal: objectives, test accuracy, and the searched parameters."""
-    shown = Table(title=f"front of {space.name}: {front.num_rows} trials", title_justify="left", header_style="bold")
+    title = f"front of {space.name}: {front.num_rows} trials"
+    shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
     searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
     for name in ("trial", *metrics, *searched):
-        shown.add_column(f"{name} %" if name in PERCENT else name, justify="right")
+        # Spaces let a narrow terminal break a heading.
+        heading = name.replace("_", " ")
+        shown.add_column(f"{heading} %" if name in PERCENT else heading, justify="right")
     for row in front.to_pylist():
         values = [_text(name, row[name]) for name in (*metrics, *searched)]
         shown.add_row(str(row["trial"]), *values)
@@ -131,4 +135,4 @@ def _text(name: str, value: Any) -> str:
         return "-"
     if name in PERCENT:
         return f"{100 * value:.2f}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

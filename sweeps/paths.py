@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,6 +104,11 @@ class SweepPaths:
         return self.folder / "masks"
 
     @property
+    def log(self) -> Path:
+        """What happened, a line each: packs, losses, failures."""
+        return self.folder / "log.txt"
+
+    @property
     def front_png(self) -> Path:
         """The picture of the front."""
         return self.folder / "front.png"
@@ -145,3 +151,19 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_writable(root: Path) -> None:
+    """Creates a root if it is missing.
+
+    Raises:
+        SweepError: If nothing can be written there.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise SweepError(
+            f"root {root}: must be a folder that can be written, but got: {error}. Choose another with --root DIR."
+        ) from error

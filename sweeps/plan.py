@@ -2,14 +2,13 @@
 
 import itertools
 import os
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import torch
-from optuna.distributions import CategoricalDistribution
 
 from search_spaces.space import SearchSpace
 from supermask import data
@@ -19,6 +18,9 @@ from supermask.data import Dataset
 from supermask.models import Network, build
 from supermask.pack import Pack, default_dtype
 from supermask.program import compile_pays
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, replacing
+from sweeps.study import sample
 
 CPU_WEIGHTS = 2**21
 """Weights of a pack on a CPU: beyond it more lanes bring no more throughput (measured by benchmarks/step.py)."""
@@ -110,18 +112,8 @@ def load_datasets(space: SearchSpace, options: Options) -> dict[str, Dataset]:
 def choices(space: SearchSpace, name: str) -> tuple[Any, ...]:
     """The values that a field may take: fixed, default, choices, or both ends of a range."""
     if parameter := space.parameters.get(name):
-        distribution = parameter.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            return tuple(distribution.choices)
-        return (distribution.low, distribution.high)
+        return parameter.extremes
     return (space.fixed.get(name, getattr(TrainConfig, name)),)
-
-
-def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
-    """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=space.sampler.seed or 0))
-    values = [space.suggest(study.ask()) for _ in range(count)]
-    return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]
 
 
 def local_resources() -> Resources:
@@ -132,7 +124,7 @@ def local_resources() -> Resources:
 def plan_packs(space: SearchSpace, options: Options, resources: Resources, datasets: dict[str, Dataset]) -> PackPlan:
     """Chooses cores, GPUs and lanes of a pack where the options leave them open."""
     gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
-    cpus = options.cpus_per_pack or (1 if gpus else min(2, resources.cpus))
+    cpus = options.cpus_per_pack or 1  # packs side by side: threads of one pack would wait for each other
     concurrent = int(resources.cpus // cpus) if not gpus else int(min(resources.gpus / gpus, resources.cpus // cpus))
     concurrent = max(1, concurrent)
     if options.lanes:
@@ -195,3 +187,29 @@ def _gpu_lanes(network: Network, gpus: float) -> int:
         memory = torch.cuda.get_device_properties(0).total_memory
     cost = lane_cost(network, batch_size=128, dtype=default_dtype(torch.device("cuda")))
     return max(1, min(GPU_LANES, int(GPU_MEMORY_FRACTION * min(gpus, 1.0) * memory / cost.memory_bytes)))
+
+
+def extend(paths: SweepPaths, space: SearchSpace, trials: str | None) -> SearchSpace:
+    """Sets a new budget of a sweep and keeps it in its space file.
+
+    Args:
+        paths: Where the sweep is kept.
+        space: As it was run.
+        trials: `N` for a new budget, `+N` for that many more, or None to leave it.
+
+    Raises:
+        SweepError: If it is neither, or the budget would shrink.
+    """
+    if trials is None:
+        return space
+    number = int(trials) if re.fullmatch(r"\+?\d{1,9}", trials) else 0
+    budget = space.trials + number if trials.startswith("+") else number
+    if not number or budget < space.trials:
+        raise SweepError(
+            f"--trials: must be a number of at least {space.trials} or +MORE, but got {trials!r}. "
+            "Write for example +20."
+        )
+    extended = replace(space, trials=budget)
+    with replacing(paths.space) as temporary:
+        temporary.write_text(extended.to_yaml(), encoding="utf-8")
+    return extended

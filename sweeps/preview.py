@@ -1,11 +1,13 @@
 """A dry run: the space, a look at its trials, the packs, and what they will cost."""
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from search_spaces.space import SearchSpace
 from sweeps.display import duration
-from sweeps.plan import Options, estimate, load_datasets, local_resources, plan_packs, sample
+from sweeps.plan import Options, estimate, load_datasets, local_resources, plan_packs
+from sweeps.study import sample
 
 SAMPLES = 10
 
@@ -37,12 +39,12 @@ def preview(space: SearchSpace, options: Options, out: Console) -> None:
 
 def _samples(space: SearchSpace) -> Table:
     names = list(space.parameters)
-    shown = Table(title=f"{SAMPLES} random trials", title_justify="left", header_style="bold")
+    shown = Table(title=f"{SAMPLES} random trials", title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for name in names:
-        shown.add_column(name, justify="right")
+        shown.add_column(name.replace("_", " "), justify="right")
     for config in sample(space, SAMPLES):
         values = (getattr(config, name) for name in names)
-        shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values))
+        shown.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in values))
     return shown
 
 

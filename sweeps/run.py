@@ -2,15 +2,11 @@
 
 import logging
 import os
-import re
-import subprocess
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -19,22 +15,23 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import pareto, results
-from sweeps.display import Display, PackView, SweepView
+from sweeps import pareto, provenance, results
+from sweeps.display import Display
 from sweeps.errors import SweepError
 from sweeps.front import draw
-from sweeps.paths import SweepPaths, replacing
+from sweeps.heartbeat import read_session
+from sweeps.keeping import MaskStore
+from sweeps.paths import SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.searcher import PackSearcher
-from sweeps.session import Session, read_session
+from sweeps.session import Session
 from sweeps.study import SweepStudy
 from sweeps.tracking import Mirror, default_uri
 from sweeps.trial import PackTrainable
+from sweeps.viewer import Viewer
 
-LEVELS = (0.02, 0.05, 0.20)
-"""Fractions of remaining weights at which the display names the best accuracy."""
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
 """How long the end of a session waits for MLflow."""
 
@@ -72,7 +69,7 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
             f"Go on with it: sweeps resume {space.name}; or choose another name: --name OTHER."
         )
     datasets = load_datasets(space, options)
-    _check_writable(options.root)
+    check_writable(options.root)
     with _ray(options.address, datasets) as resources:
         plan = plan_packs(space, options, resources, datasets)
         paths.folder.mkdir(parents=True)
@@ -101,32 +98,6 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
 
-def extend(paths: SweepPaths, space: SearchSpace, trials: str | None) -> SearchSpace:
-    """Sets a new budget of a sweep and keeps it in its space file.
-
-    Args:
-        paths: Where the sweep is kept.
-        space: As it was run.
-        trials: `N` for a new budget, `+N` for that many more, or None to leave it.
-
-    Raises:
-        SweepError: If it is neither, or the budget would shrink.
-    """
-    if trials is None:
-        return space
-    number = int(trials) if re.fullmatch(r"\+?\d{1,9}", trials) else 0
-    budget = space.trials + number if trials.startswith("+") else number
-    if not number or budget < space.trials:
-        raise SweepError(
-            f"--trials: must be a number of at least {space.trials} or +MORE, but got {trials!r}. "
-            "Write for example +20."
-        )
-    extended = replace(space, trials=budget)
-    with replacing(paths.space) as temporary:
-        temporary.write_text(extended.to_yaml(), encoding="utf-8")
-    return extended
-
-
 def _work(
     paths: SweepPaths,
     space: SearchSpace,
@@ -143,7 +114,7 @@ def _work(
         study.tell(row)  # a driver may have died between Parquet and the study
     writer = ResultsWriter(paths.folder)
     mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
-    commit = _commit()
+    commit = provenance.commit()
     mirror.start_sweep(
         params={
             "sampler": space.sampler.name,
@@ -156,19 +127,22 @@ def _work(
     )
     first_pack = 1 + max((row["pack"] for row in rows), default=-1)
     queue = TrialQueue(study, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
+    finished = [row for row in rows if row["state"] == "finished"]
+    masks = MaskStore(paths, space, finished)
     session = Session(
         paths,
         queue,
         study,
         writer,
         mirror,
+        masks=masks,
         commit=commit,
         ended=Counter(row["state"] for row in rows),
         seconds=earlier["seconds"],
     )
-    session.best += [row for row in rows if row["state"] == "finished"]
-    searcher = PackSearcher(queue, session, cpus=plan.cpus)
-    viewer = _Viewer(space, session, mirror)
+    session.best += finished
+    searcher = PackSearcher(queue, session, masks, cpus=plan.cpus, objectives=space.objectives)
+    viewer = Viewer(space, session, mirror)
     state = "failed"
     console.print(
         f"sweep {space.name}: {space.trials} trials, {plan.lanes} lanes a pack ({plan.reason}), "
@@ -177,7 +151,7 @@ def _work(
         soft_wrap=True,
     )
     try:
-        with Display(viewer.look, console):
+        with _logged(paths), Display(viewer.look, console):
             _fit(searcher, plan, datasets)
         state = "finished"
     except KeyboardInterrupt:
@@ -244,80 +218,18 @@ def _ray(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resource
         ray.shutdown()
 
 
-def _check_writable(root: Path) -> None:
+@contextmanager
+def _logged(paths: SweepPaths) -> Iterator[None]:
+    """Keeps what the sweep's modules log in the sweep's folder."""
+    log = logging.getLogger("sweeps")
+    handler = logging.FileHandler(paths.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        raise SweepError(
-            f"root {root}: must be a folder that can be written, but got: {error}. Choose another with --root DIR."
-        ) from error
-
-
-def _commit() -> str | None:
-    """The commit of the code that runs, with `-dirty` when it was changed since; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
-
-
-class _Viewer:
-    """Turns the session's books into what is shown."""
-
-    def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
-        self._space, self._session, self._mirror = space, session, mirror
-        self._began, self._before = time.monotonic(), sum(session.ended.values())
-        self._known: tuple[int, float | None] = (0, None)
-
-    def look(self) -> SweepView:
-        session = self._session
-        packs = tuple(
-            PackView(
-                number,
-                len(pack.open),
-                pack.epoch,
-                pack.order.lanes[0].config.epochs,
-                " ".join(str(pack.place[name]) for name in ("host", "device", "dtype") if name in pack.place),
-            )
-            for number, pack in list(session.packs.items())
-        )
-        rows = list(session.best)
-        return SweepView(
-            name=self._space.name,
-            budget=self._space.trials,
-            counts=session.counts,
-            packs=packs,
-            best=tuple((level, _best_within(rows, level)) for level in LEVELS),
-            hypervolume=self._volume(rows),
-            seconds=session.seconds,
-            seconds_left=self._left(packs),
-            notes=self._notes(),
-        )
-
-    def _volume(self, rows: list[dict[str, Any]]) -> float | None:
-        if len(rows) != self._known[0]:
-            self._known = len(rows), pareto.hypervolume(results.table(rows), self._space.objectives)
-        return self._known[1]
-
-    def _left(self, packs: tuple[PackView, ...]) -> float | None:
-        ended = sum(self._session.ended.values())
-        done = ended - self._before + sum(pack.lanes * pack.epoch / pack.epochs for pack in packs)
-        if done <= 0:
-            return None
-        return (self._space.trials - self._before - done) / done * (time.monotonic() - self._began)
-
-    def _notes(self) -> tuple[str, ...]:
-        notes = [f"failed: {count} x {reason}" for reason, count in self._session.reasons.items()]
-        if self._session.disk_fault:
-            notes.append(f"results wait in memory: {self._session.disk_fault}")
-        if self._mirror.lag > 1000:
-            notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
-        return tuple(notes)
-
-
-def _best_within(rows: list[dict[str, Any]], level: float) -> float | None:
-    return max((row["val_accuracy"] for row in rows if row["remaining"] <= level), default=None)
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
+        handler.close()

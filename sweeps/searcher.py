@@ -1,9 +1,11 @@
 """Between Ray Tune and the sweep: hands out packs, passes on what they report."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweeps.keeping import MaskStore
 from sweeps.queue import TrialQueue
 from sweeps.session import Session
 
@@ -16,16 +18,21 @@ class PackSearcher(Searcher):
     training may still be lost and its trials come back.
     """
 
-    def __init__(self, queue: TrialQueue, session: Session, *, cpus: int) -> None:
+    def __init__(
+        self, queue: TrialQueue, session: Session, masks: MaskStore, *, cpus: int, objectives: Mapping[str, str]
+    ) -> None:
         """Takes the sweep's queue and books.
 
         Args:
             queue: Where packs come from.
             session: Where reports go.
+            masks: Knows which trials a pack's trials must beat for their masks to be worth sending.
             cpus: Threads of a pack.
+            objectives: Metrics to `maximize` or `minimize`.
         """
         super().__init__(metric="pack", mode="max")
-        self._queue, self._session, self._cpus = queue, session, cpus
+        self._queue, self._session, self._masks, self._cpus = queue, session, masks, cpus
+        self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
         self._errors: dict[str, str] = {}
 
@@ -40,7 +47,13 @@ class PackSearcher(Searcher):
         lanes = [
             {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict()} for lane in order.lanes
         ]
-        return {"pack": order.number, "cpus": self._cpus, "lanes": lanes}
+        return {
+            "pack": order.number,
+            "cpus": self._cpus,
+            "lanes": lanes,
+            "objectives": self._objectives,
+            "rivals": [list(costs) for costs in self._masks.rivals],
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A pack reported."""

@@ -1,6 +1,6 @@
 """The driver's books: what packs report goes to Parquet, the study, the mirror and the session file."""
 
-import json
+import logging
 import os
 import socket
 import time
@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, replacing
+from sweeps.heartbeat import write_session
+from sweeps.keeping import MaskStore
+from sweeps.paths import SweepPaths
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.study import SweepStudy
@@ -20,10 +22,10 @@ FLUSH_SECONDS = 5.0
 """Longest time that epochs are kept in memory."""
 BEAT_SECONDS = 1.0
 """Time between two updates of the session file."""
-STALE_SECONDS = 60.0
-"""Age of the session file from which a driver on another host counts as dead."""
 
 Row = dict[str, Any]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Session:
         writer: ResultsWriter,
         mirror: Mirror,
         *,
+        masks: MaskStore,
         commit: str | None,
         ended: Mapping[str, int],
         seconds: float,
@@ -68,14 +71,16 @@ class Session:
             study: Told how trials ended.
             writer: Of the Parquet files.
             mirror: In MLflow.
+            masks: Where trained masks are kept.
             commit: Git commit of the code, if known.
             ended: Number of finished, stopped and failed trials of earlier sessions.
             seconds: Time that earlier sessions took.
         """
         self._paths, self._queue, self._study = paths, queue, study
-        self._writer, self._mirror, self._commit = writer, mirror, commit
+        self._writer, self._mirror, self._masks, self._commit = writer, mirror, masks, commit
         self._earlier_seconds, self._began = seconds, time.monotonic()
         self._flushed = self._beaten = -FLUSH_SECONDS
+        self._untold: list[Row] = []
         self.packs: dict[int, RunningPack] = {}
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
         self.best: list[Row] = []
@@ -95,6 +100,7 @@ class Session:
 
     def start(self, order: PackOrder) -> None:
         """A pack was handed out."""
+        _LOG.info("pack %d: trials %s", order.number, ", ".join(str(lane.trial) for lane in order.lanes))
         self.packs[order.number] = RunningPack(order, {lane.trial: lane for lane in order.lanes})
         self._mirror.trials_started(
             {"trial": lane.trial, "attempt": lane.attempt, "pack": order.number, **lane.config.to_dict()}
@@ -125,6 +131,8 @@ class Session:
             reason: Why its lanes were lost, if any were.
         """
         pack = self.packs.pop(number)
+        if pack.open:
+            _LOG.info("pack %d: lost %d trials: %s", number, len(pack.open), reason)
         given_up = self._queue.lost(list(pack.open.values()))
         now = datetime.now(UTC)
         self._end(
@@ -158,6 +166,7 @@ class Session:
             SweepError: If the results cannot be written.
         """
         self._writer.flush()
+        self._tell()
         self._writer.compact(more_than=1)
         self.beat(state)
 
@@ -189,6 +198,7 @@ class Session:
         """Parquet first, then the study: what the study calls ended is always in Parquet."""
         if not rows:
             return
+        artifacts = {row["trial"]: row.pop("artifact", None) for row in rows}
         places = {lane.trial: place for place, lane in enumerate(pack.order.lanes)}
         complete: list[Row] = [
             _NOTHING
@@ -200,25 +210,42 @@ class Session:
             for row in rows
         ]
         self._writer.add_trials(complete)
+        self._untold += complete
         self._flush()
         for row in complete:
             del pack.open[row["trial"]]
-            self._study.tell(row)
             self.ended[row["state"]] += 1
             if row["state"] == "failed":
                 kind = str(row["reason"]).split(":")[0]
                 self.reasons[kind] = self.reasons.get(kind, 0) + 1
+                _LOG.info("trial %d: failed: %s", row["trial"], row["reason"])
+            elif row["state"] == "finished":
+                self._keep(row, artifacts[row["trial"]])
         self._mirror.trials_ended(complete)
         self.best += [row for row in complete if row["state"] == "finished"]
+
+    def _keep(self, row: Row, artifact: bytes | None) -> None:
+        try:
+            self._masks.offer(row, artifact)
+        except OSError as error:
+            # Without its masks a trial on the front can be trained again; the sweep goes on.
+            _LOG.warning("trial %d: its masks could not be kept: %s", row["trial"], error)
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
         try:
             self._writer.flush()
-            self.disk_fault = None
         except SweepError as error:
             # The rows stay in memory and are tried again; Tune's loop must not die of a full disk.
             self.disk_fault = error.message
+            return
+        self.disk_fault = None
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._untold:
+            self._study.tell(self._untold[0])
+            del self._untold[0]
 
 
 _NOTHING: Row = {
@@ -229,37 +256,3 @@ _NOTHING: Row = {
     **dict.fromkeys(("host", "device", "dtype")),
 }
 """A trial row of which nothing is known yet."""
-
-
-def write_session(paths: SweepPaths, document: Mapping[str, Any]) -> None:
-    """Replaces the session file."""
-    with replacing(paths.session) as temporary:
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-
-
-def read_session(paths: SweepPaths) -> Row:
-    """The session file of a sweep; `state` is `died` when its driver is gone without a word.
-
-    Returns:
-        The document, or `{"state": "new"}` when no session has run.
-    """
-    try:
-        document = json.loads(paths.session.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"state": "new", "seconds": 0.0, "trials": {}}
-    if document["state"] == "running" and not _alive(document):
-        document["state"] = "died"
-    return document
-
-
-def _alive(document: Mapping[str, Any]) -> bool:
-    if document["host"] == socket.gethostname():
-        try:
-            os.kill(document["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-    age = datetime.now(UTC) - datetime.fromisoformat(document["updated"])
-    return age.total_seconds() < STALE_SECONDS

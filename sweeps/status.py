@@ -3,12 +3,13 @@
 from collections import Counter
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from sweeps import pareto, results
 from sweeps.display import duration
+from sweeps.heartbeat import read_session
 from sweeps.paths import SweepPaths
-from sweeps.session import read_session
 
 STATES = ("asked", "finished", "stopped", "failed", "running", "waiting")
 
@@ -44,8 +45,8 @@ def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> Table:
     """Sweeps for a terminal, one a line."""
-    shown = Table(header_style="bold")
-    for column in ("sweep", "state", *STATES, "hypervolume", "time"):
+    shown = Table(header_style="bold", box=box.SIMPLE_HEAD)
+    for column in ("sweep", "state", *STATES, "hyper volume", "time"):
         shown.add_column(column, justify="left" if column in ("sweep", "state") else "right")
     for row in rows:
         counts = [str(row["trials"][state]) for state in STATES]

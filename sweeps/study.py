@@ -4,6 +4,7 @@ A trial's whole configuration is stored with it when it is asked, so that a late
 again without asking anew.
 """
 
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy")
 """The final metrics of a trial, as stored in the study, in Parquet and in MLflow."""
+
+TORN_SECONDS = 2.0
+"""Age from which a line without an end counts as torn."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -79,11 +83,12 @@ class SweepStudy:
             journal: File of Optuna's journal storage.
 
         Raises:
-            SweepError: If the file cannot be written.
+            SweepError: If the file cannot be written, or is damaged.
         """
         self._space = space
         self._seed = space.sampler.seed or 0
         try:
+            _mend(journal)
             storage = JournalStorage(JournalFileBackend(str(journal)))
             self._study = optuna.create_study(
                 study_name=space.name,
@@ -94,6 +99,10 @@ class SweepStudy:
         except OSError as error:
             raise SweepError(
                 f"{journal}: the study must be readable and writable, but {error}. Check the folder's permissions."
+            ) from error
+        except ValueError as error:
+            raise SweepError(
+                f"{journal}: must be a journal of Optuna, but got: {error}. Restore the file from a copy."
             ) from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -177,6 +186,16 @@ class SweepStudy:
         return Trial(self._study, frozen._trial_id)  # pyright: ignore[reportPrivateUsage]
 
 
+def _mend(journal: Path) -> None:
+    """Cuts off a last line that a crash or a full disk left unfinished: Optuna would refuse the whole file."""
+    while journal.exists() and (end := journal.read_bytes()[-1:]) and end != b"\n":
+        if time.time() - journal.stat().st_mtime < TORN_SECONDS:
+            time.sleep(0.1)  # another process may be writing it
+            continue
+        with journal.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def _violation(constraint: Constraint, value: float) -> float:
     """How far a value misses a bound; zero or less when it keeps it."""
     return constraint.bound - value if constraint.operator == ">=" else value - constraint.bound
@@ -198,3 +217,10 @@ def _sampler(space: SearchSpace, seed: tuple[int, int]) -> BaseSampler:
             case _:
                 conditional = any(parameter.when for parameter in space.parameters.values())
                 return TPESampler(seed=number, multivariate=True, group=conditional, constant_liar=True)
+
+
+def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
+    """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
+    study = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed or 0))
+    values = [space.suggest(study.ask()) for _ in range(count)]
+    return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]

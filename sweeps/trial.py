@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from ray import tune
 
+from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.pack import EpochMetrics, Pack
 from supermask.program import compile_pays
+from sweeps.keeping import costs_of, is_beaten
 
 REPORT_SECONDS = 1.0
 """Shortest time between two reports of a pack: short epochs travel together."""
@@ -23,12 +25,13 @@ class PackTrainable(tune.Trainable):
     """Trains one pack; one step is as many epochs as fit between two reports.
 
     The configuration of a Tune trial is `{"pack": number, "cpus": threads, "lanes": [{"trial", "attempt",
-    "config"}, ...]}`. A report holds
+    "config"}, ...], "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
       flattens dictionaries);
     * `epochs`: one row per lane and epoch;
-    * `ended`: one row per lane that has ended, with state, reason and final metrics;
+    * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
+      network (`artifact`) where no rival beats it;
     * `error`: why the whole pack broke, else None.
     """
 
@@ -104,15 +107,21 @@ class PackTrainable(tune.Trainable):
         report["ended"] += [self._ended(found, state="failed", reason=found.fault) for found in failed]
         pack.drop(found.lane for found in failed)
         if pack.lanes and pack.epoch >= pack.configs[0].epochs:
-            started = time.perf_counter()
-            tests = {test.lane: test for test in pack.evaluate("test")}
-            self._share(time.perf_counter() - started, pack.lanes)
-            for found in metrics:
-                if test := tests.get(found.lane):
-                    report["ended"].append(
-                        self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
-                    )
-            pack.drop(list(pack.lanes))
+            self._finish(pack, metrics, report)
+
+    def _finish(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
+        """The last epoch is over: test accuracy, masks, and the end of every lane."""
+        started = time.perf_counter()
+        tests = {test.lane: test for test in pack.evaluate("test")}
+        self._share(time.perf_counter() - started, pack.lanes)
+        for found in metrics:
+            if test := tests.get(found.lane):
+                row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
+                if not is_beaten(costs_of(row, self._order["objectives"]), self._order["rivals"]):
+                    numbers = {name: row[name] for name in (*_METRICS, "test_loss", "test_accuracy")}
+                    row["artifact"] = Artifact(pack.configs[found.lane], pack.mask(found.lane), numbers).to_bytes()
+                report["ended"].append(row)
+        pack.drop(list(pack.lanes))
 
     def _identity(self, lane: int) -> Row:
         return {"trial": self._lanes[lane]["trial"], "attempt": self._lanes[lane]["attempt"]}

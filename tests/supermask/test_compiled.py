@@ -62,5 +62,5 @@ pack.train_epoch()
 
 
 def test_a_deep_network_and_a_dropped_lane_stay_compiled(fresh_process: Callable[[str], str]) -> None:
-    # 11 layer shapes and 2 numbers of lanes: past a limit of 8 programs Dynamo would go on eagerly, with a warning only.
+    # 11 layer shapes and 2 numbers of lanes: past its limit of 8 Dynamo would go on eagerly, with a warning only.
     assert fresh_process(MANY_SHAPES) == ""

@@ -122,9 +122,9 @@ def test_a_constant_image_becomes_zeros(dtype: torch.dtype, level: int) -> None:
 
 
 def test_a_nearly_constant_image_is_not_blown_up() -> None:
-    image = torch.zeros(1, 1, 100, 100, dtype=torch.uint8)
-    image[0, 0, 0, 0] = 1  # standard deviation 0.009999, below 1 / sqrt(10000)
-    found = data.standardise(image, torch.float64)
+    images = torch.zeros(3, 1, 100, 100, dtype=torch.uint8)
+    images[:, 0, 0, 0] = 1  # standard deviation 0.009999, below 1 / sqrt(10000)
+    found = data.standardise(images, torch.float64)
     assert found.max().item() == pytest.approx(0.9999 / 0.01)
 
 

@@ -13,7 +13,10 @@ from torch import Tensor
 from supermask import data
 from supermask.config import ConfigError, TrainConfig
 from supermask.data import Dataset
+from supermask.models import Network
 from supermask.pack import EpochMetrics, Pack, default_dtype
+from supermask.program import Program
+from supermask.state import LayerState
 
 MIXED: list[dict[str, Any]] = [
     {"seed": 1, "pruning_rate": 0.6, "learning_rate": 0.1, "weight_decay": 1e-3},
@@ -112,6 +115,48 @@ def test_dropped_lanes_do_not_disturb_the_others(
     assert [entry.lane for entry in metrics] == thinned.lanes == [1, 4]
     for lane in thinned.lanes:
         _assert_same_lane(whole, lane, thinned, lane)
+
+
+@pytest.mark.parametrize("rule", ["threshold", "target"])
+def test_a_compiled_pack_carries_dropped_lanes_along_unseen(
+    rule: str, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = _configs("fcn", 0.1, 64, [*MIXED[:2], {"weight_gain": 1e150}, *MIXED[3:]], mask_rule=rule)
+    eager = Pack(configs, digits, dtype=torch.float64)
+    carried: list[int] = []
+
+    def uncompiled(network: Network, **_: bool) -> Program:
+        """What a compiled pack does with its lanes, without the time of compiling."""
+        found = Program(network, compiled=False)
+        step = found.step
+
+        def recording(states: Sequence[LayerState], *rest: Any) -> Tensor:
+            carried.append(len(states[0].scores))
+            return step(states, *rest)
+
+        monkeypatch.setattr(found, "step", recording)
+        return found
+
+    monkeypatch.setattr("supermask.pack.program", uncompiled)
+    carrying = Pack(configs, digits, dtype=torch.float64, compiled=True)
+    for dropped, held in (([], 5), ([2], 5), ([0], 5), ([3], 2), ([1], 1)):
+        for own in (eager, carrying):
+            own.drop(dropped)
+        carried.clear()
+        for one, other in zip(eager.train_epoch(), carrying.train_epoch(), strict=True):
+            assert one.lane == other.lane
+            assert _plain(one) == pytest.approx(_plain(other), rel=1e-9, abs=1e-12, nan_ok=True)
+        for lane in eager.lanes:
+            if lane != 2:
+                _assert_same_lane(eager, lane, carrying, lane)
+        assert carried == [held] * carrying.steps_per_epoch  # until half of what it holds is gone
+        assert [entry.lane for entry in carrying.evaluate("test")] == carrying.lanes == eager.lanes
+        assert all(len(part) == len(carrying.lanes) for part in carrying.fractions())
+        again = Pack(configs, digits, dtype=torch.float64)
+        again.load_state_dict(carrying.state_dict())
+        assert again.lanes == carrying.lanes
+        with pytest.raises(ConfigError, match="a lane must be in training"):
+            carrying.mask(dropped[0] if dropped else 5)
 
 
 @pytest.fixture(params=[1, 2])

@@ -1,0 +1,32 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint fast clean
+
+demo: $(VENV)/.installed
+	@if [ -e sweeps-out/demo ]; then echo "sweeps-out/demo is there already; remove it to run the demo again: rm -r sweeps-out/demo"; exit 1; fi
+	$(BIN)/sweeps run fcn_digits --name demo
+
+test: $(VENV)/.installed-dev
+	.ci/check $(BIN)
+
+lint: $(VENV)/.installed-dev
+	.ci/check $(BIN) --lint
+
+fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not ray" --durations=10
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,317 @@
+"""What a user would write instead of a pack: one eager float32 model, a DataLoader, or torch.func.vmap.
+
+They train what `supermask.pack` trains: weights and scores from the same seeds, the mask rule
+`threshold`, Nesterov momentum with decoupled decay and a constant schedule.
+"""
+
+import copy
+import math
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn import functional
+from torch.utils.data import DataLoader, Subset
+from torchvision import transforms
+from torchvision.datasets import VisionDataset
+
+from supermask.config import TrainConfig
+from supermask.data import Dataset, batches, split, standardise
+from supermask.initialisers import initial_scores, unit_weights, weight_scale
+from supermask.models import MaskedLayer, Pool, build
+from supermask.pack import EVALUATION_BATCH
+
+
+class Mask(torch.autograd.Function):
+    """W * M(S); the gradient goes straight through to the scores: dL/dS = dL/d(W * M) * W."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scores: Tensor, weights: Tensor, threshold: Tensor) -> Tensor:
+        """Keeps, hides or inverts each weight."""
+        return torch.where(scores.abs() > threshold, scores.sign(), 0.0) * weights
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG004 - PyTorch's signature
+        """Keeps the frozen weights."""
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """Straight-through estimator."""
+        (weights,) = ctx.saved_tensors
+        return gradients[0] * weights, None, None
+
+
+class Masked(nn.Module):
+    """A fully connected layer or a 3x3 convolution whose weights are frozen and masked."""
+
+    weights: Tensor
+    threshold: Tensor
+
+    def __init__(self, config: TrainConfig, layer: MaskedLayer, index: int, *, dtype: torch.dtype) -> None:
+        """Draws weights and scores."""
+        super().__init__()
+        scores = initial_scores(config, layer, index).to(dtype)
+        self.scores = nn.Parameter(scores)
+        self.register_buffer("weights", unit_weights(config, layer, index).to(dtype) * weight_scale(config, layer))
+        self.register_buffer("threshold", scores.abs().max() * config.pruning_rate)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Applies the layer."""
+        weight: Any = Mask.apply(self.scores, self.weights, self.threshold)
+        if weight.ndim == 4:
+            return functional.conv2d(values, weight, padding=1)
+        return functional.linear(values.flatten(1), weight)
+
+
+def masked_network(config: TrainConfig, dataset: Dataset, *, dtype: torch.dtype) -> nn.Sequential:
+    """The network that a configuration names, as PyTorch modules."""
+    network = build(config.network, input_shape=dataset.input_shape, classes=dataset.classes, width=config.width)
+    modules: list[nn.Module] = []
+    for step in network.steps:
+        if isinstance(step, Pool):
+            modules.append(nn.MaxPool2d(2))
+        else:
+            index = sum(isinstance(module, Masked) for module in modules)
+            modules += [Masked(config, step, index, dtype=dtype), nn.ELU()]
+    return nn.Sequential(*modules[:-1])  # no ELU after the last layer
+
+
+class Sgdw:
+    """SGD with Nesterov momentum and weight decay that is not multiplied by the learning rate."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], config: TrainConfig) -> None:
+        """Takes the hyperparameters of one trial."""
+        self.parameters = list(parameters)
+        self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.config = config
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update; frees the gradients."""
+        rate, decay, momentum = self.config.learning_rate, self.config.weight_decay, self.config.momentum
+        for parameter, velocity in zip(self.parameters, self.velocities, strict=True):
+            gradient = parameter.grad
+            assert gradient is not None  # noqa: S101 - every parameter takes part
+            parameter.mul_(1 - decay)
+            velocity.mul_(momentum).sub_(gradient, alpha=rate)
+            parameter.add_(velocity, alpha=momentum).sub_(gradient, alpha=rate)
+            parameter.grad = None
+
+
+def train(model: nn.Module, optimiser: Sgdw, batched: Iterable[Sequence[Tensor]], *, device: torch.device) -> float:
+    """The loop of every tutorial; returns the mean loss, and so waits for the device."""
+    total, count = torch.zeros((), device=device), 0
+    for images, labels in batched:
+        loss = functional.cross_entropy(
+            model(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+        )
+        loss.backward()
+        optimiser.step()
+        total += loss.detach()
+        count += 1
+    return (total / count).item()
+
+
+class PlainLoop:
+    """One model; batches are slices of a standardised tensor on the device."""
+
+    def __init__(
+        self, config: TrainConfig, dataset: Dataset, *, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Draws the model and standardises all images."""
+        self.lanes, self.config, self.device = 1, config, device
+        self.model = masked_network(config, dataset, dtype=dtype).to(device)
+        self.optimiser = Sgdw(self.model.parameters(), config)
+        self.images = standardise(dataset.train_images, dtype).to(device)
+        self.labels = dataset.train_labels.to(device)
+        self.train_part, self.validation_part = (part.to(device) for part in split(dataset, config))
+
+    def steps(self) -> float:
+        """Trains on the whole training part once, without validation."""
+        order = batches(self.train_part.cpu(), self.config, 0).to(self.device)
+        sliced = ((self.images[indices], self.labels[indices]) for indices in order)
+        return train(self.model, self.optimiser, sliced, device=self.device)
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float]:
+        """Loss and accuracy on the validation part."""
+        loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for indices in self.validation_part.split(EVALUATION_BATCH):
+            outputs, labels = self.model(self.images[indices]), self.labels[indices]
+            loss += functional.cross_entropy(outputs, labels, reduction="sum")
+            hits += (outputs.argmax(dim=1) == labels).sum()
+        count = len(self.validation_part)
+        return (loss / count).item(), (hits / count).item()
+
+    def epoch(self) -> None:
+        """Trains and validates."""
+        self.steps()
+        self.validate()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Processes:
+    """One `PlainLoop` in each of several processes of one thread: they run at the same time."""
+
+    def __init__(self, configs: Sequence[TrainConfig], dataset: Dataset) -> None:
+        """Starts a process per configuration and waits until all are ready."""
+        self.lanes = len(configs)
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Connection] = []
+        self._processes: list[Any] = []
+        for config in configs:
+            own, other = context.Pipe()
+            process = context.Process(target=_serve, args=(other, config, dataset.to_arrays()), daemon=True)
+            process.start()
+            other.close()  # so that a process that dies is seen as the end of its pipe
+            self._pipes.append(own)
+            self._processes.append(process)
+        self._wait()
+
+    def steps(self) -> None:
+        """Trains every model on the whole training part once."""
+        self._all("steps")
+
+    def epoch(self) -> None:
+        """Trains and validates every model."""
+        self._all("epoch")
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for pipe in self._pipes:
+            pipe.send("end")
+        for process in self._processes:
+            process.join()
+
+    def _all(self, action: str) -> None:
+        for pipe in self._pipes:
+            pipe.send(action)
+        self._wait()
+
+    def _wait(self) -> None:
+        for pipe in self._pipes:
+            pipe.recv()
+
+
+def _serve(pipe: Connection, config: TrainConfig, arrays: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    loop = PlainLoop(config, Dataset.from_arrays(arrays), device=torch.device("cpu"))
+    actions = {"steps": loop.steps, "epoch": loop.epoch}
+    pipe.send("ready")
+    while (action := pipe.recv()) in actions:
+        actions[action]()
+        pipe.send("done")
+
+
+class Images(VisionDataset):  # pyright: ignore[reportMissingTypeArgument] - not subscriptable at run time
+    """Gives a PIL image and its class, word for word as torchvision's MNIST and CIFAR10 do, from the same arrays."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Keeps the training set as NumPy arrays, channels last."""
+        super().__init__(root="", transform=transforms.Compose([transforms.ToTensor(), standardised]))
+        self.data = np.ascontiguousarray(dataset.train_images.permute(0, 2, 3, 1).numpy())
+        self.targets = dataset.train_labels.tolist()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self.data[index]
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        assert self.transform is not None  # noqa: S101 - given above
+        return self.transform(image), self.targets[index]
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+def standardised(image: Tensor) -> Tensor:
+    """A transform: the image, 0 to 1, minus its mean, over its standard deviation."""
+    return (image - image.mean()) / image.std(correction=0).clamp_min(1 / (255 * math.sqrt(image.numel())))
+
+
+class DataLoaderLoop:
+    """One model; images come one by one through torchvision's transforms and a DataLoader."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, *, device: torch.device, workers: int) -> None:
+        """Starts no worker yet; they stay from the first epoch on."""
+        self.lanes, self.device, self.workers = 1, device, workers
+        self.model = masked_network(config, dataset, dtype=torch.float32).to(device)
+        self.optimiser = Sgdw(self.model.parameters(), config)
+        self.loader = DataLoader(
+            Subset(Images(dataset), split(dataset, config)[0].tolist()),
+            batch_size=config.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+        )
+
+    def steps(self) -> float:
+        """Trains on the whole training part once, without validation."""
+        return train(self.model, self.optimiser, self.loader, device=self.device)
+
+    def close(self) -> None:
+        """Ends the workers, which live as long as the loader."""
+        del self.loader
+
+
+class VmapLoop:
+    """K models stacked by torch.func; batches are slices of a standardised tensor on the device."""
+
+    def __init__(
+        self,
+        configs: Sequence[TrainConfig],
+        dataset: Dataset,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Draws and stacks the models."""
+        self.lanes, self.config, self.device = len(configs), configs[0], device
+        models = [masked_network(config, dataset, dtype=dtype) for config in configs]
+        skeleton = copy.deepcopy(models[0]).to("meta")
+        stacked, frozen = stack_module_state(models)  # pyright: ignore[reportArgumentType] - Sequential is a Module
+        self.scores = {name: scores.detach().to(device) for name, scores in stacked.items()}
+        self._frozen = {name: values.to(device) for name, values in frozen.items()}
+        self._velocities = {name: torch.zeros_like(scores) for name, scores in self.scores.items()}
+        names = ("learning_rate", "weight_decay", "momentum")
+        self._rates = [
+            torch.tensor([getattr(config, name) for config in configs], dtype=dtype, device=device) for name in names
+        ]
+        self.images = standardise(dataset.train_images, dtype).to(device)
+        self.labels = dataset.train_labels.to(device)
+        self.train_part = split(dataset, configs[0])[0]
+
+        def loss(scores: dict[str, Tensor], frozen: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+            return functional.cross_entropy(functional_call(skeleton, (scores, frozen), (images,)), labels)
+
+        self._gradients = vmap(grad_and_value(loss), in_dims=(0, 0, None, None))
+
+    def steps(self) -> list[float]:
+        """Trains every model on the whole training part once; returns the mean losses."""
+        total, order = torch.zeros(self.lanes, device=self.device), batches(self.train_part, self.config, 0)
+        for indices in order.to(self.device):
+            gradients, losses = self._gradients(self.scores, self._frozen, self.images[indices], self.labels[indices])
+            for name, gradient in gradients.items():
+                self._update(self.scores[name], self._velocities[name], gradient)
+            total += losses
+        return (total / len(order)).tolist()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _update(self, scores: Tensor, velocity: Tensor, gradient: Tensor) -> None:
+        rate, decay, momentum = (values.view(-1, *[1] * (scores.ndim - 1)) for values in self._rates)
+        step = rate * gradient
+        velocity.mul_(momentum).sub_(step)
+        scores.mul_(1 - decay).add_(momentum * velocity).sub_(step)

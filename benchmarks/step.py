@@ -1,0 +1,343 @@
+"""Lane-steps per second of a pack, against an eager loop, a DataLoader loop and torch.func.vmap.
+
+    python benchmarks/step.py --networks fcn --json benchmarks/results/step.json
+
+All sides train the same networks on the same images in one process tree, their repetitions in turn.
+Before anything is timed, they are shown to compute the same scores. A ratio above 1 means that the
+pack is faster. Steps are timed without validation, except in the row `epoch`. The eager loop's two
+settings (one process with all threads, one process of one thread per core) are both timed, and
+the better one is the peer.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import agreement, limits, record
+from benchmarks.limits import Limits
+from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop
+from benchmarks.record import Row
+from benchmarks.timing import Contender, Loop, in_turn, sized
+from benchmarks.workload import DATASETS, Workload, find_images, first, free_memory_bytes
+from supermask.config import NETWORKS, ConfigError, TrainConfig
+from supermask.cost import lane_cost
+from supermask.data import Dataset
+from supermask.pack import Pack, default_dtype
+from supermask.program import compiler_present
+
+MEMORY_FRACTION = 0.6
+"""Share of the free memory that one contender may take by its estimate."""
+VMAP_MEMORY = 2.0
+"""Estimated memory of a float32 vmap lane over that of a float32 lane of ours: it keeps more intermediates."""
+EPOCH_SECONDS = 6.0
+"""Longest epoch of a pack that is timed as a whole."""
+QUICK_IMAGES = 6000
+
+err = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        device: Where.
+        lanes: Sizes of packs.
+        repeats: Repetitions of each contender.
+        seconds: Length of a repetition, about.
+        compiled: Whether packs are compiled.
+        quick: Whether a rough figure is enough.
+    """
+
+    device: torch.device
+    lanes: tuple[int, ...]
+    repeats: int
+    seconds: float
+    compiled: bool
+    quick: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pack's products."""
+        return default_dtype(self.device)
+
+
+class PackLoop:
+    """Our side."""
+
+    def __init__(self, configs: Sequence[TrainConfig], images: Dataset, *, settings: Settings) -> None:
+        """Builds the pack."""
+        self.lanes = len(configs)
+        self.pack = Pack(configs, images, device=settings.device, compiled=settings.compiled)
+
+    def steps(self) -> list[float]:
+        """The steps of an epoch alone: validating after the few steps of a repetition would count too much."""
+        return self.pack._train_steps().tolist()  # pyright: ignore[reportPrivateUsage]
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass
+class EpochLoop:
+    """Times whole epochs of a loop as one step each."""
+
+    lanes: int
+    steps: Callable[[], object]
+    close: Callable[[], None]
+
+
+def measure(work: Workload, settings: Settings, machine: Limits) -> tuple[list[Row], Contender, dict[int, Contender]]:
+    """Steps of one network.
+
+    Returns:
+        The rows, the better eager contender, and ours by number of lanes.
+    """
+    eager, loader = _eager(work, settings), _loader(work, settings)
+    ours: dict[int, Contender] = {}
+    stacked: dict[int, Contender] = {}
+    for lanes in settings.lanes:
+        if _fits(work, settings, lanes, vmapped=False):
+            ours[lanes] = _pack(work, settings, lanes)
+        if lanes in ours and _fits(work, settings, lanes, vmapped=True):
+            stacked[lanes] = _vmap(work, settings, lanes)
+    contenders = [*eager, loader, *(side[lanes] for lanes in ours for side in (ours, stacked) if lanes in side)]
+    _run(work.network, contenders, settings)
+    best = max(eager, key=lambda contender: contender.rate)
+    rows: list[Row] = []
+    for lanes, own in ours.items():
+        peers = {"eager": best, "dataloader": loader} | ({"vmap": stacked[lanes]} if lanes in stacked else {})
+        rows += _rows(work, own, peers=peers, settings=settings, machine=machine)
+    for contender in contenders:
+        if contender is not best:
+            contender.loop.close()
+    return rows, best, ours
+
+
+def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dict[int, Contender]) -> Row:
+    """Whole epochs with validation, at the fastest number of lanes whose epoch is short enough to repeat."""
+    work = Workload(work.network, work.width, first(work.images, QUICK_IMAGES)) if settings.quick else work
+    steps = len(work.images.train_labels) // work.batch_size
+    short = [k for k in ours if k * steps / ours[k].rate <= EPOCH_SECONDS] or [min(ours)]
+    lanes = max(short, key=lambda k: ours[k].rate)
+    pack = PackLoop(work.configs(lanes), work.images, settings=settings)
+    peer: PlainLoop | Processes
+    if best.loop.lanes > 1:
+        peer = Processes(work.configs(best.loop.lanes), work.images)
+    else:
+        peer = PlainLoop(work.configs(1)[0], work.images, device=settings.device)
+    sides = [
+        Contender("pack", EpochLoop(lanes, pack.pack.train_epoch, pack.close), 1, 1, 0.0),
+        Contender(best.name, EpochLoop(peer.lanes, peer.epoch, peer.close), 1, 1, 0.0),
+    ]
+    for side in sides:
+        side.loop.steps()  # compiles the validation
+    _run(f"{work.network} epoch", sides, settings)
+    peer.close()
+    own, theirs = ([1 / rate for rate in side.rates] for side in sides)
+    return record.compare(
+        f"{work.network} epoch",
+        own,
+        peer=theirs,
+        lower_is_better=True,
+        unit="seconds per lane and epoch, with validation",
+        lanes=lanes,
+        peer_name=best.name,
+        dtype=_name(settings.dtype),
+        images=f"{work.images.name}, {len(work.images.train_labels)}",
+    )
+
+
+def _eager(work: Workload, settings: Settings) -> list[Contender]:
+    def single(steps: int) -> Loop:
+        configs, images = work.cut(steps, 1)
+        return PlainLoop(configs[0], images, device=settings.device)
+
+    threads = torch.get_num_threads()
+    if settings.device.type == "cuda":
+        return [_sized("eager", single, work, settings)]
+    alone = _sized(f"eager, 1 process x {threads} threads", single, work, settings)
+    if threads == 1:
+        return [alone]
+    together = _sized(
+        f"eager, {threads} processes x 1 thread", lambda steps: Processes(*work.cut(steps, threads)), work, settings
+    )
+    return [alone, together]
+
+
+def _loader(work: Workload, settings: Settings) -> Contender:
+    """With the faster number of workers: none, the default, or 2."""
+
+    def make(steps: int, workers: int) -> Loop:
+        configs, images = work.cut(steps, 1)
+        return DataLoaderLoop(configs[0], images, device=settings.device, workers=workers)
+
+    sides = [
+        _sized(f"DataLoader, {workers} workers", lambda steps, n=workers: make(steps, n), work, settings)
+        for workers in (0, 2)
+    ]
+    for _ in in_turn(sides, repeats=2):
+        pass
+    better = max(sides, key=lambda side: side.rate)
+    for side in sides:
+        side.rates.clear()
+        if side is not better:
+            side.loop.close()
+    return better
+
+
+def _pack(work: Workload, settings: Settings, lanes: int) -> Contender:
+    return _sized(
+        f"pack, {lanes} lanes", lambda steps: PackLoop(*work.cut(steps, lanes), settings=settings), work, settings
+    )
+
+
+def _vmap(work: Workload, settings: Settings, lanes: int) -> Contender:
+    return _sized(
+        f"vmap, {lanes} models", lambda steps: VmapLoop(*work.cut(steps, lanes), device=settings.device), work, settings
+    )
+
+
+def _sized(name: str, make: Callable[[int], Loop], work: Workload, settings: Settings) -> Contender:
+    err.print(f"{work.network}: preparing {name}")
+    return sized(name, make, most_steps=work.most_steps, seconds=settings.seconds)
+
+
+def _fits(work: Workload, settings: Settings, lanes: int, *, vmapped: bool) -> bool:
+    dtype, factor = (torch.float32, VMAP_MEMORY) if vmapped else (settings.dtype, 1.0)
+    needed = lanes * factor * lane_cost(work.shapes, batch_size=work.batch_size, dtype=dtype).memory_bytes
+    free = free_memory_bytes(settings.device)
+    if needed <= MEMORY_FRACTION * free:
+        return True
+    side = "vmap" if vmapped else "pack"
+    err.print(
+        f"{work.network}: skipping {side} with {lanes} lanes: it would take about {needed / 2**30:.1f} GiB, and "
+        f"{free / 2**30:.1f} GiB are free"
+    )
+    return False
+
+
+def _run(title: str, contenders: Sequence[Contender], settings: Settings) -> None:
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task(f"{title}: measuring", total=settings.repeats * len(contenders))
+        for contender in in_turn(contenders, repeats=settings.repeats):
+            progress.update(task, advance=1, description=f"{title}: {contender.name}")
+
+
+def _rows(
+    work: Workload, own: Contender, *, peers: dict[str, Contender], settings: Settings, machine: Limits
+) -> list[Row]:
+    least = machine.seconds(lane_cost(work.shapes, batch_size=work.batch_size, dtype=settings.dtype))
+    return [
+        record.compare(
+            f"{work.network}, {own.loop.lanes} lanes, {kind}",
+            own.rates,
+            peer=peer.rates,
+            unit="lane-steps per second",
+            lanes=own.loop.lanes,
+            peer_name=peer.name,
+            dtype=_name(settings.dtype),
+            images=f"{work.images.name}, {len(work.images.train_labels)}",
+            compile_seconds=own.first_seconds if settings.compiled else None,
+            over_limit=1 / own.rate / least,
+        )
+        for kind, peer in peers.items()
+    ]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table("case", "ours", "peer", "ratio", "low-high", "over limit")
+    for row in rows:
+        over = f"{row['over_limit']:.1f}" if "over_limit" in row else ""
+        spread = f"{row['low']:.2f}-{row['high']:.2f}"
+        table.add_row(row["case"], f"{row['ours']:.3g}", f"{row['peer']:.3g}", f"{row['ratio']:.2f}", spread, over)
+    return table
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in NETWORKS]:
+        raise typer.BadParameter(f"must be out of {', '.join(NETWORKS)}, but got {unknown[0]!r}.")
+    return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    numbers = [int(part) for part in text.split(",") if part.isdecimal()]
+    if len(numbers) != text.count(",") + 1 or min(numbers) < 1:
+        raise typer.BadParameter(f"must be whole numbers from 1 on, as in 1,8,32, but got {text!r}.")
+    return tuple(dict.fromkeys(numbers))
+
+
+def main(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="A rough figure in about two minutes.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the document of the run to this file.")] = None,
+    networks: Annotated[str, typer.Option(help="Which, with commas. [default: all; fcn if quick]")] = "",
+    lanes: Annotated[str, typer.Option(help="Sizes of packs, with commas. [default: 1,8,32,128; 1,8 if quick]")] = "",
+    repeats: Annotated[int, typer.Option(min=5, help="Repetitions of each side.")] = 5,
+    data: Annotated[str | None, typer.Option(help="Folder of the datasets. [default: SUPERMASK_DATA]")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dataset: Annotated[str | None, typer.Option(help="Train on this one instead of MNIST and CIFAR-10.")] = None,
+    width: Annotated[float, typer.Option(help="Factor on all hidden widths.")] = 1.0,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile packs where possible.")] = True,
+) -> None:
+    """Measures lane-steps per second of packs against what a user would write instead."""
+    chosen = _names(networks or ("fcn" if quick else ",".join(NETWORKS)))
+    sizes = _numbers(lanes or ("1,8" if quick else "1,8,32,128"))
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise typer.BadParameter(f"--device must be cpu or a cuda that this machine has, but got {device!r}.")
+    place = torch.device(device)
+    settings = Settings(place, sizes, repeats, 0.2 if quick else 1.2, compiled and compiler_present(place), quick)
+    found: dict[str, Dataset] = {}
+    rows: list[Row] = []
+    machine = limits.measure(place, settings.dtype, seconds=settings.seconds)
+    measured = {
+        "matmul_gflops": round(machine.flops_per_second / 1e9, 1),
+        "matmul_dtype": _name(settings.dtype),
+        "copy_gb_per_second": round(machine.bytes_per_second / 1e9, 2),
+    }
+    for network in chosen:
+        name = dataset or DATASETS.get(network, "cifar10-jpeg")
+        if name not in found:
+            found[name] = find_images(name, data)
+            err.print(f"{network}: {len(found[name].train_labels)} images, {found[name].name}")
+        work = Workload(network, width, found[name])
+        err.print(f"{network}: all sides agree within {agreement.check(work):.0e} in float64")
+        new, best, ours = measure(work, settings, machine)
+        rows += new
+        if network == "fcn":
+            rows.append(measure_epoch(work, settings, best, ours))
+        best.loop.close()
+        if json:
+            record.write(json, rows, measured=measured)
+    out = Console()
+    out.print(_table(rows))
+    out.print(
+        "ours, peer: lane-steps per second; epoch: seconds per lane. over limit: time of a lane-step over the least "
+        "that this machine's matrix product "
+        f"({measured['matmul_gflops']} GFLOP/s, {measured['matmul_dtype']}) and copy "
+        f"({measured['copy_gb_per_second']} GB/s) allow.",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except ConfigError as error:
+        err.print(str(error), markup=False, highlight=False)
+        sys.exit(2)

@@ -1,0 +1,74 @@
+"""Which trained masks are kept: those of the trials on the front."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from sweeps.paths import SweepPaths, replacing
+
+Costs = tuple[float, ...]
+
+
+def costs_of(row: Mapping[str, Any], objectives: Iterable[Sequence[str]]) -> Costs:
+    """The objectives of a trial row, with the sign that makes less better.
+
+    Args:
+        row: Final metrics by name.
+        objectives: Pairs of metric and direction.
+    """
+    return tuple(-row[metric] if direction == "maximize" else row[metric] for metric, direction in objectives)
+
+
+def is_beaten(costs: Costs, rivals: Iterable[Sequence[float]]) -> bool:
+    """Whether some rival is at least as good in every objective."""
+    return any(all(theirs <= own for theirs, own in zip(rival, costs, strict=True)) for rival in rivals)
+
+
+class MaskStore:
+    """The masks folder of a sweep. Masks of trials that leave the front are removed."""
+
+    def __init__(self, paths: SweepPaths, space: SearchSpace, finished: Iterable[Mapping[str, Any]]) -> None:
+        """Takes stock.
+
+        Args:
+            paths: Where the sweep is kept.
+            space: Gives objectives and constraints.
+            finished: Rows of trials that finished in earlier sessions.
+        """
+        self._folder, self._space = paths.masks, space
+        self._folder.mkdir(exist_ok=True)
+        self._front: dict[int, Costs] = {}
+        for row in finished:
+            self._enter(row)
+
+    @property
+    def rivals(self) -> list[Costs]:
+        """The front so far: a trial beaten by one of these need not send its masks."""
+        return list(self._front.values())
+
+    def offer(self, row: Mapping[str, Any], artifact: bytes | None) -> None:
+        """A trial finished; its masks are kept if it is on the front now.
+
+        Args:
+            row: Its trial row.
+            artifact: Content of its file, or None when the worker saw that it was beaten.
+        """
+        if self._enter(row) and artifact is not None:
+            with replacing(self._folder / f"{row['trial']}.safetensors") as temporary:
+                temporary.write_bytes(artifact)
+
+    def _enter(self, row: Mapping[str, Any]) -> bool:
+        costs = costs_of(row, self._space.objectives.items())
+        if not self._feasible(row) or is_beaten(costs, self._front.values()):
+            return False
+        for trial in [trial for trial, theirs in self._front.items() if is_beaten(theirs, [costs])]:
+            del self._front[trial]
+            (self._folder / f"{trial}.safetensors").unlink(missing_ok=True)
+        self._front[row["trial"]] = costs
+        return True
+
+    def _feasible(self, row: Mapping[str, Any]) -> bool:
+        return all(
+            row[bound.metric] >= bound.bound if bound.operator == ">=" else row[bound.metric] <= bound.bound
+            for bound in self._space.constraints
+        )

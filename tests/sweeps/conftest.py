@@ -1,0 +1,125 @@
+"""Spaces, rows and a whole synthetic sweep for the tests of sweeps."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution
+
+from search_spaces.space import Parameter, Sampler, SearchSpace
+from supermask.config import TrainConfig
+from sweeps.heartbeat import write_session
+from sweeps.paths import SweepPaths
+from sweeps.results import ResultsWriter
+
+Row = dict[str, Any]
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+SPACE = SearchSpace(
+    name="small",
+    fixed={"network": "fcn", "dataset": "digits", "epochs": 2, "batch_size": 64, "validation_fraction": 0.2},
+    parameters={
+        "pruning_rate": Parameter(FloatDistribution(0.05, 0.95)),
+        "learning_rate": Parameter(FloatDistribution(0.005, 1.0, log=True)),
+    },
+    objectives={"val_accuracy": "maximize", "remaining": "minimize"},
+    trials=6,
+    sampler=Sampler("random", 0),
+)
+
+
+class RecordingMirror:
+    """Stands for the MLflow mirror: keeps what it is given, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[Row]]] = []
+
+    def trials_started(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._keep("started", rows)
+
+    def trials_waiting(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._keep("waiting", rows)
+
+    def epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._keep("epochs", rows)
+
+    def trials_ended(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._keep("ended", rows)
+
+    def numbers(self, kind: str) -> list[int]:
+        """The trials of all calls of one kind."""
+        return [row["trial"] for name, rows in self.calls if name == kind for row in rows]
+
+    def _keep(self, kind: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        self.calls.append((kind, [dict(row) for row in rows]))
+
+
+def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
+    """A complete row of an ended trial."""
+    row: Row = {"trial": trial, "state": state, "reason": None, "attempt": 1, "pack": 0, "lane": trial}
+    row |= TrainConfig(dataset="digits", epochs=2, batch_size=64, seed=trial).to_dict()
+    row |= {"epochs_done": 2, "val_accuracy": 0.9 - trial / 100, "remaining": 0.5 / (1 + trial), "inverted": 0.1}
+    row |= {"train_loss": 0.3, "val_loss": 0.4, "test_loss": 0.45, "test_accuracy": 0.88}
+    row |= {"started": STARTED, "ended": STARTED + timedelta(seconds=trial), "seconds": 1.5}
+    row |= {"host": "here", "device": "cpu", "dtype": "float32", "commit": "abc"}
+    if state == "failed":
+        row |= {"reason": "diverged: train_loss is nan after epoch 1", "test_loss": None, "test_accuracy": None}
+    return row | changes
+
+
+def epoch_rows(row: Row) -> list[Row]:
+    """The rows of all epochs of an ended trial."""
+    metrics = {name: row[name] for name in METRICS}
+    identity = {"trial": row["trial"], "attempt": row["attempt"]}
+    return [identity | {"epoch": epoch, **metrics, "seconds": 0.5} for epoch in range(1, row["epochs_done"] + 1)]
+
+
+@pytest.fixture
+def small_space() -> Callable[..., SearchSpace]:
+    """A space of two parameters on the digits, with some of its attributes changed."""
+
+    def build(**changes: Any) -> SearchSpace:
+        return replace(SPACE, **changes)
+
+    return build
+
+
+@pytest.fixture
+def mirror() -> RecordingMirror:
+    return RecordingMirror()
+
+
+@pytest.fixture(name="ended_row")
+def ended_row_fixture() -> Callable[..., Row]:
+    return ended_row
+
+
+@pytest.fixture(name="epoch_rows")
+def epoch_rows_fixture() -> Callable[[Row], list[Row]]:
+    return epoch_rows
+
+
+@pytest.fixture
+def write_sweep() -> Callable[..., SweepPaths]:
+    """Writes a sweep as a driver leaves it, without training: space, Parquet and session file."""
+
+    def write(
+        root: Path, rows: Iterable[Row], *, state: str = "finished", asked: int | None = None, **changes: Any
+    ) -> SweepPaths:
+        rows = list(rows)
+        space = replace(SPACE, **changes)
+        paths = SweepPaths(root, space.name)
+        writer = ResultsWriter(paths.folder)
+        writer.add_trials(rows)
+        writer.add_epochs(epoch for row in rows for epoch in epoch_rows(row))
+        writer.flush()
+        paths.space.write_text(space.to_yaml())
+        counts = {"asked": len(rows) if asked is None else asked, "running": 0}
+        document = {"name": space.name, "state": state, "host": "elsewhere", "pid": 1, "seconds": 12.5}
+        write_session(paths, document | {"updated": STARTED.isoformat(), "trials": counts})
+        return paths
+
+    return write

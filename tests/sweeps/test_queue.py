@@ -1,0 +1,206 @@
+"""The queue against a study that only counts."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supermask.config import TrainConfig
+from sweeps.queue import LOOK_AHEAD, LOSSES, Lane, PackOrder, TrialQueue
+from sweeps.study import AskedTrial
+
+
+class CountingStudy:
+    """Asks for trials whose batch sizes repeat a pattern, and remembers what was started."""
+
+    def __init__(self, batch_sizes: Sequence[int] = (64,), left_open: Sequence[AskedTrial] = ()) -> None:
+        self.asked = len(left_open)
+        self.started: list[tuple[int, int]] = []
+        self._batch_sizes: Iterator[int] = cycle(batch_sizes)
+        self._open = list(left_open)
+
+    def ask(self) -> AskedTrial:
+        asked = AskedTrial(self.asked, config(self.asked, next(self._batch_sizes)))
+        self.asked += 1
+        return asked
+
+    def open_trials(self) -> list[AskedTrial]:
+        return self._open
+
+    def start(self, number: int, attempt: int) -> None:
+        self.started.append((number, attempt))
+
+
+def config(seed: int, batch_size: int = 64) -> TrainConfig:
+    return TrainConfig(dataset="digits", batch_size=batch_size, seed=seed)
+
+
+def drain(queue: TrialQueue) -> list[PackOrder]:
+    return list(iter(queue.next_pack, None))
+
+
+def numbers(packs: Sequence[PackOrder]) -> list[list[int]]:
+    return [[lane.trial for lane in pack.lanes] for pack in packs]
+
+
+@pytest.mark.parametrize(
+    ("trials", "lanes", "batch_sizes", "packs"),
+    [
+        (5, 2, [64], [[0, 1], [2, 3], [4]]),
+        (3, 8, [64], [[0, 1, 2]]),
+        (3, 1, [64], [[0], [1], [2]]),
+        (1, 1, [32, 64], [[0]]),
+        # The structures alternate: asked ahead until one of them fills a pack.
+        (6, 3, [32, 64], [[0, 2, 4], [1, 3, 5]]),
+        (6, 2, [32, 64, 128], [[0, 3], [1, 4], [2, 5]]),
+        # The last ones are too few to fill packs, the larger group goes first.
+        (5, 4, [32, 64, 64], [[1, 2, 4], [0, 3]]),
+    ],
+)
+def test_packs_by_hand(trials: int, lanes: int, batch_sizes: list[int], packs: list[list[int]]) -> None:
+    study = CountingStudy(batch_sizes)
+    queue = TrialQueue(study, trials=trials, lanes=lanes)
+    assert not queue.exhausted
+    handed_out = drain(queue)
+    assert numbers(handed_out) == packs
+    assert [pack.number for pack in handed_out] == list(range(len(packs)))
+    assert queue.exhausted
+    assert queue.waiting == 0
+    assert sorted(study.started) == [(trial, 1) for trial in range(trials)]
+
+
+@given(
+    trials=st.integers(1, 60),
+    lanes=st.integers(1, 9),
+    batch_sizes=st.lists(st.sampled_from([16, 32, 64, 128]), min_size=1, max_size=12),
+)
+def test_every_trial_is_handed_out_once_in_packs_of_one_structure(
+    trials: int, lanes: int, batch_sizes: list[int]
+) -> None:
+    study = CountingStudy(batch_sizes)
+    queue = TrialQueue(study, trials=trials, lanes=lanes)
+    packs: list[PackOrder] = []
+    while pack := queue.next_pack():
+        packs.append(pack)
+        assert queue.waiting <= LOOK_AHEAD * lanes
+    assert all(1 <= len(pack.lanes) <= lanes for pack in packs)
+    assert all(len({lane.config.structure() for lane in pack.lanes}) == 1 for pack in packs)
+    assert sorted(trial for pack in numbers(packs) for trial in pack) == list(range(trials))
+    assert study.asked == trials
+
+
+def test_trials_are_not_asked_before_they_are_needed() -> None:
+    study = CountingStudy()
+    queue = TrialQueue(study, trials=100, lanes=4)
+    assert study.asked == 0
+    queue.next_pack()
+    assert study.asked == 4
+
+
+def test_what_earlier_sessions_left_open_comes_first_with_its_next_attempt() -> None:
+    left = [AskedTrial(0, config(0), attempts=2), AskedTrial(1, config(1), attempts=0)]
+    study = CountingStudy(left_open=left)
+    queue = TrialQueue(study, trials=3, lanes=2, first_pack=7)
+    assert queue.waiting == 2
+    packs = drain(queue)
+    assert numbers(packs) == [[0, 1], [2]]
+    assert [pack.number for pack in packs] == [7, 8]
+    assert study.started == [(0, 3), (1, 1), (2, 1)]
+
+
+def test_open_trials_are_handed_out_when_the_budget_is_already_asked() -> None:
+    study = CountingStudy(left_open=[AskedTrial(number, config(number), 1) for number in range(5)])
+    queue = TrialQueue(study, trials=5, lanes=4)
+    assert not queue.exhausted
+    assert numbers(drain(queue)) == [[0, 1, 2, 3], [4]]
+    assert study.asked == 5
+
+
+def test_a_lost_pack_comes_back_in_two_halves_before_anything_new() -> None:
+    study = CountingStudy()
+    queue = TrialQueue(study, trials=8, lanes=5)
+    first = queue.next_pack()
+    assert first is not None
+    assert queue.lost(first.lanes) == []
+    assert queue.waiting == 5
+    packs = drain(queue)
+    assert numbers(packs) == [[0, 1, 2], [3, 4], [5, 6, 7]]
+    assert [lane.attempt for pack in packs for lane in pack.lanes] == [2, 2, 2, 2, 2, 1, 1, 1]
+
+
+def test_only_the_lanes_that_had_not_ended_come_back() -> None:
+    queue = TrialQueue(CountingStudy(), trials=4, lanes=4)
+    pack = queue.next_pack()
+    assert pack is not None
+    assert queue.lost(pack.lanes[2:]) == []
+    assert numbers(drain(queue)) == [[2], [3]]
+    assert queue.lost([]) == []
+    assert queue.exhausted
+
+
+def work(queue: TrialQueue, breaks: Callable[[PackOrder], bool]) -> tuple[Counter[int], list[int], Counter[int]]:
+    """Trains packs to the end; `breaks` says which are lost. Counts finished, given up and started trials."""
+    finished: Counter[int] = Counter()
+    given_up: list[int] = []
+    started: Counter[int] = Counter()
+    while pack := queue.next_pack():
+        started.update(lane.trial for lane in pack.lanes)
+        if breaks(pack):
+            given_up += [lane.trial for lane in queue.lost(pack.lanes)]
+        else:
+            finished.update(lane.trial for lane in pack.lanes)
+    return finished, given_up, started
+
+
+@pytest.mark.parametrize("bad", [0, 5, 15])
+def test_a_trial_that_breaks_every_pack_is_given_up_and_its_neighbours_are_not(bad: int) -> None:
+    queue = TrialQueue(CountingStudy(), trials=16, lanes=16)
+    finished, given_up, started = work(queue, lambda pack: bad in [lane.trial for lane in pack.lanes])
+    assert given_up == [bad]
+    assert finished == Counter(trial for trial in range(16) if trial != bad)
+    # In company of 16, 8, 4 and 2, then alone: by then it has been lost often enough.
+    assert started[bad] == 5
+
+
+def test_a_trial_that_breaks_alone_has_three_tries() -> None:
+    queue = TrialQueue(CountingStudy(), trials=2, lanes=1)
+    finished, given_up, started = work(queue, lambda pack: pack.lanes[0].trial == 0)
+    assert (given_up, started[0], LOSSES) == ([0], 3, 3)
+    assert finished == Counter([1])
+
+
+def test_a_pack_too_large_for_its_device_shrinks_until_it_fits() -> None:
+    queue = TrialQueue(CountingStudy(), trials=12, lanes=12)
+    finished, given_up, _ = work(queue, lambda pack: len(pack.lanes) > 3)
+    assert given_up == []
+    assert finished == Counter(range(12))
+
+
+@given(st.lists(st.booleans(), max_size=200), st.integers(1, 12), st.integers(1, 5))
+def test_whatever_is_lost_every_trial_ends_once(losses: list[bool], trials: int, lanes: int) -> None:
+    fate = deque(losses)
+    queue = TrialQueue(CountingStudy([32, 64]), trials=trials, lanes=lanes)
+    finished, given_up, started = work(queue, lambda _: bool(fate) and fate.popleft())
+    assert finished + Counter(given_up) == Counter(range(trials))
+    assert queue.exhausted
+    assert all(started[trial] >= LOSSES for trial in given_up)
+
+
+@given(st.sets(st.integers(0, 19)), st.integers(1, 8))
+def test_if_some_trials_always_break_exactly_these_are_given_up(bad: set[int], lanes: int) -> None:
+    queue = TrialQueue(CountingStudy([32, 64, 64]), trials=20, lanes=lanes)
+    finished, given_up, _ = work(queue, lambda pack: any(lane.trial in bad for lane in pack.lanes))
+    assert sorted(given_up) == sorted(bad)
+    assert sorted(finished) == sorted(set(range(20)) - bad)
+
+
+def test_a_lane_keeps_its_configuration_when_it_starts_again() -> None:
+    queue = TrialQueue(CountingStudy(), trials=2, lanes=2)
+    pack = queue.next_pack()
+    assert pack is not None
+    queue.lost(pack.lanes)
+    again = [lane for order in drain(queue) for lane in order.lanes]
+    assert again == [Lane(lane.trial, 2, lane.config) for lane in pack.lanes]

@@ -1,0 +1,291 @@
+"""The driver's books with a real study and real Parquet files; only MLflow is a stand-in."""
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.space import SearchSpace
+from sweeps import results
+from sweeps.errors import SweepError
+from sweeps.heartbeat import read_session
+from sweeps.keeping import MaskStore
+from sweeps.paths import SweepPaths
+from sweeps.queue import PackOrder, TrialQueue
+from sweeps.results import ResultsWriter
+from sweeps.session import Session
+from sweeps.study import SweepStudy
+
+PLACE = {"host": "node7", "device": "cpu", "dtype": "float32"}
+FINAL = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
+Row = dict[str, Any]
+
+
+@dataclass
+class Driver:
+    """One session over a folder, as `sweeps.run` puts it together."""
+
+    paths: SweepPaths
+    space: SearchSpace
+    mirror: Any
+
+    def __post_init__(self) -> None:
+        self.study = SweepStudy(self.space, self.paths.journal)
+        self.queue = TrialQueue(self.study, trials=self.space.trials, lanes=3)
+        self.session = Session(
+            self.paths,
+            self.queue,
+            self.study,
+            ResultsWriter(self.paths.folder),
+            self.mirror,
+            masks=MaskStore(self.paths, self.space, []),
+            commit="abc",
+            ended={"finished": 0},
+            seconds=100.0,
+        )
+
+    def start(self) -> PackOrder:
+        """Hands a pack out."""
+        order = self.queue.next_pack()
+        assert order is not None
+        self.session.start(order)
+        return order
+
+    def rows(self) -> list[Row]:
+        """What is in Parquet now."""
+        return results.load(self.paths.root, self.paths.name, every_attempt=True).to_pylist()
+
+    def states(self) -> list[str]:
+        """How the study says the trials ended, read from its file."""
+        return [trial.state for trial in SweepStudy(self.space, self.paths.journal).trials()]
+
+
+@pytest.fixture
+def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Driver:
+    paths = SweepPaths(tmp_path, "small")
+    paths.folder.mkdir()
+    return Driver(paths, small_space(), mirror)
+
+
+def report(order: PackOrder, **parts: list[Row]) -> Row:
+    return {"pack": order.number, "started": [], "epochs": [], "ended": [], "error": None} | parts
+
+
+def epoch(order: PackOrder, lane: int, number: int) -> Row:
+    found = order.lanes[lane]
+    return {"trial": found.trial, "attempt": found.attempt, "epoch": number, **FINAL, "seconds": 0.5}
+
+
+def ended(order: PackOrder, lane: int, state: str = "finished", reason: str | None = None) -> Row:
+    found = order.lanes[lane]
+    test = {"test_loss": 0.5, "test_accuracy": 0.75, "ended": datetime.now(UTC), "seconds": 1.5}
+    return {"trial": found.trial, "attempt": found.attempt, "state": state, "reason": reason} | (
+        {"epochs_done": 2} | FINAL | test
+    )
+
+
+def finish(driver: Driver, order: PackOrder) -> None:
+    """A pack that trains all its lanes to the end."""
+    lanes = range(len(order.lanes))
+    epochs = [epoch(order, lane, number) for number in (1, 2) for lane in lanes]
+    driver.session.report(report(order, started=[PLACE], epochs=epochs, ended=[ended(order, lane) for lane in lanes]))
+    driver.session.close_pack(order.number, "the worker process died")
+
+
+def test_a_pack_from_start_to_end(driver: Driver) -> None:
+    order = driver.start()
+    assert driver.session.counts == {
+        "asked": 3, "finished": 0, "stopped": 0, "failed": 0, "running": 3, "waiting": 0,
+    }  # fmt: skip
+    finish(driver, order)
+    assert driver.session.counts["finished"] == 3
+    assert driver.session.counts["running"] == 0
+    rows = driver.rows()
+    assert [(row["trial"], row["lane"], row["pack"], row["attempt"]) for row in rows] == [
+        (0, 0, 0, 1), (1, 1, 0, 1), (2, 2, 0, 1),
+    ]  # fmt: skip
+    for row, lane in zip(rows, order.lanes, strict=True):
+        assert {name: row[name] for name in lane.config.to_dict()} == lane.config.to_dict()
+        assert {name: row[name] for name in PLACE} == PLACE
+        assert (row["commit"], row["test_accuracy"], row["epochs_done"], row["seconds"]) == ("abc", 0.75, 2, 1.5)
+        assert row["started"] <= row["ended"]
+    assert results.load_epochs(driver.paths.root, "small").num_rows == 6
+    assert driver.states() == ["finished"] * 3
+    kinds = [kind for kind, _ in driver.mirror.calls]
+    assert kinds == ["started", "epochs", "ended"]
+    assert driver.mirror.numbers("ended") == [0, 1, 2]
+    assert [row["trial"] for row in driver.session.best] == [0, 1, 2]
+
+
+def test_a_diverged_lane_is_a_failed_trial_and_its_neighbours_go_on(driver: Driver) -> None:
+    order = driver.start()
+    fault = "diverged: train_loss is nan after epoch 1"
+    driver.session.report(report(order, ended=[ended(order, 1, "failed", fault)]))
+    assert driver.session.counts["running"] == 2
+    assert driver.session.reasons == {"diverged": 1}
+    driver.session.report(report(order, ended=[ended(order, 0), ended(order, 2)]))
+    driver.session.close_pack(order.number, "unused")
+    assert [(row["state"], row["reason"]) for row in driver.rows()] == [
+        ("finished", None), ("failed", fault), ("finished", None),
+    ]  # fmt: skip
+    assert driver.states() == ["finished", "failed", "finished"]
+    assert driver.queue.waiting == 0
+
+
+def test_reports_of_unknown_packs_and_of_lanes_that_have_ended_change_nothing(driver: Driver) -> None:
+    order = driver.start()
+    driver.session.report(report(order, ended=[ended(order, 0)]))
+    again = report(order, ended=[ended(order, 0, "failed", "late")], epochs=[epoch(order, 0, 3)])
+    driver.session.report(again)
+    driver.session.report(again | {"pack": 99})
+    driver.session.close("finished")
+    assert [row["state"] for row in driver.rows()] == ["finished"]
+    assert driver.session.counts["finished"] == 1
+    assert results.load_epochs(driver.paths.root, "small").num_rows == 0
+
+
+def test_lanes_of_a_lost_pack_wait_again(driver: Driver) -> None:
+    order = driver.start()
+    driver.session.report(report(order, ended=[ended(order, 0)]))
+    driver.session.close_pack(order.number, "the worker process died")
+    assert driver.session.counts["waiting"] == 2
+    assert driver.session.counts["failed"] == 0
+    assert driver.states() == ["finished", "waiting", "waiting"]
+    again = [driver.start(), driver.start()]
+    assert [[(lane.trial, lane.attempt) for lane in pack.lanes] for pack in again] == [[(1, 2)], [(2, 2)]]
+    for pack in again:
+        finish(driver, pack)
+    assert [(row["trial"], row["attempt"], row["pack"]) for row in driver.rows()] == [(0, 1, 0), (1, 2, 1), (2, 2, 2)]
+
+
+def test_a_trial_that_is_given_up_fails_with_the_reason_of_its_last_loss(driver: Driver) -> None:
+    driver.queue = driver.session._queue = TrialQueue(driver.study, trials=1, lanes=1)  # pyright: ignore[reportPrivateUsage]
+    for attempt in (1, 2, 3):
+        assert driver.states() in ([], ["waiting"])
+        driver.session.close_pack(driver.start().number, f"RuntimeError: bang {attempt}")
+    (row,) = driver.rows()
+    assert (row["state"], row["reason"], row["attempt"]) == ("failed", "RuntimeError: bang 3", 3)
+    assert (row["epochs_done"], row["val_accuracy"], row["host"]) == (0, None, None)
+    assert driver.states() == ["failed"]
+    assert driver.session.reasons == {"RuntimeError": 1}
+    assert driver.queue.exhausted
+
+
+def test_parquet_comes_before_the_study(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = driver.start()
+    seen: list[int] = []
+    tell = driver.study.tell
+    monkeypatch.setattr(driver.study, "tell", lambda row: (seen.append(len(driver.rows())), tell(row)))
+    finish(driver, order)
+    assert seen == [3, 3, 3]
+
+
+def test_a_crash_between_parquet_and_the_study_is_repaired_by_telling_the_rows_again(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = driver.start()
+
+    def crash(_: Row) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(driver.study, "tell", crash)
+    with pytest.raises(MemoryError):
+        finish(driver, order)
+    assert len(driver.rows()) == 3
+    assert driver.states() == ["waiting"] * 3
+    study = SweepStudy(driver.space, driver.paths.journal)
+    for row in driver.rows():
+        study.tell(row)
+    assert driver.states() == ["finished"] * 3
+    assert study.open_trials() == []
+    rows = {row["trial"]: row for row in driver.rows()}
+    for trial in study.trials():
+        assert trial.values == [rows[trial.number]["val_accuracy"], rows[trial.number]["remaining"]]
+
+
+def test_a_disk_fault_keeps_the_rows_and_the_sweep_goes_on(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = driver.start()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sweeps.results.pq.write_table", full)
+        finish(driver, order)
+        assert driver.session.disk_fault is not None
+        assert "No space left on device" in driver.session.disk_fault
+        assert driver.session.counts["finished"] == 3
+        assert driver.rows() == []
+        # Were the study told now, a crash would leave trials that it calls finished and that are nowhere else.
+        assert driver.states() == ["waiting"] * 3
+        with pytest.raises(SweepError, match="No space left on device"):
+            driver.session.close("failed")
+    finish(driver, driver.start())
+    assert driver.session.disk_fault is None
+    assert [row["trial"] for row in driver.rows()] == [0, 1, 2, 3, 4, 5]
+    assert driver.states() == ["finished"] * 6
+
+
+def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
+    order = driver.start()
+    driver.session.report(report(order, epochs=[epoch(order, lane, 1) for lane in range(3)], ended=[ended(order, 0)]))
+    driver.start()
+    assert driver.session.interrupt() == 5
+    driver.session.close("interrupted")
+    assert driver.mirror.numbers("waiting") == [1, 2, 3, 4, 5]
+    assert driver.session.counts == {
+        "asked": 6, "finished": 1, "stopped": 0, "failed": 0, "running": 0, "waiting": 5,
+    }  # fmt: skip
+    assert read_session(driver.paths)["state"] == "interrupted"
+    assert driver.states() == ["finished"] + ["waiting"] * 5
+    assert results.load_epochs(driver.paths.root, "small").num_rows == 3
+    later = Driver(driver.paths, driver.space, driver.mirror)
+    assert [(lane.trial, lane.attempt) for lane in later.start().lanes] == [(1, 2), (2, 2), (3, 2)]
+
+
+def test_epochs_are_written_now_and_then_without_an_ended_trial(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = driver.start()
+    driver.session.report(report(order, epochs=[epoch(order, 0, 1)]))
+    assert results.load_epochs(driver.paths.root, "small").num_rows == 0
+    monkeypatch.setattr("sweeps.session.FLUSH_SECONDS", 0.0)
+    driver.session.beat()
+    assert results.load_epochs(driver.paths.root, "small").num_rows == 1
+
+
+def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
+    driver.start()
+    document = json.loads(driver.paths.session.read_text())
+    assert document.pop("seconds") >= 100
+    updated = datetime.fromisoformat(document.pop("updated"))
+    assert timedelta(0) <= datetime.now(UTC) - updated < timedelta(minutes=1)
+    assert document == {
+        "name": "small",
+        "state": "running",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "trials": {"asked": 3, "finished": 0, "stopped": 0, "failed": 0, "running": 3, "waiting": 0},
+    }
+    assert read_session(driver.paths)["state"] == "running"
+    driver.session.close("failed")
+    assert read_session(driver.paths)["state"] == "failed"
+    assert list(driver.paths.folder.glob(".tmp-*")) == []
+
+
+def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sweeps.session.write_session", full)
+    driver.session.beat()
+    assert driver.session.disk_fault == "[Errno 28] No space left on device"
