@@ -9,6 +9,7 @@ settings (one process with all threads, one process of one thread per core) are 
 the better one is the peer.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -163,14 +164,14 @@ def _eager(work: Workload, settings: Settings) -> list[Contender]:
         configs, images = work.cut(steps, 1)
         return PlainLoop(configs[0], images, device=settings.device)
 
-    threads = torch.get_num_threads()
     if settings.device.type == "cuda":
         return [_sized("eager", single, work, settings)]
-    alone = _sized(f"eager, 1 process x {threads} threads", single, work, settings)
-    if threads == 1:
+    threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+    alone = _sized(f"eager, processes: 1, threads: {threads}", single, work, settings)
+    if cores == 1:
         return [alone]
     together = _sized(
-        f"eager, {threads} processes x 1 thread", lambda steps: Processes(*work.cut(steps, threads)), work, settings
+        f"eager, processes: {cores}, threads: 1", lambda steps: Processes(*work.cut(steps, cores)), work, settings
     )
     return [alone, together]
 
@@ -183,7 +184,7 @@ def _loader(work: Workload, settings: Settings) -> Contender:
         return DataLoaderLoop(configs[0], images, device=settings.device, workers=workers)
 
     sides = [
-        _sized(f"DataLoader, {workers} workers", lambda steps, n=workers: make(steps, n), work, settings)
+        _sized(f"DataLoader, workers: {workers}", lambda steps, n=workers: make(steps, n), work, settings)
         for workers in (0, 2)
     ]
     for _ in in_turn(sides, repeats=2):
@@ -198,13 +199,13 @@ def _loader(work: Workload, settings: Settings) -> Contender:
 
 def _pack(work: Workload, settings: Settings, lanes: int) -> Contender:
     return _sized(
-        f"pack, {lanes} lanes", lambda steps: PackLoop(*work.cut(steps, lanes), settings=settings), work, settings
+        f"pack, K={lanes}", lambda steps: PackLoop(*work.cut(steps, lanes), settings=settings), work, settings
     )
 
 
 def _vmap(work: Workload, settings: Settings, lanes: int) -> Contender:
     return _sized(
-        f"vmap, {lanes} models", lambda steps: VmapLoop(*work.cut(steps, lanes), device=settings.device), work, settings
+        f"vmap, K={lanes}", lambda steps: VmapLoop(*work.cut(steps, lanes), device=settings.device), work, settings
     )
 
 
@@ -221,7 +222,7 @@ def _fits(work: Workload, settings: Settings, lanes: int, *, vmapped: bool) -> b
         return True
     side = "vmap" if vmapped else "pack"
     err.print(
-        f"{work.network}: skipping {side} with {lanes} lanes: it would take about {needed / 2**30:.1f} GiB, and "
+        f"{work.network}: skipping {side}, K={lanes}: it would take about {needed / 2**30:.1f} GiB, and "
         f"{free / 2**30:.1f} GiB are free"
     )
     return False
@@ -240,7 +241,7 @@ def _rows(
     least = machine.seconds(lane_cost(work.shapes, batch_size=work.batch_size, dtype=settings.dtype))
     return [
         record.compare(
-            f"{work.network}, {own.loop.lanes} lanes, {kind}",
+            f"{work.network}, K={own.loop.lanes}, {kind}",
             own.rates,
             peer=peer.rates,
             unit="lane-steps per second",

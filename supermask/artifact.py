@@ -39,7 +39,7 @@ class Artifact:
 
     def to_bytes(self) -> bytes:
         """The artifact as the content of a safetensors file."""
-        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        arrays: dict[str, np.ndarray] = {}
         shapes: dict[str, list[int]] = {}
         for name, mask in self.masks.items():
             flat = mask.flatten().numpy()
@@ -78,14 +78,14 @@ class Artifact:
         return cls(TrainConfig.from_dict(content["config"]), masks, content["metrics"])
 
 
-def _mask(arrays: Mapping[str, np.ndarray[Any, Any]], name: str, shape: list[int]) -> Tensor:
+def _mask(arrays: Mapping[str, np.ndarray], name: str, shape: list[int]) -> Tensor:
     flat = np.unpackbits(arrays[f"{name}.shown"], count=int(np.prod(shape))).astype(np.int8)
     kept = np.unpackbits(arrays[f"{name}.kept"], count=int(flat.sum())).astype(np.int8)
     flat[flat != 0] = 2 * kept - 1
     return torch.from_numpy(flat).view(shape)
 
 
-def _read(data: bytes, where: str) -> tuple[dict[str, str], dict[str, np.ndarray[Any, Any]]]:
+def _read(data: bytes, where: str) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     try:
         arrays = load_arrays(data)
         # The public readers of bytes leave the metadata out; it is the first JSON object of the file.
@@ -96,7 +96,7 @@ def _read(data: bytes, where: str) -> tuple[dict[str, str], dict[str, np.ndarray
     return header, arrays
 
 
-def _checksum(text: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         digest.update(name.encode() + b"\0" + arrays[name].tobytes())

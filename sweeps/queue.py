@@ -85,8 +85,8 @@ class TrialQueue:
 
     @property
     def waiting(self) -> int:
-        """Trials asked and not in training."""
-        return sum(map(len, self._split)) + sum(map(len, self._waiting.values()))
+        """Trials asked and not in training; also read by the display's thread."""
+        return sum(map(len, self._split)) + sum(map(len, list(self._waiting.values())))
 
     @property
     def exhausted(self) -> bool:

@@ -94,8 +94,8 @@ class Session:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by state, and how many were asked in all."""
-        running = sum(len(pack.open) for pack in self.packs.values())
+        """Trials by state, and how many were asked in all; also read by the display's thread."""
+        running = sum(len(pack.open) for pack in list(self.packs.values()))
         return {"asked": self._study.asked, **self.ended, "running": running, "waiting": self._queue.waiting}
 
     def start(self, order: PackOrder) -> None:

@@ -62,7 +62,7 @@ class Viewer:
         return (self._space.trials - self._before - done) / done * (time.monotonic() - self._began)
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [f"failed: {count} x {reason}" for reason, count in self._session.reasons.items()]
+        notes = [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
         if self._session.disk_fault:
             notes.append(f"results wait in memory: {self._session.disk_fault}")
         if self._mirror.lag > LAG_ROWS:
