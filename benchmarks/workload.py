@@ -90,10 +90,16 @@ def find_images(name: str, root: str | None) -> Dataset:
     except ConfigError:
         if name not in _SHAPES:
             raise
-    random = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, _SHAPES[name], dtype=torch.uint8, generator=random)
-    labels = torch.randint(10, (len(pixels),), generator=random)
-    return Dataset("folder:generated", pixels, labels, pixels[:1], labels[:1], classes=10)
+    count, *shape = _SHAPES[name]
+    return noise(count, tuple(shape), classes=10)
+
+
+def noise(count: int, shape: tuple[int, ...], *, classes: int, seed: int = 0) -> Dataset:
+    """Images and labels drawn at random."""
+    random = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=random)
+    labels = torch.randint(classes, (count,), generator=random)
+    return Dataset("folder:generated", pixels, labels, pixels[:1], labels[:1], classes)
 
 
 def free_memory_bytes(device: torch.device) -> float:

@@ -19,9 +19,9 @@ class LaneCost:
         memory_bytes: Held by a lane: the tensors of its weights, and the activations kept for the backward pass.
     """
 
-    flops: float
-    traffic_bytes: float
-    memory_bytes: float
+    flops: int
+    traffic_bytes: int
+    memory_bytes: int
 
 
 def lane_cost(network: Network, *, batch_size: int, dtype: torch.dtype, ternary: bool = True) -> LaneCost:

@@ -116,7 +116,7 @@ def resume(
     from sweeps.plan import extend
     from sweeps.run import resume as go_on
 
-    space = extend(paths, _space_of(paths), trials)
+    space = extend(_space_of(paths), trials)
     _conclude(go_on(space, options, err), space, options)
 
 

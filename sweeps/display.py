@@ -94,7 +94,7 @@ class Display:
         while not self._stop.wait(0.5):
             if time.monotonic() - shown >= PLAIN_SECONDS:
                 shown = time.monotonic()
-                self._console.print(line(self._look()), highlight=False, soft_wrap=True)
+                self._console.print(line(self._look()), highlight=False, markup=False, soft_wrap=True)
 
 
 def panel(view: SweepView) -> Panel:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def parse_bound(text: str, operator: str) -> Bound:
     except ValueError:
         metric, value = "", float("nan")
     metric = SHORT_NAMES.get(metric, metric)
-    if metric not in pareto.RANGES:
+    if metric not in pareto.RANGES or not math.isfinite(value):
         raise SweepError(
             f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
             f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."

@@ -19,7 +19,6 @@ from supermask.models import Network, build
 from supermask.pack import Pack, default_dtype
 from supermask.program import compile_pays
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, replacing
 from sweeps.study import sample
 
 CPU_WEIGHTS = 2**21
@@ -104,8 +103,9 @@ def load_datasets(space: SearchSpace, options: Options) -> dict[str, Dataset]:
     datasets = {name: data.load(name, options.data_root, download=options.download) for name in names}
     for name, network in itertools.product(names, choices(space, "network")):
         build(str(network), input_shape=datasets[name].input_shape, classes=datasets[name].classes)
-    for name, size in itertools.product(names, choices(space, "batch_size")):
-        data.split(datasets[name], TrainConfig(dataset=name, batch_size=int(size)))
+    parts = itertools.product(names, choices(space, "batch_size"), choices(space, "validation_fraction"))
+    for name, size, held_out in parts:
+        data.split(datasets[name], TrainConfig(dataset=name, batch_size=int(size), validation_fraction=float(held_out)))
     return datasets
 
 
@@ -122,9 +122,18 @@ def local_resources() -> Resources:
 
 
 def plan_packs(space: SearchSpace, options: Options, resources: Resources, datasets: dict[str, Dataset]) -> PackPlan:
-    """Chooses cores, GPUs and lanes of a pack where the options leave them open."""
+    """Chooses cores, GPUs and lanes of a pack where the options leave them open.
+
+    Raises:
+        SweepError: If this machine has less than a pack asks for, which Ray would wait for without end.
+    """
     gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
     cpus = options.cpus_per_pack or 1  # packs side by side: threads of one pack would wait for each other
+    for option, asked, there in (("--cpus-per-pack", cpus, resources.cpus), ("--gpus-per-pack", gpus, resources.gpus)):
+        if options.address is None and asked > there:
+            raise SweepError(
+                f"{option}: must be at most {there:g}, all there is here, but got {asked:g}. Ask for less."
+            )
     concurrent = int(resources.cpus // cpus) if not gpus else int(min(resources.gpus / gpus, resources.cpus // cpus))
     concurrent = max(1, concurrent)
     if options.lanes:
@@ -189,11 +198,10 @@ def _gpu_lanes(network: Network, gpus: float) -> int:
     return max(1, min(GPU_LANES, int(GPU_MEMORY_FRACTION * min(gpus, 1.0) * memory / cost.memory_bytes)))
 
 
-def extend(paths: SweepPaths, space: SearchSpace, trials: str | None) -> SearchSpace:
-    """Sets a new budget of a sweep and keeps it in its space file.
+def extend(space: SearchSpace, trials: str | None) -> SearchSpace:
+    """The space of a sweep with a new budget.
 
     Args:
-        paths: Where the sweep is kept.
         space: As it was run.
         trials: `N` for a new budget, `+N` for that many more, or None to leave it.
 
@@ -209,7 +217,4 @@ def extend(paths: SweepPaths, space: SearchSpace, trials: str | None) -> SearchS
             f"--trials: must be a number of at least {space.trials} or +MORE, but got {trials!r}. "
             "Write for example +20."
         )
-    extended = replace(space, trials=budget)
-    with replacing(paths.space) as temporary:
-        temporary.write_text(extended.to_yaml(), encoding="utf-8")
-    return extended
+    return replace(space, trials=budget)

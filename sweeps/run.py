@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
@@ -25,12 +26,15 @@ from sweeps.paths import SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
+from sweeps.rungs import Rungs, start
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.study import SweepStudy
 from sweeps.tracking import Mirror, default_uri
 from sweeps.trial import PackTrainable
 from sweeps.viewer import Viewer
+
+_LOG = logging.getLogger(__name__)
 
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
 """How long the end of a session waits for MLflow."""
@@ -73,8 +77,6 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
     with _ray(options.address, datasets) as resources:
         plan = plan_packs(space, options, resources, datasets)
         paths.folder.mkdir(parents=True)
-        with replacing(paths.space) as temporary:
-            temporary.write_text(space.to_yaml(), encoding="utf-8")
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
 
@@ -108,6 +110,8 @@ def _work(
     plan: PackPlan,
 ) -> Outcome:
     earlier = read_session(paths)
+    with replacing(paths.space) as temporary:
+        temporary.write_text(space.to_yaml(), encoding="utf-8")
     study = SweepStudy(space, paths.journal)
     rows = results.load(paths.root, space.name, every_attempt=True).to_pylist()
     for row in rows:
@@ -141,7 +145,6 @@ def _work(
         seconds=earlier["seconds"],
     )
     session.best += finished
-    searcher = PackSearcher(queue, session, masks, cpus=plan.cpus, objectives=space.objectives)
     viewer = Viewer(space, session, mirror)
     state = "failed"
     console.print(
@@ -152,7 +155,11 @@ def _work(
     )
     try:
         with _logged(paths), Display(viewer.look, console):
-            _fit(searcher, plan, datasets)
+            supplies = _supplies(paths, space, datasets)
+            while not _fit(
+                PackSearcher(queue, session, masks, cpus=plan.cpus, objectives=space.objectives), plan, supplies
+            ):
+                session.lose_packs("Ray Tune broke off")
         state = "finished"
     except KeyboardInterrupt:
         session.interrupt()
@@ -169,13 +176,26 @@ def _work(
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
 
 
-def _fit(searcher: PackSearcher, plan: PackPlan, datasets: dict[str, Dataset]) -> None:
-    arrays = {name: dataset.to_arrays() for name, dataset in datasets.items()}
+def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset]) -> dict[str, Any]:
+    """What every worker needs beside its packs: the data, and whom to ask at a rung."""
+    supplies: dict[str, Any] = {"datasets": {name: dataset.to_arrays() for name, dataset in datasets.items()}}
+    if space.stopping:
+        rungs = Rungs(space.stopping)
+        rungs.restore(results.load_epochs(paths.root, paths.name).to_pylist(), space.objectives.items())
+        supplies |= {"stopping": space.stopping, "judge": start(rungs)}
+    return supplies
+
+
+def _fit(searcher: PackSearcher, plan: PackPlan, supplies: dict[str, Any]) -> bool:
+    """Lets Tune work through the queue; False when it broke off and must be started again.
+
+    Tune itself dies of some losses that it should survive, e.g. of workers that Ray's memory monitor killed.
+    """
     trainable = tune.with_resources(
-        tune.with_parameters(PackTrainable, datasets=arrays), {"cpu": plan.cpus, "gpu": plan.gpus}
+        tune.with_parameters(PackTrainable, **supplies), {"cpu": plan.cpus, "gpu": plan.gpus}
     )
     with tempfile.TemporaryDirectory(prefix="sweeps-tune-") as scratch:
-        tune.Tuner(
+        tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
@@ -186,7 +206,13 @@ def _fit(searcher: PackSearcher, plan: PackPlan, datasets: dict[str, Dataset]) -
             run_config=tune.RunConfig(
                 storage_path=scratch, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)
             ),
-        ).fit()
+        )
+        try:
+            tuner.fit()
+        except (RuntimeError, RayError) as error:
+            _LOG.warning("Ray Tune broke off and is started again: %s", str(error).splitlines()[0])
+            return False
+    return True
 
 
 @contextmanager
@@ -197,8 +223,6 @@ def _ray(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resource
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # A lost pack is reported with its reason by us; Tune would print the worker's whole traceback as well.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     local: dict[str, Any] = {}
     if address is None:
         images = sum(dataset.train_images.nbytes + dataset.test_images.nbytes for dataset in datasets.values())
@@ -211,6 +235,8 @@ def _ray(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resource
             "Check the address with: ray status --address ADDRESS.",
             exit_code=1,
         ) from error
+    # A lost pack is reported with its reason by us; Tune would print the worker's whole traceback as well.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         found = ray.cluster_resources()
         yield Resources(cpus=int(found.get("CPU", 1)), gpus=found.get("GPU", 0.0))

@@ -22,6 +22,8 @@ FLUSH_SECONDS = 5.0
 """Longest time that epochs are kept in memory."""
 BEAT_SECONDS = 1.0
 """Time between two updates of the session file."""
+BREAKS = 5
+"""Times in a row that all packs may be lost without a trial that ended in between."""
 
 Row = dict[str, Any]
 
@@ -86,6 +88,7 @@ class Session:
         self.best: list[Row] = []
         self.reasons: dict[str, int] = {}
         self.disk_fault: str | None = None
+        self._breaks, self._ended_at_break = 0, dict(self.ended)
 
     @property
     def seconds(self) -> float:
@@ -143,6 +146,23 @@ class Session:
             ],
         )
         self.beat()
+
+    def lose_packs(self, reason: str) -> None:
+        """All packs in training were lost together.
+
+        Raises:
+            SweepError: If that happens again and again without a trial that ends.
+        """
+        self._breaks = 0 if self.ended != self._ended_at_break else self._breaks + 1
+        self._ended_at_break = dict(self.ended)
+        for number in list(self.packs):
+            self.close_pack(number, reason)
+        if self._breaks >= BREAKS:
+            raise SweepError(
+                f"sweep {self._paths.name}: trials must end between breakdowns, but {BREAKS} came in a row ({reason}). "
+                f"See {self._paths.log} and go on with: sweeps resume {self._paths.name}.",
+                exit_code=1,
+            )
 
     def interrupt(self) -> int:
         """The session was told to stop: trials in training wait for the next one.

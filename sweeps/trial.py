@@ -1,19 +1,23 @@
 """One pack in a Ray worker: trains its lanes and reports every epoch."""
 
+import dataclasses
 import socket
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
+from search_spaces.space import Stopping
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.pack import EpochMetrics, Pack
 from supermask.program import compile_pays
 from sweeps.keeping import costs_of, is_beaten
+from sweeps.rungs import is_rung
 
 REPORT_SECONDS = 1.0
 """Shortest time between two reports of a pack: short epochs travel together."""
@@ -35,14 +39,22 @@ class PackTrainable(tune.Trainable):
     * `error`: why the whole pack broke, else None.
     """
 
-    def setup(self, config: dict[str, Any], datasets: dict[str, dict[str, Any]] | None = None) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        datasets: dict[str, dict[str, Any]] | None = None,
+        stopping: Stopping | None = None,
+        judge: Any = None,
+    ) -> None:
         """Takes the first pack.
 
         Args:
             config: The Tune trial's configuration.
             datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
+            stopping: Where the rungs are; None trains every trial to its end.
+            judge: Handle of the actor that decides at a rung, see `sweeps.rungs`.
         """
-        self._datasets = datasets or {}
+        self._datasets, self._stopping, self._judge = datasets or {}, stopping, judge
         self._loaded: dict[str, Dataset] = {}
         self._take(config)
 
@@ -108,6 +120,19 @@ class PackTrainable(tune.Trainable):
         pack.drop(found.lane for found in failed)
         if pack.lanes and pack.epoch >= pack.configs[0].epochs:
             self._finish(pack, metrics, report)
+        elif pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
+            self._stop(pack, metrics, report)
+
+    def _stop(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
+        """A rung: lanes that are not among the best of the sweep there have ended."""
+        lanes = {self._lanes[found.lane]["trial"]: found for found in metrics if found.lane in pack.lanes}
+        objectives = self._order["objectives"]
+        reached = {trial: costs_of(dataclasses.asdict(found), objectives) for trial, found in lanes.items()}
+        stopped = ray.get(self._judge.judge.remote(pack.epoch, reached))
+        eta = self._stopping.eta if self._stopping else 0
+        reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"
+        report["ended"] += [self._ended(lanes[trial], state="stopped", reason=reason) for trial in stopped]
+        pack.drop(lanes[trial].lane for trial in stopped)
 
     def _finish(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
         """The last epoch is over: test accuracy, masks, and the end of every lane."""

@@ -20,7 +20,7 @@ from sweeps.keeping import MaskStore
 from sweeps.paths import SweepPaths
 from sweeps.queue import PackOrder, TrialQueue
 from sweeps.results import ResultsWriter
-from sweeps.session import Session
+from sweeps.session import BREAKS, Session
 from sweeps.study import SweepStudy
 
 PLACE = {"host": "node7", "device": "cpu", "dtype": "float32"}
@@ -248,6 +248,33 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     assert results.load_epochs(driver.paths.root, "small").num_rows == 3
     later = Driver(driver.paths, driver.space, driver.mirror)
     assert [(lane.trial, lane.attempt) for lane in later.start().lanes] == [(1, 2), (2, 2), (3, 2)]
+
+
+def test_when_tune_breaks_off_all_packs_come_back(driver: Driver) -> None:
+    orders = [driver.start(), driver.start()]
+    driver.session.report(report(orders[1], ended=[ended(orders[1], 0)]))
+    driver.session.lose_packs("Ray Tune broke off")
+    assert driver.session.counts["waiting"] == 5
+    assert driver.session.packs == {}
+    while order := driver.queue.next_pack():
+        driver.session.start(order)
+        finish(driver, order)
+    assert driver.states() == ["finished"] * 6
+
+
+def test_breakdowns_in_a_row_end_the_session_but_not_with_progress_in_between(driver: Driver) -> None:
+    for _ in range(BREAKS - 1):
+        driver.session.lose_packs("bang")
+    finish(driver, driver.start())
+    for _ in range(BREAKS):
+        driver.session.lose_packs("bang")
+    with pytest.raises(SweepError) as raised:
+        driver.session.lose_packs("bang")
+    assert raised.value.message == (
+        f"sweep small: trials must end between breakdowns, but 5 came in a row (bang). See {driver.paths.log} "
+        "and go on with: sweeps resume small."
+    )
+    assert raised.value.exit_code == 1
 
 
 def test_epochs_are_written_now_and_then_without_an_ended_trial(

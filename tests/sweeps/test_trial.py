@@ -90,7 +90,7 @@ def test_a_lane_has_the_same_result_in_other_company(start: Callable[[Row], Pack
         assert alone[0][name] == pytest.approx(together[2][name], rel=1e-6), name
 
 
-@pytest.mark.parametrize("fault", [{"learning_rate": 1e30}, {"weight_gain": 1e25}])
+@pytest.mark.parametrize("fault", [{"learning_rate": 1e39}, {"weight_gain": 1e25}])
 def test_a_lane_that_diverges_fails_at_once_and_the_others_finish(
     start: Callable[[Row], PackTrainable], fault: dict[str, float]
 ) -> None:
@@ -173,7 +173,7 @@ def test_short_epochs_travel_together_and_long_ones_alone(
 ) -> None:
     monkeypatch.setattr("sweeps.trial.REPORT_SECONDS", 60.0)
     assert [len(report["epochs"]) for report in train(start(order([config(0)])))] == [EPOCHS]
-    monkeypatch.setattr("sweeps.trial.REPORT_SECONDS", 1e-9)
+    monkeypatch.setattr("sweeps.trial.REPORT_SECONDS", 1e-4)
     assert [len(report["epochs"]) for report in train(start(order([config(0)])))] == [1] * EPOCHS
 
 

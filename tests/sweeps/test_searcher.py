@@ -1,0 +1,146 @@
+"""The searcher, called as Tune calls it, over a real queue and real books."""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from search_spaces.space import SearchSpace
+from supermask.config import TrainConfig
+from sweeps import results
+from sweeps.keeping import MaskStore
+from sweeps.paths import SweepPaths
+from sweeps.queue import TrialQueue
+from sweeps.results import ResultsWriter
+from sweeps.searcher import PackSearcher
+from sweeps.session import Session
+from sweeps.study import SweepStudy
+
+Row = dict[str, Any]
+FINAL = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
+
+
+@dataclass
+class Sweep:
+    """A searcher and all it works on."""
+
+    root: Path
+    space: SearchSpace
+    mirror: Any
+    searcher: PackSearcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        paths = SweepPaths(self.root, self.space.name)
+        paths.folder.mkdir()
+        self.study = SweepStudy(self.space, paths.journal)
+        self.queue = TrialQueue(self.study, trials=self.space.trials, lanes=2)
+        masks = MaskStore(paths, self.space, [])
+        self.session = Session(
+            paths,
+            self.queue,
+            self.study,
+            ResultsWriter(paths.folder),
+            self.mirror,
+            masks=masks,
+            commit=None,
+            ended={},
+            seconds=0.0,
+        )
+        self.searcher = PackSearcher(
+            self.queue, self.session, masks, cpus=3, objectives={"val_accuracy": "maximize", "remaining": "minimize"}
+        )
+
+    def states(self) -> list[tuple[str, str | None]]:
+        """State and reason of every ended trial, from Parquet."""
+        rows = results.load(self.root, self.space.name).to_pylist()
+        return [(row["state"], row["reason"]) for row in rows]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Sweep:
+    return Sweep(tmp_path, small_space(trials=4), mirror)
+
+
+def report(pack: Row, *, error: str | None = None) -> Row:
+    """All lanes of a pack have finished, or it broke with `error`."""
+    ended = [
+        {"trial": lane["trial"], "attempt": lane["attempt"], "state": "finished", "reason": None, "epochs_done": 2}
+        | FINAL
+        | {"test_loss": 0.5, "test_accuracy": 0.75, "ended": None, "seconds": 1.0}
+        for lane in pack["lanes"]
+    ]
+    return {"pack": pack["pack"], "started": [], "epochs": [], "ended": [] if error else ended, "error": error}
+
+
+def test_a_suggestion_is_a_whole_pack(sweep: Sweep) -> None:
+    pack = sweep.searcher.suggest("a")
+    assert {name: pack[name] for name in ("pack", "cpus", "rivals")} == {"pack": 0, "cpus": 3, "rivals": []}
+    assert pack["objectives"] == [["val_accuracy", "maximize"], ["remaining", "minimize"]]
+    assert [(lane["trial"], lane["attempt"]) for lane in pack["lanes"]] == [(0, 1), (1, 1)]
+    asked = sweep.study.open_trials()
+    assert [TrainConfig.from_dict(lane["config"]) for lane in pack["lanes"]] == [trial.config for trial in asked]
+
+
+def test_when_nothing_is_left_tune_waits_for_packs_in_training_and_then_ends(sweep: Sweep) -> None:
+    searcher = sweep.searcher
+    packs = [searcher.suggest(name) for name in ("a", "b")]
+    assert searcher.suggest("c") is None
+    searcher.on_trial_result("a", report(packs[0]))
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("c") is None
+    # Tune gives the last report of a pack to on_trial_complete alone.
+    searcher.on_trial_complete("b", report(packs[1]))
+    assert searcher.suggest("c") == Searcher.FINISHED
+    assert sweep.states() == [("finished", None)] * 4
+
+
+def test_trials_of_a_worker_that_died_are_handed_out_again_before_the_end(sweep: Sweep) -> None:
+    searcher = sweep.searcher
+    packs = [searcher.suggest(name) for name in ("a", "b")]
+    searcher.on_trial_complete("b", report(packs[1]))
+    searcher.on_trial_complete("a", error=True)
+    again = [searcher.suggest(name) for name in ("c", "d")]
+    assert [[(lane["trial"], lane["attempt"]) for lane in pack["lanes"]] for pack in again] == [[(0, 2)], [(1, 2)]]
+    for name, pack in zip(("c", "d"), again, strict=True):
+        searcher.on_trial_complete(name, report(pack))
+    assert searcher.suggest("e") == Searcher.FINISHED
+    assert sweep.states() == [("finished", None)] * 4
+
+
+def test_a_dead_workers_last_result_is_not_taken_twice(sweep: Sweep) -> None:
+    pack = sweep.searcher.suggest("a")
+    sweep.searcher.on_trial_complete("a", report(pack), error=True)
+    assert sweep.states() == []
+    assert sweep.session.counts["waiting"] == 2
+
+
+@pytest.mark.parametrize(("error", "reason"), [("RuntimeError: bang", "RuntimeError: bang"), (None, "the worker process died")])
+def test_a_trial_that_breaks_alone_fails_with_what_its_worker_said(
+    sweep: Sweep, error: str | None, reason: str
+) -> None:
+    searcher = sweep.searcher
+    bad = searcher.suggest("first")["lanes"][0]["trial"]
+    searcher.on_trial_complete("first", error=True)
+    names = iter("abcdefgh")
+    while (pack := searcher.suggest(name := next(names))) != Searcher.FINISHED:
+        if bad not in [lane["trial"] for lane in pack["lanes"]]:
+            searcher.on_trial_complete(name, report(pack))
+        elif error:
+            searcher.on_trial_complete(name, report(pack, error=error))
+        else:
+            searcher.on_trial_complete(name, error=True)
+    assert sweep.states() == [("failed", reason), *[("finished", None)] * 3]
+
+
+def test_events_of_unknown_trials_are_ignored(sweep: Sweep) -> None:
+    sweep.searcher.on_trial_complete("nobody", error=True)
+    sweep.searcher.on_trial_complete("nobody", None)
+    assert sweep.session.counts["asked"] == 0
+
+
+def test_tune_may_pickle_it_and_gets_nothing(sweep: Sweep) -> None:
+    assert pickle.loads(pickle.dumps(sweep.searcher)).__dict__ == {}  # noqa: S301
