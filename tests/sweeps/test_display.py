@@ -64,8 +64,7 @@ def test_a_line_before_anything_is_known() -> None:
     nothing = dict.fromkeys(VIEW.counts, 0)
     view = replace(VIEW, counts=nothing, packs=(), best=((0.05, None),), hypervolume=None, seconds_left=None, notes=())
     assert line(view) == (
-        "fcn_digits: 0/40 trials | 0 finished  after 1 min 15 s | "
-        "best accuracy at remaining <= 5 %: -  hypervolume -"
+        "fcn_digits: 0/40 trials | 0 finished  after 1 min 15 s | best accuracy at remaining <= 5 %: -  hypervolume -"
     )
 
 

@@ -34,7 +34,8 @@ def test_bounds_as_the_command_line_gives_them(text: str, operator: str, bound: 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "accuracy", "=0.5", "accuracy=", "accuracy=high", "acc=0.5", "accuracy=1=2", "accuracy=nan", "loss=inf"]
+    "text",
+    ["", "accuracy", "=0.5", "accuracy=", "accuracy=high", "acc=0.5", "accuracy=1=2", "accuracy=nan", "loss=inf"],
 )
 @pytest.mark.parametrize(
     ("operator", "option", "example"), [(">=", "--min", "accuracy=0.97"), ("<=", "--max", "remaining=0.05")]

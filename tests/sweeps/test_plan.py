@@ -82,9 +82,7 @@ def test_what_cannot_be_trained_is_said_before_anything_starts(
 
 def test_every_choice_is_checked_not_only_the_first(small_space: Space) -> None:
     with pytest.raises(ConfigError, match="network conv8"):
-        load_datasets(
-            small_space(parameters=searched(network=CategoricalDistribution(["fcn", "conv8"]))), options()
-        )
+        load_datasets(small_space(parameters=searched(network=CategoricalDistribution(["fcn", "conv8"]))), options())
     with pytest.raises(ConfigError, match="batch_size 2048"):
         load_datasets(
             small_space(fixed={"dataset": "digits"}, parameters=searched(batch_size=IntDistribution(16, 2048))),

@@ -118,7 +118,9 @@ def test_a_dead_workers_last_result_is_not_taken_twice(sweep: Sweep) -> None:
     assert sweep.session.counts["waiting"] == 2
 
 
-@pytest.mark.parametrize(("error", "reason"), [("RuntimeError: bang", "RuntimeError: bang"), (None, "the worker process died")])
+@pytest.mark.parametrize(
+    ("error", "reason"), [("RuntimeError: bang", "RuntimeError: bang"), (None, "the worker process died")]
+)
 def test_a_trial_that_breaks_alone_fails_with_what_its_worker_said(
     sweep: Sweep, error: str | None, reason: str
 ) -> None:
