@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-_FIRST_STEPS, _FASTEST_GROWTH = 2, 32
+_FIRST_STEPS, _FASTEST_GROWTH = 1, 64
 
 
 class Loop(Protocol):

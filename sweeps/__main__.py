@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
@@ -288,7 +289,7 @@ def _load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
 
     shipped = Path(sys.modules["search_spaces"].__path__[0]) / f"{text}.yaml"
     is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
-    return load(shipped if is_name and shipped.exists() else text, overrides=overrides)
+    return load(shipped if is_name else text, overrides=overrides)
 
 
 def _space_of(paths: SweepPaths) -> SearchSpace:
@@ -314,7 +315,7 @@ def _options(
     from sweeps.plan import Options
 
     for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack)):
-        if value is not None and value <= 0 and (option, value) != ("--gpus-per-pack", 0):
+        if value is not None and not 0 < value < math.inf and (option, value) != ("--gpus-per-pack", 0):
             raise SweepError(f"{option}: must be greater than 0, but got {value:g}. Leave it out to have it chosen.")
     if lanes != "auto" and not (lanes.isdecimal() and int(lanes)):
         raise SweepError(f"--lanes: must be a whole number from 1 or auto, but got {lanes!r}. Write for example 16.")

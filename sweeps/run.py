@@ -157,7 +157,9 @@ def _work(
         with _logged(paths), Display(viewer.look, console):
             supplies = _supplies(paths, space, datasets)
             while not _fit(
-                PackSearcher(queue, session, masks, cpus=plan.cpus, objectives=space.objectives), plan, supplies
+                PackSearcher(queue, session, masks, cpus=plan.cpus, gpus=plan.gpus, objectives=space.objectives),
+                plan,
+                supplies,
             ):
                 session.lose_packs("Ray Tune broke off")
         state = "finished"

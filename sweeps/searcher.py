@@ -19,7 +19,14 @@ class PackSearcher(Searcher):
     """
 
     def __init__(
-        self, queue: TrialQueue, session: Session, masks: MaskStore, *, cpus: int, objectives: Mapping[str, str]
+        self,
+        queue: TrialQueue,
+        session: Session,
+        masks: MaskStore,
+        *,
+        cpus: int,
+        gpus: float,
+        objectives: Mapping[str, str],
     ) -> None:
         """Takes the sweep's queue and books.
 
@@ -28,10 +35,11 @@ class PackSearcher(Searcher):
             session: Where reports go.
             masks: Knows which trials a pack's trials must beat for their masks to be worth sending.
             cpus: Threads of a pack.
+            gpus: GPUs of a pack; with none it trains on the CPU, also where there is one.
             objectives: Metrics to `maximize` or `minimize`.
         """
         super().__init__(metric="pack", mode="max")
-        self._queue, self._session, self._masks, self._cpus = queue, session, masks, cpus
+        self._queue, self._session, self._masks, self._cpus, self._gpus = queue, session, masks, cpus, gpus
         self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
         self._errors: dict[str, str] = {}
@@ -50,6 +58,7 @@ class PackSearcher(Searcher):
         return {
             "pack": order.number,
             "cpus": self._cpus,
+            "gpus": self._gpus,
             "lanes": lanes,
             "objectives": self._objectives,
             "rivals": [list(costs) for costs in self._masks.rivals],

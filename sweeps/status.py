@@ -27,12 +27,13 @@ def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
     told = session["trials"]
     ended = Counter(trials.column("state").to_pylist())
     asked = max(told.get("asked", 0), sum(ended.values()))
-    running = told.get("running", 0) if session["state"] == "running" else 0
+    # The session file is up to a second older than Parquet.
+    running = min(told.get("running", 0), asked - sum(ended.values())) if session["state"] == "running" else 0
     counts = {
         "asked": asked,
         **{state: ended[state] for state in ("finished", "stopped", "failed")},
         "running": running,
-        "waiting": max(0, asked - sum(ended.values()) - running),
+        "waiting": asked - sum(ended.values()) - running,
     }
     return {
         "name": paths.name,

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 class PackTrainable(tune.Trainable):
     """Trains one pack; one step is as many epochs as fit between two reports.
 
-    The configuration of a Tune trial is `{"pack": number, "cpus": threads, "lanes": [{"trial", "attempt",
+    The configuration of a Tune trial is `{"pack": number, "cpus": threads, "gpus": number, "lanes": [{"trial", "attempt",
     "config"}, ...], "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
@@ -94,7 +94,7 @@ class PackTrainable(tune.Trainable):
         name = configs[0].dataset
         if name not in self._loaded:
             self._loaded[name] = Dataset.from_arrays(self._datasets[name])
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device("cuda" if self._order["gpus"] and torch.cuda.is_available() else "cpu")
         data = self._loaded[name]
         pack = Pack(configs, data, device=device, compiled=compile_pays(configs[0], data, device))
         self._share(time.perf_counter() - started, pack.lanes)

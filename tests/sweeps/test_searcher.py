@@ -51,7 +51,7 @@ class Sweep:
             seconds=0.0,
         )
         self.searcher = PackSearcher(
-            self.queue, self.session, masks, cpus=3, objectives={"val_accuracy": "maximize", "remaining": "minimize"}
+            self.queue, self.session, masks, cpus=3, gpus=0.5, objectives={"val_accuracy": "maximize", "remaining": "minimize"}
         )
 
     def states(self) -> list[tuple[str, str | None]]:
@@ -78,7 +78,9 @@ def report(pack: Row, *, error: str | None = None) -> Row:
 
 def test_a_suggestion_is_a_whole_pack(sweep: Sweep) -> None:
     pack = sweep.searcher.suggest("a")
-    assert {name: pack[name] for name in ("pack", "cpus", "rivals")} == {"pack": 0, "cpus": 3, "rivals": []}
+    assert {name: pack[name] for name in ("pack", "cpus", "gpus", "rivals")} == {
+        "pack": 0, "cpus": 3, "gpus": 0.5, "rivals": [],
+    }  # fmt: skip
     assert pack["objectives"] == [["val_accuracy", "maximize"], ["remaining", "minimize"]]
     assert [(lane["trial"], lane["attempt"]) for lane in pack["lanes"]] == [(0, 1), (1, 1)]
     asked = sweep.study.open_trials()

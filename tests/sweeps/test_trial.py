@@ -30,7 +30,7 @@ def config(seed: int, **changes: Any) -> TrainConfig:
 
 def order(configs: list[TrainConfig], *, number: int = 0, rivals: list[list[float]] = UNBEATABLE) -> Row:
     lanes = [{"trial": 10 + lane, "attempt": 1 + lane, "config": c.to_dict()} for lane, c in enumerate(configs)]
-    return {"pack": number, "cpus": 1, "lanes": lanes, "objectives": OBJECTIVES, "rivals": rivals}
+    return {"pack": number, "cpus": 1, "gpus": 0, "lanes": lanes, "objectives": OBJECTIVES, "rivals": rivals}
 
 
 @pytest.fixture

@@ -1,0 +1,272 @@
+"""Whole sweeps as a user runs them: real Ray, real MLflow, real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+from sweeps import results
+from sweeps.paths import SweepPaths
+from sweeps.status import status
+
+pytestmark = pytest.mark.ray
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATIENCE_SECONDS = 110
+MARK = "SWEEPS_TEST_MARK"
+OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
+SMALL = ["fixed.epochs=3", "fixed.width=0.3", "constraints=[]", "sampler={name: random, seed: 5}"]
+FAULTY = "search.weight_gain={choices: [1.0, 2.0, 1.0e+25]}"
+"""The last of these gains overflows in the first forward pass."""
+RESULT = ("state", "reason", "epochs_done", "val_accuracy", "remaining", "inverted", "val_loss", "test_accuracy")
+
+
+class Done(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Machine:
+    """Runs commands, and knows every process that came of them by a mark in its environment."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self._mark = root, uuid.uuid4().hex
+
+    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Starts a command in a process group of its own, as a shell does."""
+        command = [sys.executable, "-m", "sweeps", *arguments, "--root", str(self.root)]
+        environment = {**os.environ, MARK: self._mark}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+
+    def end(self, process: "subprocess.Popen[str]") -> Done:
+        """Waits for a command."""
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        return Done(process.returncode, out, err)
+
+    def __call__(self, *arguments: str) -> Done:
+        return self.end(self.begin(*arguments))
+
+    def sweep(self, *arguments: str, changes: list[str]) -> "subprocess.Popen[str]":
+        """Starts a sweep over the digits."""
+        sets = [word for change in changes for word in ("--set", change)]
+        return self.begin("run", "fcn_digits", *arguments, *sets)
+
+    def processes(self) -> dict[int, str]:
+        """The command lines of all processes that came of commands here and still live."""
+        found: dict[int, str] = {}
+        for folder in Path("/proc").iterdir():
+            with suppress(OSError):
+                if folder.name.isdecimal() and f"{MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def status(self, name: str) -> dict[str, Any]:
+        """How far a sweep is."""
+        return status(SweepPaths(self.root, name), OBJECTIVES)
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """Its ended trials."""
+        return results.load(self.root, name).to_pylist()
+
+    def wait(self, what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+        """Waits until something holds while a command works."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not what():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < until, "waited in vain"
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(tmp_path_factory.mktemp("root"))
+    yield made
+    until = time.monotonic() + 15
+    while made.processes() and time.monotonic() < until:
+        time.sleep(0.2)
+    left = made.processes()
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    assert left == {}
+
+
+@pytest.fixture(scope="module")
+def whole(machine: Machine) -> Done:
+    """A sweep of 40 trials, some of which diverge."""
+    return machine.end(machine.sweep("--name", "whole", "--trials", "40", "--lanes", "8", changes=[*SMALL, FAULTY]))
+
+
+def test_a_whole_sweep_ends_well_and_says_where_everything_is(machine: Machine, whole: Done) -> None:
+    assert whole.code == 0, whole.err
+    assert "Traceback" not in whole.err
+    assert whole.out.startswith("front of whole: ")
+    states = Counter(row["state"] for row in machine.rows("whole"))
+    assert states["finished"] + states["failed"] == 40
+    assert min(states["finished"], states["failed"]) > 0
+    assert f"trials:   40 asked, {states['finished']} finished, {states['failed']} failed; " in whole.err
+    assert f"failed:   {states['failed']} x diverged" in whole.err
+    assert f"MLflow:   sqlite:///{machine.root}/mlflow.db" in whole.err
+    assert f"sweeps ui whole --root {machine.root}" in whole.err
+    paths = SweepPaths(machine.root, "whole")
+    with Image.open(paths.front_png) as picture:
+        assert picture.format == "PNG"
+    assert list(paths.folder.rglob(".tmp-*")) == []
+
+
+def test_study_parquet_and_mlflow_agree_about_it(machine: Machine, whole: Done) -> None:
+    done = machine("verify", "whole", "--json")
+    assert json.loads(done.out) == {
+        "ok": True, "trials": 40, "mlflow_runs": 40, "finished_twice": [], "differences": [],
+    }  # fmt: skip
+    assert done.code == 0
+
+
+def test_its_lanes_failed_for_the_reason_that_was_put_in(machine: Machine, whole: Done) -> None:
+    for row in machine.rows("whole"):
+        assert (row["state"] == "failed") is (row["weight_gain"] > 1e20), row
+        if row["state"] == "failed":
+            assert row["reason"].startswith("diverged: ")
+        else:
+            assert (row["reason"], row["epochs_done"], row["attempt"]) == (None, 3, 1)
+    packs = Counter(row["pack"] for row in machine.rows("whole"))
+    assert packs == dict.fromkeys(range(5), 8)
+
+
+def test_its_status_and_front_are_those_of_its_results(machine: Machine, whole: Done) -> None:
+    rows = machine.rows("whole")
+    found = machine.status("whole")
+    assert found["state"] == "finished"
+    finished = sum(row["state"] == "finished" for row in rows)
+    assert found["trials"] == {
+        "asked": 40, "finished": finished, "stopped": 0, "failed": 40 - finished, "running": 0, "waiting": 0,
+    }  # fmt: skip
+    front = json.loads(machine("pareto", "whole", "--json").out)
+    by_trial = {row["trial"]: row for row in rows}
+    for record in front:
+        row = by_trial[record["trial"]]
+        assert not [
+            other
+            for other in rows
+            if other["state"] == "finished"
+            and other["val_accuracy"] >= row["val_accuracy"]
+            and other["remaining"] <= row["remaining"]
+            and (other["val_accuracy"], other["remaining"]) != (row["val_accuracy"], row["remaining"])
+        ]
+    masks = SweepPaths(machine.root, "whole").masks
+    assert {int(path.stem) for path in masks.iterdir()} == {record["trial"] for record in front}
+
+
+def test_results_do_not_depend_on_how_trials_are_packed(machine: Machine, whole: Done) -> None:
+    options = ["--name", "narrow", "--trials", "10", "--lanes", "3", "--cpus-per-pack", "2"]
+    done = machine.end(machine.sweep(*options, changes=[*SMALL, FAULTY]))
+    assert done.code == 0, done.err
+    narrow = machine.rows("narrow")
+    assert [row["trial"] for row in narrow] == list(range(10))
+    for row, other in zip(narrow, machine.rows("whole")[:10], strict=True):
+        assert row["pack"] != other["pack"] or row["trial"] < 3
+        for name in RESULT:
+            if isinstance(row[name], float):
+                assert row[name] == pytest.approx(other[name], rel=1e-6, nan_ok=True), (row["trial"], name)
+            else:
+                assert row[name] == other[name], (row["trial"], name)
+
+
+def test_a_space_whose_every_lane_diverges_is_failed_work(machine: Machine) -> None:
+    changes = [*SMALL, "fixed.weight_gain=1.0e+25"]
+    done = machine.end(machine.sweep("--name", "lost", "--trials", "6", "--lanes", "3", changes=changes))
+    assert done.code == 1, done.err
+    assert done.out == ""
+    assert "failed:   6 x diverged" in done.err
+    assert done.err.endswith("no trial finished: 6 failed, see the reasons above.\n")
+    assert "Traceback" not in done.err
+    counts = machine.status("lost")["trials"]
+    assert counts == {"asked": 6, "finished": 0, "stopped": 0, "failed": 6, "running": 0, "waiting": 0}
+    assert json.loads(machine("verify", "lost", "--json").out)["ok"]
+
+
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=150"]
+
+
+def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: Machine) -> None:
+    driver = machine.sweep("--name", "cut", "--trials", "16", "--lanes", "2", changes=LONG)
+    folder = SweepPaths(machine.root, "cut").folder
+    machine.wait(lambda: folder.exists() and machine.status("cut")["trials"]["finished"] >= 2, driver)
+    os.killpg(driver.pid, signal.SIGINT)
+    begun = time.monotonic()
+    done = machine.end(driver)
+    assert time.monotonic() - begun < 10
+    assert done.code == 130, done.err
+    assert "Traceback" not in done.err
+    assert done.err.endswith(
+        f"interrupted; what was finished is kept. Go on with: sweeps resume cut --root {machine.root}\n"
+    )
+    kept = machine.rows("cut")
+    counts = machine.status("cut")["trials"]
+    assert f"{len(kept)} finished, {counts['waiting']} waiting" in done.err
+    assert counts["finished"] == len(kept) < 16
+    assert counts["waiting"] == counts["asked"] - len(kept) > 0
+    assert counts["running"] == 0
+    assert machine.status("cut")["state"] == "interrupted"
+
+    done = machine("resume", "cut", "--lanes", "4")
+    assert done.code == 0, done.err
+    rows = machine.rows("cut")
+    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(16)]
+    before = {row["trial"]: row for row in kept}
+    assert {row["trial"]: row for row in rows if row["trial"] in before} == before
+    again = [row["trial"] for row in rows if row["attempt"] > 1]
+    assert 0 < len(again) <= counts["waiting"]
+    found = json.loads(machine("verify", "cut", "--json").out)
+    assert found == {"ok": True, "trials": 16, "mlflow_runs": 16, "finished_twice": [], "differences": []}
+
+
+def test_a_worker_that_is_killed_costs_a_new_attempt_and_nothing_else(machine: Machine) -> None:
+    driver = machine.sweep("--name", "hurt", "--trials", "10", "--lanes", "2", changes=LONG)
+    folder = SweepPaths(machine.root, "hurt").folder
+
+    def workers() -> list[int]:
+        return [pid for pid, command in machine.processes().items() if command.startswith("ray::PackTrainable")]
+
+    machine.wait(lambda: folder.exists() and machine.status("hurt")["trials"]["finished"] >= 2, driver)
+    machine.wait(lambda: bool(workers()), driver)
+    os.kill(workers()[0], signal.SIGKILL)
+    done = machine.end(driver)
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
+    rows = machine.rows("hurt")
+    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(10)]
+    assert sorted({row["attempt"] for row in rows}) == [1, 2]
+    found = json.loads(machine("verify", "hurt", "--json").out)
+    assert found == {"ok": True, "trials": 10, "mlflow_runs": 10, "finished_twice": [], "differences": []}
+
+
+def test_a_finished_sweep_is_extended_and_resuming_a_complete_one_does_nothing(machine: Machine, whole: Done) -> None:
+    before = machine.rows("whole")
+    done = machine("resume", "whole", "--trials", "+3", "--lanes", "3")
+    assert done.code == 0, done.err
+    rows = machine.rows("whole")
+    assert rows[:40] == before
+    assert [row["trial"] for row in rows[40:]] == [40, 41, 42]
+    done = machine("resume", "whole")
+    assert done.code == 0, done.err
+    assert machine.rows("whole") == rows
+    assert machine.status("whole")["trials"]["asked"] == 43
+    assert json.loads(machine("verify", "whole", "--json").out)["ok"]

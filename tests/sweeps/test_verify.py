@@ -1,0 +1,236 @@
+"""Three stores that agree, and one difference at a time put into one of them."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from search_spaces.space import SearchSpace
+from supermask.config import TrainConfig
+from sweeps import tracking
+from sweeps.paths import SweepPaths
+from sweeps.results import ResultsWriter
+from sweeps.study import SweepStudy
+from sweeps.verify import verify
+
+# MLflow 3.17 with SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+
+Row = dict[str, Any]
+STATES = ("finished", "finished", "failed", "stopped")
+
+
+def add_runs(paths: SweepPaths, rows: list[Row], epoch_rows: Callable[[Row], list[Row]]) -> None:
+    epochs = {row["trial"]: epoch_rows(row) for row in rows}
+    tracking.sync(tracking.default_uri(paths.root), paths.name, root=paths.root, trials=rows, epochs=epochs)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root for the sweeps that agree: making MLflow's tables takes seconds."""
+    return tmp_path_factory.mktemp("pristine")
+
+
+@pytest.fixture
+def space(small_space: Callable[..., SearchSpace]) -> SearchSpace:
+    return small_space(trials=5)
+
+
+@pytest.fixture
+def paths(
+    tmp_path: Path,
+    pristine: Path,
+    space: SearchSpace,
+    ended_row: Callable[..., Row],
+    epoch_rows: Callable[[Row], list[Row]],
+) -> SweepPaths:
+    """A sweep of four ended trials and one that waits."""
+    if not (pristine / space.name).exists():
+        fill(SweepPaths(pristine, space.name), space, ended_row, epoch_rows)
+    shutil.copytree(pristine, tmp_path, dirs_exist_ok=True)
+    return SweepPaths(tmp_path, space.name)
+
+
+def fill(
+    paths: SweepPaths, space: SearchSpace, ended_row: Callable[..., Row], epoch_rows: Callable[[Row], list[Row]]
+) -> None:
+    paths.folder.mkdir()
+    study = SweepStudy(space, paths.journal)
+    rows = [ended_row(number, state) | study.ask().config.to_dict() for number, state in enumerate(STATES)]
+    study.ask()
+    # A failed trial without any epoch, and metrics that are no numbers, are nothing to complain about.
+    nothing = dict.fromkeys(("train_loss", "val_loss", "val_accuracy", "remaining", "inverted"))
+    rows[2] |= {"epochs_done": 0, **nothing}
+    rows[3] |= {"val_loss": float("nan"), "test_loss": None, "test_accuracy": None}
+    writer = ResultsWriter(paths.folder)
+    writer.add_trials(rows)
+    writer.add_epochs(epoch for row in rows for epoch in epoch_rows(row))
+    writer.flush()
+    for row in rows:
+        study.tell(row)
+    add_runs(paths, rows, epoch_rows)
+
+
+def edit(folder: Path, change: Callable[[list[Row]], Any]) -> None:
+    """Rewrites the rows of a folder of Parquet files with one file."""
+    (part,) = folder.glob("part-*.parquet")
+    found = pq.read_table(part)
+    rows = found.to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows, schema=found.schema), part)
+
+
+def differences(paths: SweepPaths, space: SearchSpace) -> list[str]:
+    found = verify(paths, space, None)
+    assert found["ok"] is (not found["differences"])
+    return found["differences"]
+
+
+def client(paths: SweepPaths) -> MlflowClient:
+    return MlflowClient(tracking.default_uri(paths.root), tracking.default_uri(paths.root))
+
+
+def run_of(paths: SweepPaths, trial: int) -> str:
+    (run_id,) = [
+        run.run_id for run in tracking.read(tracking.default_uri(paths.root), paths.name) if run.trial == trial
+    ]
+    return run_id
+
+
+def test_stores_that_agree(paths: SweepPaths, space: SearchSpace) -> None:
+    assert verify(paths, space, None) == {
+        "ok": True, "trials": 5, "mlflow_runs": 4, "finished_twice": [], "differences": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "column", [*TrainConfig().to_dict(), "val_accuracy", "remaining", "test_loss", "attempt", "reason"]
+)
+def test_a_changed_value_in_parquet_is_found_in_every_column(
+    paths: SweepPaths, space: SearchSpace, column: str
+) -> None:
+    def change(rows: list[Row]) -> None:
+        old = rows[1][column]
+        rows[1][column] = "other" if isinstance(old, str) or old is None else type(old)(old * 1.0000001 + 1)
+
+    edit(paths.trials, change)
+    found = differences(paths, space)
+    assert any(line.startswith(f"trial 1: {column} ") and "in the study" in line for line in found), found
+    assert {line.split(":")[0] for line in found} == {"trial 1"}
+    if column != "reason":
+        assert any(line.startswith(f"trial 1: {column} ") and line.endswith("in MLflow") for line in found), found
+
+
+def test_a_value_that_is_off_by_one_bit_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    def change(rows: list[Row]) -> None:
+        rows[0]["val_accuracy"] = 0.9000000000000001
+
+    edit(paths.trials, change)
+    assert differences(paths, space) == [
+        "trial 0: val_accuracy 0.9 in the study, 0.9000000000000001 in Parquet",
+        "trial 0: objectives [0.9, 0.5] in the study, [0.9000000000000001, 0.5] in Parquet",
+        "trial 0: val_accuracy 0.9000000000000001 in Parquet, 0.9 in MLflow",
+    ]
+
+
+def test_a_changed_state_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    edit(paths.trials, lambda rows: rows[3].update(state="failed"))
+    assert differences(paths, space) == [
+        "trial 3: state stopped in the study, failed in Parquet",
+        "trial 3: state 'failed' in Parquet, 'stopped' in MLflow",
+    ]
+
+
+def test_missing_epochs_are_found(paths: SweepPaths, space: SearchSpace) -> None:
+    edit(paths.epochs, lambda rows: rows.pop())
+    assert differences(paths, space) == ["trial 3: 2 epochs done, but 1 epoch rows in Parquet"]
+
+
+def test_a_trial_that_is_missing_in_parquet_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    edit(paths.trials, lambda rows: rows.pop(1))
+    assert differences(paths, space) == ["trial 1: finished in the study, not in Parquet"]
+
+
+def test_a_trial_that_is_missing_in_the_study_is_found(
+    paths: SweepPaths, space: SearchSpace, ended_row: Callable[..., Row], epoch_rows: Callable[[Row], list[Row]]
+) -> None:
+    row = ended_row(9)
+    writer = ResultsWriter(paths.folder)
+    writer.add_trials([row])
+    writer.add_epochs(epoch_rows(row))
+    writer.flush()
+    assert differences(paths, space) == ["trial 9: not in the study", "trial 9: not in MLflow"]
+    add_runs(paths, [row], epoch_rows)
+    assert differences(paths, space) == ["trial 9: not in the study"]
+
+
+def test_a_result_that_the_study_was_not_told_is_found(
+    paths: SweepPaths, space: SearchSpace, ended_row: Callable[..., Row], epoch_rows: Callable[[Row], list[Row]]
+) -> None:
+    row = ended_row(4) | SweepStudy(space, paths.journal).open_trials()[0].config.to_dict()
+    writer = ResultsWriter(paths.folder)
+    writer.add_trials([row])
+    writer.add_epochs(epoch_rows(row))
+    writer.flush()
+    add_runs(paths, [row], epoch_rows)
+    assert differences(paths, space) == ["trial 4: state waiting in the study, finished in Parquet"]
+    SweepStudy(space, paths.journal).tell(row)
+    assert differences(paths, space) == []
+
+
+def test_a_run_that_is_missing_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    client(paths).delete_run(run_of(paths, 2))
+    assert differences(paths, space) == ["trial 2: not in MLflow"]
+
+
+def test_without_a_store_every_run_is_missing(paths: SweepPaths, space: SearchSpace) -> None:
+    (paths.root / "mlflow.db").unlink()
+    assert differences(paths, space) == [f"trial {number}: not in MLflow" for number in range(4)]
+    assert not (paths.root / "mlflow.db").exists()
+
+
+def test_a_second_run_of_a_trial_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    store = client(paths)
+    run = store.get_run(run_of(paths, 2))
+    store.create_run(run.info.experiment_id, tags=dict(run.data.tags))
+    assert "trial 2: 2 runs in MLflow" in differences(paths, space)
+
+
+def test_a_changed_metric_and_a_step_too_many_in_mlflow_are_found(paths: SweepPaths, space: SearchSpace) -> None:
+    store = client(paths)
+    store.log_metric(run_of(paths, 0), "remaining", 0.25, step=2)
+    store.log_metric(run_of(paths, 1), "val_accuracy", 0.89, step=3)
+    assert differences(paths, space) == [
+        "trial 0: remaining 0.5 in Parquet, 0.25 in MLflow",
+        "trial 1: 2 epochs in Parquet, 3 steps in MLflow",
+    ]
+
+
+def test_a_changed_tag_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    client(paths).set_tag(run_of(paths, 2), "attempt", "4")
+    assert differences(paths, space) == ["trial 2: attempt 1 in Parquet, 4 in MLflow"]
+
+
+def test_a_trial_that_finished_twice_is_found(
+    paths: SweepPaths, space: SearchSpace, ended_row: Callable[..., Row]
+) -> None:
+    def repeat(rows: list[Row]) -> None:
+        rows.append(rows[0] | {"attempt": 2})
+
+    edit(paths.trials, repeat)
+    found = verify(paths, space, None)
+    assert found["finished_twice"] == [0]
+    assert not found["ok"]
+    assert found["differences"][0] == "trial 0: finished more than once"
+
+
+def test_a_changed_configuration_in_the_study_is_found(paths: SweepPaths, space: SearchSpace) -> None:
+    text = paths.journal.read_text()
+    assert '"epochs":2' in text
+    paths.journal.write_text(text.replace('"epochs":2', '"epochs":3', 1))
+    assert differences(paths, space) == ["trial 0: epochs 3 in the study, 2 in Parquet"]
