@@ -289,7 +289,7 @@ class Pack:
             name: torch.tensor([getattr(config, name) for config in configs], dtype=torch.float64)[:, None] * factors
             for name in ("learning_rate", "weight_decay")
         }
-        rate, decay = (values.T.to(self.device, self._wide).unbind() for values in base.values())
+        rate, decay = (values.T.contiguous().to(self.device, self._wide).unbind() for values in base.values())
         momentum = self._lane_values("momentum")
         return [Rates(*pair, momentum) for pair in zip(rate, decay, strict=True)]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweeps.interrupts import deferred
 from sweeps.keeping import MaskStore
 from sweeps.queue import TrialQueue
 from sweeps.session import Session
@@ -15,7 +16,7 @@ class PackSearcher(Searcher):
 
     Tune's loop dies of an exception in a searcher, so nothing here raises for what a pack did; and it
     repeats a call for work until it gets some, so an empty queue answers "not now" while a pack in
-    training may still be lost and its trials come back.
+    training may still be lost and its trials come back. A Ctrl-C waits until a call is over.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PackSearcher(Searcher):
         self._packs: dict[str, int] = {}
         self._errors: dict[str, str] = {}
 
+    @deferred()
     def suggest(self, trial_id: str) -> Any:  # Tune's own annotation leaves FINISHED, a string, out
         """The next pack as a Tune configuration; None while there is nothing to do, FINISHED when all is done."""
         self._session.beat()
@@ -64,10 +66,12 @@ class PackSearcher(Searcher):
             "rivals": [list(costs) for costs in self._masks.rivals],
         }
 
+    @deferred()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A pack reported."""
         self._take(trial_id, result)
 
+    @deferred()
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A pack is over. Tune passes the last report here only, when it came with `done`."""
         if result and not error:

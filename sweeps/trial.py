@@ -28,8 +28,8 @@ Row = dict[str, Any]
 class PackTrainable(tune.Trainable):
     """Trains one pack; one step is as many epochs as fit between two reports.
 
-    The configuration of a Tune trial is `{"pack": number, "cpus": threads, "gpus": number, "lanes": [{"trial", "attempt",
-    "config"}, ...], "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
+    The configuration of a Tune trial is `{"pack": number, "cpus": threads, "gpus": share, "lanes": [{"trial",
+    "attempt", "config"}, ...], "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
       flattens dictionaries);

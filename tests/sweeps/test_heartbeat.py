@@ -22,16 +22,14 @@ def test_a_driver_that_is_gone_without_a_word_has_died(tmp_path: Path) -> None:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait(timeout=60)
     old = (datetime.now(UTC) - timedelta(minutes=2)).isoformat()
-    cases = dict(
-        {
-            ("running", os.getpid(), socket.gethostname(), None): "running",
-            ("running", done.pid, socket.gethostname(), None): "died",
-            ("interrupted", done.pid, socket.gethostname(), None): "interrupted",
-            ("running", done.pid, "elsewhere", None): "running",
-            ("running", os.getpid(), "elsewhere", old): "died",
-            ("finished", os.getpid(), "elsewhere", old): "finished",
-        }
-    )
+    cases = {
+        ("running", os.getpid(), socket.gethostname(), None): "running",
+        ("running", done.pid, socket.gethostname(), None): "died",
+        ("interrupted", done.pid, socket.gethostname(), None): "interrupted",
+        ("running", done.pid, "elsewhere", None): "running",
+        ("running", os.getpid(), "elsewhere", old): "died",
+        ("finished", os.getpid(), "elsewhere", old): "finished",
+    }
     paths = SweepPaths(tmp_path, "small")
     paths.folder.mkdir()
     for (state, pid, host, updated), expected in cases.items():

@@ -122,6 +122,7 @@ def test_the_largest_network_counts_every_choice(small_space: Space, digits: dic
 def test_packs_by_hand(
     small_space: Space,
     digits: dict[str, Dataset],
+    *,
     resources: Resources,
     changes: dict[str, Any],
     trials: int,

@@ -1,6 +1,8 @@
 """The searcher, called as Tune calls it, over a real queue and real books."""
 
+import os
 import pickle
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,7 +53,12 @@ class Sweep:
             seconds=0.0,
         )
         self.searcher = PackSearcher(
-            self.queue, self.session, masks, cpus=3, gpus=0.5, objectives={"val_accuracy": "maximize", "remaining": "minimize"}
+            self.queue,
+            self.session,
+            masks,
+            cpus=3,
+            gpus=0.5,
+            objectives={"val_accuracy": "maximize", "remaining": "minimize"},
         )
 
     def states(self) -> list[tuple[str, str | None]]:
@@ -74,6 +81,16 @@ def report(pack: Row, *, error: str | None = None) -> Row:
         for lane in pack["lanes"]
     ]
     return {"pack": pack["pack"], "started": [], "epochs": [], "ended": [] if error else ended, "error": error}
+
+
+def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:
+    """A step of the books in the middle of which somebody presses Ctrl-C, again and again."""
+
+    def wrapped(*arguments: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return step(*arguments)
+
+    return wrapped
 
 
 def test_a_suggestion_is_a_whole_pack(sweep: Sweep) -> None:
@@ -138,6 +155,31 @@ def test_a_trial_that_breaks_alone_fails_with_what_its_worker_said(
         else:
             searcher.on_trial_complete(name, error=True)
     assert sweep.states() == [("failed", reason), *[("finished", None)] * 3]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_the_books_are_whole(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(sweep.study, "tell", interrupting(sweep.study.tell, number))
+    monkeypatch.setattr(sweep.study, "ask", interrupting(sweep.study.ask, number))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sweep.searcher.suggest("a")
+        # Tune never saw this pack, but the books know of it.
+        assert sweep.session.counts["running"] == sweep.session.counts["asked"] == 2
+        (pack,) = sweep.session.packs.values()
+        lanes = [{"trial": lane.trial, "attempt": lane.attempt} for lane in pack.order.lanes]
+        with pytest.raises(KeyboardInterrupt):
+            sweep.searcher.on_trial_complete("a", report({"pack": 0, "lanes": lanes}))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sweep.session.interrupt() == 0
+    counts = sweep.session.counts
+    assert (counts["finished"], counts["running"], counts["waiting"]) == (2, 0, 0)
+    assert sweep.states() == [("finished", None)] * 2
+    assert sweep.mirror.numbers("ended") == [0, 1]
 
 
 def test_events_of_unknown_trials_are_ignored(sweep: Sweep) -> None:

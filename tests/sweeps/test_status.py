@@ -40,7 +40,7 @@ def test_a_finished_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: Writ
     ("state", "running", "waiting"), [("running", 4, 3), ("interrupted", 0, 7), ("failed", 0, 7), ("finished", 0, 7)]
 )
 def test_what_was_asked_and_has_not_ended_runs_or_waits(
-    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, state: str, running: int, waiting: int
+    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, *, state: str, running: int, waiting: int
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(3)])
     heartbeat(paths, state, asked=10, running=4)

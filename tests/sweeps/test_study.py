@@ -107,7 +107,7 @@ def test_the_random_sampler_goes_on_as_if_it_had_never_stopped(
     ],
 )
 def test_optuna_sees_how_a_trial_ended(
-    tmp_path: Path, small_space: Space, ended_row: EndedRow, state: str, told: TrialState, values: list[float] | None
+    tmp_path: Path, small_space: Space, ended_row: EndedRow, *, state: str, told: TrialState, values: list[float] | None
 ) -> None:
     space = small_space()
     study = SweepStudy(space, tmp_path / "journal")

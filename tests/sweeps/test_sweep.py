@@ -49,7 +49,8 @@ class Machine:
     def begin(self, *arguments: str) -> "subprocess.Popen[str]":
         """Starts a command in a process group of its own, as a shell does."""
         command = [sys.executable, "-m", "sweeps", *arguments, "--root", str(self.root)]
-        environment = {**os.environ, MARK: self._mark}
+        # On a CPU everywhere: a result there does not change with its company in a single bit.
+        environment = {**os.environ, MARK: self._mark, "CUDA_VISIBLE_DEVICES": ""}
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
@@ -175,8 +176,7 @@ def test_its_status_and_front_are_those_of_its_results(machine: Machine, whole: 
 
 
 def test_results_do_not_depend_on_how_trials_are_packed(machine: Machine, whole: Done) -> None:
-    options = ["--name", "narrow", "--trials", "10", "--lanes", "3", "--cpus-per-pack", "2"]
-    done = machine.end(machine.sweep(*options, changes=[*SMALL, FAULTY]))
+    done = machine.end(machine.sweep("--name", "narrow", "--trials", "10", "--lanes", "3", changes=[*SMALL, FAULTY]))
     assert done.code == 0, done.err
     narrow = machine.rows("narrow")
     assert [row["trial"] for row in narrow] == list(range(10))
@@ -202,11 +202,16 @@ def test_a_space_whose_every_lane_diverges_is_failed_work(machine: Machine) -> N
     assert json.loads(machine("verify", "lost", "--json").out)["ok"]
 
 
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=150"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=100"]
+CORES = os.cpu_count() or 1
+CPUS = max(1, CORES // 8)
+TRIALS = 2 * (CORES // CPUS) + 8
+"""In packs of two lanes they fill every core once, at most some eight packs, and leave four packs for later."""
+ROUNDS = ["--trials", str(TRIALS), "--lanes", "2", "--cpus-per-pack", str(CPUS)]
 
 
 def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: Machine) -> None:
-    driver = machine.sweep("--name", "cut", "--trials", "16", "--lanes", "2", changes=LONG)
+    driver = machine.sweep("--name", "cut", *ROUNDS, changes=LONG)
     folder = SweepPaths(machine.root, "cut").folder
     machine.wait(lambda: folder.exists() and machine.status("cut")["trials"]["finished"] >= 2, driver)
     os.killpg(driver.pid, signal.SIGINT)
@@ -220,8 +225,8 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
     )
     kept = machine.rows("cut")
     counts = machine.status("cut")["trials"]
-    assert f"{len(kept)} finished, {counts['waiting']} waiting" in done.err
-    assert counts["finished"] == len(kept) < 16
+    assert f"{len(kept)} finished, {counts['waiting']} waiting" in done.err, done.err
+    assert counts["finished"] == len(kept) < TRIALS
     assert counts["waiting"] == counts["asked"] - len(kept) > 0
     assert counts["running"] == 0
     assert machine.status("cut")["state"] == "interrupted"
@@ -229,17 +234,17 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
     done = machine("resume", "cut", "--lanes", "4")
     assert done.code == 0, done.err
     rows = machine.rows("cut")
-    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(16)]
+    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS)]
     before = {row["trial"]: row for row in kept}
     assert {row["trial"]: row for row in rows if row["trial"] in before} == before
     again = [row["trial"] for row in rows if row["attempt"] > 1]
     assert 0 < len(again) <= counts["waiting"]
     found = json.loads(machine("verify", "cut", "--json").out)
-    assert found == {"ok": True, "trials": 16, "mlflow_runs": 16, "finished_twice": [], "differences": []}
+    assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 
 
 def test_a_worker_that_is_killed_costs_a_new_attempt_and_nothing_else(machine: Machine) -> None:
-    driver = machine.sweep("--name", "hurt", "--trials", "10", "--lanes", "2", changes=LONG)
+    driver = machine.sweep("--name", "hurt", *ROUNDS, changes=LONG)
     folder = SweepPaths(machine.root, "hurt").folder
 
     def workers() -> list[int]:
@@ -252,10 +257,10 @@ def test_a_worker_that_is_killed_costs_a_new_attempt_and_nothing_else(machine: M
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
     rows = machine.rows("hurt")
-    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(10)]
+    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS)]
     assert sorted({row["attempt"] for row in rows}) == [1, 2]
     found = json.loads(machine("verify", "hurt", "--json").out)
-    assert found == {"ok": True, "trials": 10, "mlflow_runs": 10, "finished_twice": [], "differences": []}
+    assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 
 
 def test_a_finished_sweep_is_extended_and_resuming_a_complete_one_does_nothing(machine: Machine, whole: Done) -> None:
@@ -263,10 +268,10 @@ def test_a_finished_sweep_is_extended_and_resuming_a_complete_one_does_nothing(m
     done = machine("resume", "whole", "--trials", "+3", "--lanes", "3")
     assert done.code == 0, done.err
     rows = machine.rows("whole")
-    assert rows[:40] == before
+    assert repr(rows[:40]) == repr(before)  # a NaN does not equal itself
     assert [row["trial"] for row in rows[40:]] == [40, 41, 42]
     done = machine("resume", "whole")
     assert done.code == 0, done.err
-    assert machine.rows("whole") == rows
+    assert repr(machine.rows("whole")) == repr(rows)
     assert machine.status("whole")["trials"]["asked"] == 43
     assert json.loads(machine("verify", "whole", "--json").out)["ok"]
