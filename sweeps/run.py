@@ -129,6 +129,12 @@ def _work(
         },
         tags={"commit": commit} if commit else {},
     )
+    if earlier["state"] not in ("new", "finished"):
+        # What the last driver could not send any more; runs that are complete stay as they are.
+        ended = {row["trial"]: row for row in rows}
+        epochs = results.load_epochs(paths.root, space.name).to_pylist()
+        mirror.epochs(row for row in epochs if row["trial"] in ended)
+        mirror.trials_ended(ended.values())
     first_pack = 1 + max((row["pack"] for row in rows), default=-1)
     queue = TrialQueue(study, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
     finished = [row for row in rows if row["state"] == "finished"]

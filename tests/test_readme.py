@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer.core
 import typer.main
 import yaml
 

@@ -263,15 +263,31 @@ def test_a_worker_that_is_killed_costs_a_new_attempt_and_nothing_else(machine: M
     assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 
 
-def test_a_finished_sweep_is_extended_and_resuming_a_complete_one_does_nothing(machine: Machine, whole: Done) -> None:
-    before = machine.rows("whole")
-    done = machine("resume", "whole", "--trials", "+3", "--lanes", "3")
+def test_after_a_killed_driver_a_sweep_is_resumed_and_extended(machine: Machine) -> None:
+    driver = machine.sweep("--name", "dead", *ROUNDS, changes=LONG)
+    folder = SweepPaths(machine.root, "dead").folder
+    machine.wait(lambda: folder.exists() and machine.status("dead")["trials"]["finished"] >= 2, driver)
+    driver.kill()
+    machine.end(driver)
+    kept = machine.rows("dead")
+    assert machine.status("dead")["state"] == "died"
+    assert machine.status("dead")["trials"]["finished"] == len(kept) < TRIALS
+    done = machine("resume", "dead", "--lanes", "4", "--trials", "+2")
     assert done.code == 0, done.err
-    rows = machine.rows("whole")
-    assert repr(rows[:40]) == repr(before)  # a NaN does not equal itself
-    assert [row["trial"] for row in rows[40:]] == [40, 41, 42]
+    rows = machine.rows("dead")
+    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS + 2)]
+    before = {row["trial"]: row for row in kept}
+    assert {row["trial"]: row for row in rows if row["trial"] in before} == before
+    # What the driver had not told MLflow when it died is there now, too.
+    found = json.loads(machine("verify", "dead", "--json").out)
+    assert found["differences"] == []
+    assert (found["trials"], found["mlflow_runs"], found["finished_twice"]) == (TRIALS + 2, TRIALS + 2, [])
+
+
+def test_resuming_a_complete_sweep_changes_nothing(machine: Machine, whole: Done) -> None:
+    before = machine.rows("whole")
     done = machine("resume", "whole")
     assert done.code == 0, done.err
-    assert repr(machine.rows("whole")) == repr(rows)
-    assert machine.status("whole")["trials"]["asked"] == 43
+    assert repr(machine.rows("whole")) == repr(before)  # a NaN does not equal itself
+    assert machine.status("whole")["trials"]["asked"] == 40
     assert json.loads(machine("verify", "whole", "--json").out)["ok"]
