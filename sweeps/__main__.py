@@ -255,7 +255,9 @@ def main() -> None:
     warnings_only = logging.StreamHandler(sys.stderr)
     warnings_only.setLevel(logging.WARNING)
     logging.basicConfig(format="%(message)s", handlers=[warnings_only])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's end is a Ctrl-C
+    # A batch system's end is a Ctrl-C, and a shell starts background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
     except (ConfigError, SpaceError) as error:
