@@ -252,12 +252,14 @@ def test_a_worker_that_is_killed_costs_a_new_attempt_and_nothing_else(machine: M
     driver = machine.sweep("--name", "hurt", *ROUNDS, changes=LONG)
     folder = SweepPaths(machine.root, "hurt").folder
 
-    def workers() -> list[int]:
-        return [pid for pid, command in machine.processes().items() if command.startswith("ray::PackTrainable")]
+    def kill_a_worker() -> bool:
+        workers = [pid for pid, command in machine.processes().items() if command.startswith("ray::PackTrainable")]
+        for pid in workers[:1]:
+            os.kill(pid, signal.SIGKILL)
+        return bool(workers)
 
     machine.wait(lambda: folder.exists() and machine.status("hurt")["trials"]["finished"] >= 2, driver)
-    machine.wait(lambda: bool(workers()), driver)
-    os.kill(workers()[0], signal.SIGKILL)
+    machine.wait(kill_a_worker, driver)
     done = machine.end(driver)
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
