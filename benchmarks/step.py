@@ -125,38 +125,45 @@ def measure(work: Workload, settings: Settings, machine: Limits) -> tuple[list[R
     return rows, best, ours
 
 
-def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dict[int, Contender]) -> Row:
-    """Whole epochs with validation, at the fastest number of lanes whose epoch is short enough to repeat."""
+def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dict[int, Contender]) -> list[Row]:
+    """Whole epochs with validation, at the fastest number of lanes whose epoch is short enough to repeat.
+
+    Returns:
+        A row against one model at a time, as a user's script trains it, and one against the better eager setting.
+    """
     work = Workload(work.network, work.width, first(work.images, QUICK_IMAGES)) if settings.quick else work
     steps = len(work.images.train_labels) // work.batch_size
     short = [k for k in ours if k * steps / ours[k].rate <= EPOCH_SECONDS] or [min(ours)]
     lanes = max(short, key=lambda k: ours[k].rate)
     pack = PackLoop(work.configs(lanes), work.images, settings=settings)
-    peer: PlainLoop | Processes
+    peers: dict[str, PlainLoop | Processes] = {
+        "one model": PlainLoop(work.configs(1)[0], work.images, device=settings.device)
+    }
     if best.loop.lanes > 1:
-        peer = Processes(work.configs(best.loop.lanes), work.images)
-    else:
-        peer = PlainLoop(work.configs(1)[0], work.images, device=settings.device)
-    sides = [
+        peers[best.name] = Processes(work.configs(best.loop.lanes), work.images)
+    own, *theirs = [
         Contender("pack", EpochLoop(lanes, pack.pack.train_epoch, pack.close), 1, 1, 0.0),
-        Contender(best.name, EpochLoop(peer.lanes, peer.epoch, peer.close), 1, 1, 0.0),
+        *(Contender(name, EpochLoop(peer.lanes, peer.epoch, peer.close), 1, 1, 0.0) for name, peer in peers.items()),
     ]
-    for side in sides:
+    for side in (own, *theirs):
         side.loop.steps()  # compiles the validation
-    _run(f"{work.network} epoch", sides, settings)
-    peer.close()
-    own, theirs = ([1 / rate for rate in side.rates] for side in sides)
-    return record.compare(
-        f"{work.network} epoch",
-        own,
-        peer=theirs,
-        lower_is_better=True,
-        unit="seconds per lane and epoch, with validation",
-        lanes=lanes,
-        peer_name=best.name,
-        dtype=_name(settings.dtype),
-        images=f"{work.images.name}, {len(work.images.train_labels)}",
-    )
+    _run(f"{work.network} epoch", [own, *theirs], settings)
+    for side in theirs:
+        side.loop.close()
+    return [
+        record.compare(
+            f"{work.network} epoch, {side.name}",
+            [1 / rate for rate in own.rates],
+            peer=[1 / rate for rate in side.rates],
+            lower_is_better=True,
+            unit="seconds per lane and epoch, with validation",
+            lanes=lanes,
+            peer_name=side.name,
+            dtype=_name(settings.dtype),
+            images=f"{work.images.name}, {len(work.images.train_labels)}",
+        )
+        for side in theirs
+    ]
 
 
 def _eager(work: Workload, settings: Settings) -> list[Contender]:
@@ -321,7 +328,7 @@ def main(
         new, best, ours = measure(work, settings, machine)
         rows += new
         if network == "fcn":
-            rows.append(measure_epoch(work, settings, best, ours))
+            rows += measure_epoch(work, settings, best, ours)
         best.loop.close()
         if json:
             record.write(json, rows, measured=measured)

@@ -44,7 +44,10 @@ def test_quick_writes_the_document(tmp_path: Path) -> None:
     assert {"cpu", "cores", "memory_gib", "gpu"} <= set(document["hardware"])
     cases = [row["case"] for row in document["rows"]]
     steps = [f"fcn, K={lanes}, {peer}" for lanes in (1, 3) for peer in ("eager", "dataloader", "vmap")]
-    assert cases == [*steps, "fcn epoch"]
+    # A second row stands against processes side by side, where these are faster.
+    more = [case for case in cases[7:] if case.startswith("fcn epoch, eager, processes: ")]
+    assert cases == [*steps, "fcn epoch, one model", *more]
+    assert len(more) <= 1
     for row in document["rows"]:
         check(row)
         assert row["case"] in done.stdout
