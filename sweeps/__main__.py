@@ -1,5 +1,6 @@
 """The command line: arguments in, one call out. Results go to stdout, everything else to stderr."""
 
+import difflib
 import json
 import logging
 import math
@@ -247,6 +248,7 @@ def ui(
     paths = SweepPaths(resolve_root(root), name)
     _space_of(paths)
     uri = tracking_uri or tracking.default_uri(paths.root)
+    err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
     page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
 
 
@@ -291,6 +293,13 @@ def _load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
 
     shipped = Path(sys.modules["search_spaces"].__path__[0]) / f"{text}.yaml"
     is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
+    if is_name and not shipped.exists():
+        names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
+        near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)[0]
+        raise SweepError(
+            f"SPACE: must be a YAML file or one of {', '.join(names)}, but got {text!r}. "
+            f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml."
+        )
     return load(shipped if is_name else text, overrides=overrides)
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,13 +38,24 @@ def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[str], N
             raise SweepError(
                 f"--port {port}: must be free on {HOST}, but {error.strerror}. Choose another --port."
             ) from error
-    say(address)
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
     command = tracking.ui_command(uri, root=root, port=port)
     process = subprocess.Popen(command, env=environment)  # noqa: S603
     try:
+        _await_answer(process, port)
+        if process.poll() is None:
+            say(address)
         code = process.wait()
     finally:
         process.terminate()
         process.wait(timeout=10)
     raise SweepError(f"MLflow's page: must go on until it is stopped, but it ended with code {code}.", exit_code=1)
+
+
+def _await_answer(process: subprocess.Popen[bytes], port: int) -> None:
+    """Waits until the page answers or has ended: an address that cannot be opened yet looks like a failure."""
+    while process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(0.2)

@@ -209,7 +209,7 @@ def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Shell, options
         ("else/where.yaml", "else/where.yaml: must be a readable YAML file, but got no such file. Check the path."),
         ("mien.yaml", "mien.yaml: must be a readable YAML file, but got no such file. Did you mean 'mine.yaml'?"),
         (".", ".: must be a readable YAML file, but got the error 'Is a directory'."),
-        ("fcn_digit", "search_spaces/fcn_digits.yaml'?"),
+        ("fcn_digit", "Did you mean 'fcn_digits'? Give your own file by its path, e.g. my_space.yaml."),
     ],
 )
 def test_a_space_that_is_not_there(sweeps: Shell, space: str, message: str) -> None:
