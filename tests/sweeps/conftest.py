@@ -1,16 +1,19 @@
 """Spaces, rows and a whole synthetic sweep for the tests of sweeps."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from optuna.distributions import FloatDistribution
 
 from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
+from sweeps import __main__ as command_line
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter
@@ -123,3 +126,45 @@ def write_sweep() -> Callable[..., SweepPaths]:
         return paths
 
     return write
+
+
+class Done(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Shell:
+    """Runs commands in this process, in an empty folder of their own."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str) -> Done:
+        self.monkeypatch.setattr(sys, "argv", ["sweeps", *arguments])
+        with pytest.raises(SystemExit) as raised:
+            command_line.main()
+        code = raised.value.code
+        assert isinstance(code, int)
+        written = self.capsys.readouterr()
+        return Done(code, written.out, written.err)
+
+    def files(self) -> list[str]:
+        """All that lies in the folder."""
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """The command line."""
+    for name in ("SWEEPS_ROOT", "SUPERMASK_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    before = signal.getsignal(signal.SIGTERM)
+    yield Shell(tmp_path / "work", monkeypatch, capsys)
+    signal.signal(signal.SIGTERM, before)

@@ -1,28 +1,16 @@
-"""The command line. Nothing here starts Ray; see test_sweep for whole sweeps."""
+"""Bad input on the command line: one message, an exit code, and nothing left behind. Nothing here starts Ray."""
 
-import csv
-import io
 import json
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-import typer.main
-from PIL import Image
 
-from search_spaces.space import Constraint
-from supermask.config import TrainConfig
-from sweeps import __main__ as command_line
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SPACE = """
 name: mine
 fixed: {network: fcn, dataset: digits, epochs: 1}
@@ -30,61 +18,8 @@ search:
   learning_rate: {low: 0.01, high: 1.0, log: true}
 budget: {trials: 4}
 """
-COMMANDS: dict[str, Any] = typer.main.get_command(command_line.app).commands  # pyright: ignore[reportAttributeAccessIssue]
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
-
-
-class Done(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-@dataclass
-class Shell:
-    """Runs commands in this process, in an empty folder of their own."""
-
-    folder: Path
-    monkeypatch: pytest.MonkeyPatch
-    capsys: pytest.CaptureFixture[str]
-
-    def __call__(self, *arguments: str) -> Done:
-        self.monkeypatch.setattr(sys, "argv", ["sweeps", *arguments])
-        with pytest.raises(SystemExit) as raised:
-            command_line.main()
-        code = raised.value.code
-        assert isinstance(code, int)
-        written = self.capsys.readouterr()
-        return Done(code, written.out, written.err)
-
-    def files(self) -> list[str]:
-        """All that lies in the folder."""
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
-
-
-@pytest.fixture
-def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
-    for name in ("SWEEPS_ROOT", "SUPERMASK_DATA"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    before = signal.getsignal(signal.SIGTERM)
-    yield Shell(tmp_path / "work", monkeypatch, capsys)
-    signal.signal(signal.SIGTERM, before)
-
-
-def fresh(code: str, *arguments: str, folder: Path) -> str:
-    """What a fresh process prints: nothing there is imported yet."""
-    command = [sys.executable, "-c", code, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 FAULTY_SPACES = {
@@ -147,7 +82,7 @@ FAULTY_SPACES = {
 
 @pytest.mark.parametrize("fault", FAULTY_SPACES)
 @pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
-def test_a_faulty_space_is_one_message_and_leaves_nothing(sweeps: Shell, fault: str, dry_run: list[str]) -> None:
+def test_a_faulty_space_is_one_message_and_leaves_nothing(sweeps: Any, fault: str, dry_run: list[str]) -> None:
     text, message = FAULTY_SPACES[fault]
     Path("mine.yaml").write_text(text)
     done = sweeps("run", "mine.yaml", "--data", "nowhere", *dry_run)
@@ -157,7 +92,7 @@ def test_a_faulty_space_is_one_message_and_leaves_nothing(sweeps: Shell, fault: 
     assert sweeps.files() == ["mine.yaml"]
 
 
-def test_all_faults_of_a_space_are_told_together(sweeps: Shell) -> None:
+def test_all_faults_of_a_space_are_told_together(sweeps: Any) -> None:
     Path("mine.yaml").write_text(SPACE.replace("trials: 4", "trials: 0").replace("epochs: 1", "epoch: 1"))
     done = sweeps("run", "mine.yaml", "--seed", "-1")
     assert done.code == 2
@@ -194,7 +129,7 @@ NAME_RULE = "must be at most 100 letters, digits, '.', '_' and '-' and start wit
         (["--set", "fixed.dataset=digtis"], "Did you mean 'digits'?"),
     ],
 )
-def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Shell, options: list[str], message: str) -> None:
+def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Any, options: list[str], message: str) -> None:
     Path("mine.yaml").write_text(SPACE)
     done = sweeps("run", "mine.yaml", *options)
     assert message in done.err
@@ -212,7 +147,7 @@ def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Shell, options
         ("fcn_digit", "Did you mean 'fcn_digits'? Give your own file by its path, e.g. my_space.yaml."),
     ],
 )
-def test_a_space_that_is_not_there(sweeps: Shell, space: str, message: str) -> None:
+def test_a_space_that_is_not_there(sweeps: Any, space: str, message: str) -> None:
     Path("mine.yaml").write_text(SPACE)
     done = sweeps("run", space)
     assert message in done.err
@@ -230,7 +165,7 @@ def test_a_space_that_is_not_there(sweeps: Shell, space: str, message: str) -> N
         (["ui", "mine", "--port", "0"], "Invalid value for '--port'"),
     ],
 )
-def test_wrong_usage_points_to_the_help(sweeps: Shell, arguments: list[str], message: str) -> None:
+def test_wrong_usage_points_to_the_help(sweeps: Any, arguments: list[str], message: str) -> None:
     done = sweeps(*arguments)
     assert message in done.err
     assert "--help' for help." in done.err
@@ -239,7 +174,7 @@ def test_wrong_usage_points_to_the_help(sweeps: Shell, arguments: list[str], mes
 
 
 @pytest.mark.parametrize("command", ["resume", "status", "pareto", "verify", "mlflow-sync", "ui"])
-def test_a_sweep_that_is_not_there(sweeps: Shell, command: str, write_sweep: WriteSweep) -> None:
+def test_a_sweep_that_is_not_there(sweeps: Any, command: str, write_sweep: WriteSweep) -> None:
     root = sweeps.folder / "sweeps-out"
     done = sweeps(command, "smal")
     assert done.code == 2
@@ -255,9 +190,7 @@ def test_a_sweep_that_is_not_there(sweeps: Shell, command: str, write_sweep: Wri
     assert done.err.startswith("name: must be 1 to 100 letters, digits, '.', '_' or '-'")
 
 
-def test_a_name_in_use_is_refused_with_both_ways_on(
-    sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep
-) -> None:
+def test_a_name_in_use_is_refused_with_both_ways_on(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
     before = {name: Path(name).read_bytes() for name in sweeps.files() if Path(name).is_file()}
     done = sweeps("run", "fcn_digits", "--name", "small")
@@ -271,7 +204,7 @@ def test_a_name_in_use_is_refused_with_both_ways_on(
 
 @pytest.mark.parametrize("trials", ["3", "0", "-2", "few", "+0"])
 def test_resume_refuses_a_smaller_budget(
-    sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep, trials: str
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep, trials: str
 ) -> None:
     paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
     space = paths.space.read_text()
@@ -284,7 +217,7 @@ def test_resume_refuses_a_smaller_budget(
 
 
 def test_resume_refuses_while_another_driver_works_and_changes_nothing(
-    sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep
 ) -> None:
     paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
     space = paths.space.read_text()
@@ -299,166 +232,16 @@ def test_resume_refuses_while_another_driver_works_and_changes_nothing(
     assert paths.space.read_text() == space
 
 
-def test_resume_checks_its_options_too(sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+def test_resume_checks_its_options_too(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
     done = sweeps("resume", "small", "--lanes", "0")
     assert (done.code, done.err.split(":")[0]) == (2, "--lanes")
 
 
-def test_pareto_refuses_a_bound_it_cannot_read(sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+def test_pareto_refuses_a_bound_it_cannot_read(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
     for option in ("--min", "--max"):
         done = sweeps("pareto", "small", option, "acuracy=0.9")
         assert (done.code, done.out) == (2, "")
         assert done.err.startswith(f"{option}: must be METRIC=NUMBER with a metric out of val_accuracy, ")
     assert not paths.front_png.exists()
-
-
-def test_pareto_as_json(sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
-    rows = [ended_row(trial, learning_rate=1 / (3 + trial)) for trial in range(4)]
-    paths = write_sweep(sweeps.folder / "sweeps-out", [*rows, ended_row(4, "failed", val_accuracy=0.99)])
-    done = sweeps("pareto", "small", "--json")
-    assert done.code == 0
-    found = json.loads(done.out)
-    assert [set(record) for record in found] == [{"trial", "val_accuracy", "remaining", "config"}] * 4
-    assert [(record["trial"], record["val_accuracy"], record["remaining"]) for record in found] == [
-        (row["trial"], row["val_accuracy"], row["remaining"]) for row in rows
-    ]
-    for record, row in zip(found, rows, strict=True):
-        assert TrainConfig.from_dict(record["config"]).to_dict() == {name: row[name] for name in record["config"]}
-    assert done.err == f"picture: {paths.front_png}\n"
-    with Image.open(paths.front_png) as picture:
-        assert picture.format == "PNG"
-
-
-def test_pareto_as_csv_and_as_a_table(sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
-    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(3)])
-    records = list(csv.DictReader(io.StringIO(sweeps("pareto", "small", "--csv").out)))
-    assert [record["trial"] for record in records] == ["0", "1", "2"]
-    assert [float(record["val_accuracy"]) for record in records] == [0.9, 0.89, 0.88]
-    lines = sweeps("pareto", "small").out.splitlines()
-    assert lines[0].rstrip() == "front of small: 3 trials"
-    assert lines[-2 if not lines[-1].strip() else -1].split()[:3] == ["2", "88.00", "16.67"]
-
-
-@pytest.mark.parametrize(
-    ("options", "trials"),
-    [
-        (["--min", "accuracy=0.885"], [0, 1]),
-        (["--max", "remaining=0.25"], [1, 2, 3]),
-        (["--max", "remaining=0.25", "--min", "val_accuracy=0.885"], [1]),
-        (["--min", "accuracy=0.88", "--min", "accuracy=0.89"], [0, 1]),
-        (["--min", "accuracy=1"], []),
-    ],
-)
-def test_pareto_within_bounds(
-    sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep, options: list[str], trials: list[int]
-) -> None:
-    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(4)])
-    done = sweeps("pareto", "small", "--json", *options)
-    assert [record["trial"] for record in json.loads(done.out)] == trials
-    assert done.code == 0
-
-
-def test_pareto_keeps_to_the_constraints_of_the_space(
-    sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep
-) -> None:
-    constraints = (Constraint("remaining", "<=", 0.2),)
-    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(4)], constraints=constraints)
-    assert [record["trial"] for record in json.loads(sweeps("pareto", "small", "--json").out)] == [2, 3]
-
-
-def test_status_and_list_as_json(sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
-    root = sweeps.folder / "elsewhere"
-    write_sweep(root, [ended_row(0), ended_row(1, "failed")], asked=5, state="interrupted")
-    write_sweep(root, [ended_row(0)], name="another")
-    (root / "mlflow-artifacts").mkdir()
-    done = sweeps("status", "small", "--json", "--root", "elsewhere")
-    assert (done.code, done.err) == (0, "")
-    found = json.loads(done.out)
-    assert found == {
-        "name": "small",
-        "state": "interrupted",
-        "trials": {"asked": 5, "finished": 1, "stopped": 0, "failed": 1, "running": 0, "waiting": 3},
-        "hypervolume": 0.45,
-        "seconds": 12.5,
-    }
-    sweeps.monkeypatch.setenv("SWEEPS_ROOT", str(root))
-    listed = json.loads(sweeps("list", "--json").out)
-    assert [row["name"] for row in listed] == ["another", "small"]
-    assert listed[1] == found
-
-
-def test_status_and_list_as_tables(sweeps: Shell, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
-    write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
-    for command in (["status", "small"], ["list"]):
-        done = sweeps(*command)
-        assert done.code == 0
-        assert "small finished 1 1 0 0 0 0 0.4500 12 s" in [" ".join(line.split()) for line in done.out.splitlines()]
-
-
-def test_an_empty_root_is_no_error(sweeps: Shell) -> None:
-    assert sweeps("list", "--json").out == "[]\n"
-    done = sweeps("list")
-    assert (done.code, done.out) == (0, "")
-    assert done.err == f"no sweeps in {sweeps.folder}/sweeps-out. Start one: sweeps run fcn_digits\n"
-    assert sweeps.files() == []
-
-
-def test_a_dry_run_shows_all_and_starts_nothing(tmp_path: Path) -> None:
-    code = (
-        "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
-        "print('LOADED', *sorted({'ray', 'mlflow'} & set(sys.modules)))"
-    )
-    shown = fresh(code, "run", "fcn_digits", "--dry-run", "--trials", "48", "--set", "fixed.epochs=7", folder=tmp_path)
-    assert "name: fcn_digits\n" in shown
-    assert "epochs: 7\n" in shown
-    assert "trials: 48\n" in shown
-    table = shown[shown.index("10 random trials") : shown.index("packs:")]
-    rows = [line.split() for line in table.splitlines() if line.strip()[:1].isdigit()]
-    assert len(rows[1:]) == 10
-    assert {len(row) for row in rows[1:]} == {4}
-    assert len({tuple(row) for row in rows[1:]}) == 10
-    for word in ("packs:", "time:     about ", "memory:   about ", "dry run: nothing was started or written"):
-        assert word in shown
-    assert shown.splitlines()[-1] == "LOADED"
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("command", [["pareto", "small"], ["status", "small"], ["list"]])
-def test_looking_at_results_loads_nothing_heavy(
-    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, command: list[str]
-) -> None:
-    write_sweep(tmp_path / "sweeps-out", [ended_row(0), ended_row(1)])
-    code = (
-        "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
-        "print('LOADED', *sorted({'ray', 'mlflow', 'torch', 'torchvision', 'sklearn'} & set(sys.modules)))"
-    )
-    assert fresh(code, *command, folder=tmp_path).splitlines()[-1] == "LOADED"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_help_with_an_example(sweeps: Shell, command: str) -> None:
-    done = sweeps(command, "--help")
-    assert (done.code, done.err) == (0, "")
-    assert f"Example: sweeps {command}" in done.out
-    for parameter in COMMANDS[command].params:
-        assert parameter.name == "help" or parameter.param_type_name == "argument" or parameter.help, parameter.name
-
-
-def test_the_commands_that_others_rely_on_exist(sweeps: Shell) -> None:
-    done = sweeps("--help")
-    assert done.code == 0
-    wanted = ["run", "resume", "list", "status", "pareto", "verify", "mlflow-sync", "ui"]
-    assert not [command for command in wanted if f"\n  {command} " not in done.out]
-    assert sweeps().err.strip() == done.out.strip()
-
-
-def test_an_interrupt_before_anything_started_is_one_word(sweeps: Shell) -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    sweeps.monkeypatch.setattr(command_line, "sweep_names", interrupt)
-    done = sweeps("list")
-    assert done.code == 130
-    assert "Traceback" not in done.err
