@@ -26,14 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import agreement, limits, record
 from benchmarks.limits import Limits
+from benchmarks.ours import PackLoop
 from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop
 from benchmarks.record import Row
 from benchmarks.timing import Contender, Loop, in_turn, sized
 from benchmarks.workload import DATASETS, Workload, find_images, first, free_memory_bytes
-from supermask.config import NETWORKS, ConfigError, TrainConfig
+from supermask.config import NETWORKS, ConfigError
 from supermask.cost import lane_cost
 from supermask.data import Dataset
-from supermask.pack import Pack, default_dtype
+from supermask.pack import default_dtype
 from supermask.program import compiler_present
 
 MEMORY_FRACTION = 0.6
@@ -71,22 +72,6 @@ class Settings:
     def dtype(self) -> torch.dtype:
         """Of the pack's products."""
         return default_dtype(self.device)
-
-
-class PackLoop:
-    """Our side."""
-
-    def __init__(self, configs: Sequence[TrainConfig], images: Dataset, *, settings: Settings) -> None:
-        """Builds the pack."""
-        self.lanes = len(configs)
-        self.pack = Pack(configs, images, device=settings.device, compiled=settings.compiled)
-
-    def steps(self) -> list[float]:
-        """The steps of an epoch alone: validating after the few steps of a repetition would count too much."""
-        return self.pack._train_steps().tolist()  # pyright: ignore[reportPrivateUsage]
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 @dataclass
@@ -135,7 +120,7 @@ def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dic
     steps = len(work.images.train_labels) // work.batch_size
     short = [k for k in ours if k * steps / ours[k].rate <= EPOCH_SECONDS] or [min(ours)]
     lanes = max(short, key=lambda k: ours[k].rate)
-    pack = PackLoop(work.configs(lanes), work.images, settings=settings)
+    pack = PackLoop(work.configs(lanes), work.images, device=settings.device, compiled=settings.compiled)
     peers: dict[str, PlainLoop | Processes] = {
         "one model": PlainLoop(work.configs(1)[0], work.images, device=settings.device)
     }
@@ -159,8 +144,7 @@ def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dic
             unit="seconds per lane and epoch, with validation",
             lanes=lanes,
             peer_name=side.name,
-            dtype=_name(settings.dtype),
-            images=f"{work.images.name}, {len(work.images.train_labels)}",
+            **_about(work, settings),
         )
         for side in theirs
     ]
@@ -205,9 +189,11 @@ def _loader(work: Workload, settings: Settings) -> Contender:
 
 
 def _pack(work: Workload, settings: Settings, lanes: int) -> Contender:
-    return _sized(
-        f"pack, K={lanes}", lambda steps: PackLoop(*work.cut(steps, lanes), settings=settings), work, settings
-    )
+    def make(steps: int) -> Loop:
+        configs, images = work.cut(steps, lanes)
+        return PackLoop(configs, images, device=settings.device, compiled=settings.compiled)
+
+    return _sized(f"pack, K={lanes}", make, work, settings)
 
 
 def _vmap(work: Workload, settings: Settings, lanes: int) -> Contender:
@@ -254,8 +240,7 @@ def _rows(
             unit="lane-steps per second",
             lanes=own.loop.lanes,
             peer_name=peer.name,
-            dtype=_name(settings.dtype),
-            images=f"{work.images.name}, {len(work.images.train_labels)}",
+            **_about(work, settings),
             compile_seconds=own.first_seconds if settings.compiled else None,
             over_limit=1 / own.rate / least,
         )
@@ -265,6 +250,10 @@ def _rows(
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _about(work: Workload, settings: Settings) -> Row:
+    return {"dtype": _name(settings.dtype), "images": f"{work.images.name}, {len(work.images.train_labels)}"}
 
 
 def _table(rows: Sequence[Row]) -> Table:

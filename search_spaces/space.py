@@ -85,6 +85,10 @@ class Constraint:
     def __str__(self) -> str:
         return f"{self.metric} {self.operator} {self.bound!r}"
 
+    def violation(self, value: float) -> float:
+        """How far a value misses the bound; zero or less when it keeps it."""
+        return self.bound - value if self.operator == ">=" else value - self.bound
+
 
 @dataclass(frozen=True)
 class Sampler:

@@ -1,12 +1,9 @@
 """The command line: arguments in, one call out. Results go to stdout, everything else to stderr."""
 
-import difflib
 import json
 import logging
-import math
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +11,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
+from sweeps.arguments import load_space, options_of, overrides_of, space_of
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, check_name, resolve_root, sweep_names
 
@@ -64,10 +62,10 @@ def run(
 
     Example: sweeps run fcn_digits --trials 40 --set fixed.epochs=20
     """
-    overrides = _overrides(changes or [], name=name, trials=trials, seed=seed)
-    found = _load_space(space, overrides)
+    overrides = overrides_of(changes or [], name=name, trials=trials, seed=seed)
+    found = load_space(space, overrides)
     check_name(found.name)
-    options = _options(
+    options = options_of(
         root=root,
         lanes=lanes,
         gpus_per_pack=gpus_per_pack,
@@ -104,7 +102,7 @@ def resume(
 
     Example: sweeps resume fcn_digits --trials +20
     """
-    options = _options(
+    options = options_of(
         root=root,
         lanes=lanes,
         gpus_per_pack=gpus_per_pack,
@@ -118,7 +116,7 @@ def resume(
     from sweeps.plan import extend
     from sweeps.run import resume as go_on
 
-    space = extend(_space_of(paths), trials)
+    space = extend(space_of(paths), trials)
     _conclude(go_on(space, options, err), space, options)
 
 
@@ -132,7 +130,7 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
 
     folder = resolve_root(root)
     every = (SweepPaths(folder, name) for name in sweep_names(folder))
-    rows = [look(paths, _space_of(paths).objectives) for paths in every]
+    rows = [look(paths, space_of(paths).objectives) for paths in every]
     if as_json:
         _print_json(rows)
         return
@@ -154,7 +152,7 @@ def status(name: Name, root: Root = None, as_json: AsJson = False) -> None:
     from sweeps.status import table
 
     paths = SweepPaths(resolve_root(root), name)
-    row = look(paths, _space_of(paths).objectives)
+    row = look(paths, space_of(paths).objectives)
     if as_json:
         _print_json(row)
     else:
@@ -179,7 +177,7 @@ def pareto(
     bounds = [front.parse_bound(text, ">=") for text in minimum or []]
     bounds += [front.parse_bound(text, "<=") for text in maximum or []]
     paths = SweepPaths(resolve_root(root), name)
-    space = _space_of(paths)
+    space = space_of(paths)
     trials = results.load(paths.root, name)
     members = pareto.front(pareto.feasible(trials, [*space.constraints, *bounds]), space.objectives)
     if as_json:
@@ -201,7 +199,7 @@ def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJ
     from sweeps.verify import verify as compare
 
     paths = SweepPaths(resolve_root(root), name)
-    found = compare(paths, _space_of(paths), tracking_uri)
+    found = compare(paths, space_of(paths), tracking_uri)
     if as_json:
         _print_json(found)
     else:
@@ -222,7 +220,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
     from sweeps import results, tracking
 
     paths = SweepPaths(resolve_root(root), name)
-    _space_of(paths)
+    space_of(paths)
     epochs: dict[int, list[dict[str, Any]]] = {}
     for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
         epochs.setdefault(row["trial"], []).append(row)
@@ -246,7 +244,7 @@ def ui(
     from sweeps import page, tracking
 
     paths = SweepPaths(resolve_root(root), name)
-    _space_of(paths)
+    space_of(paths)
     uri = tracking_uri or tracking.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
     page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
@@ -286,69 +284,6 @@ def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options") -> Non
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
-def _load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
-    from search_spaces.load import load
-
-    shipped = Path(sys.modules["search_spaces"].__path__[0]) / f"{text}.yaml"
-    is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
-    if is_name and not shipped.exists():
-        names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
-        near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)[0]
-        raise SweepError(
-            f"SPACE: must be a YAML file or one of {', '.join(names)}, but got {text!r}. "
-            f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml."
-        )
-    return load(shipped if is_name else text, overrides=overrides)
-
-
-def _space_of(paths: SweepPaths) -> SearchSpace:
-    from search_spaces.load import load
-    from sweeps import results
-
-    if not paths.space.exists():
-        results.load(paths.root, paths.name)  # names the sweeps that exist
-    return load(paths.space)
-
-
-def _options(
-    *,
-    root: str | None,
-    lanes: str,
-    gpus_per_pack: float | None,
-    cpus_per_pack: int | None,
-    address: str | None,
-    tracking_uri: str | None,
-    data: str | None,
-    download: bool,
-) -> "Options":
-    from sweeps.plan import Options
-
-    for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack)):
-        if value is not None and not 0 < value < math.inf and (option, value) != ("--gpus-per-pack", 0):
-            raise SweepError(f"{option}: must be greater than 0, but got {value:g}. Leave it out to have it chosen.")
-    if lanes != "auto" and not (lanes.isdecimal() and int(lanes)):
-        raise SweepError(f"--lanes: must be a whole number from 1 or auto, but got {lanes!r}. Write for example 16.")
-    return Options(
-        root=resolve_root(root),
-        lanes=None if lanes == "auto" else int(lanes),
-        gpus_per_pack=gpus_per_pack,
-        cpus_per_pack=cpus_per_pack,
-        address=address,
-        tracking_uri=tracking_uri,
-        data_root=data,
-        download=download,
-    )
-
-
-def _overrides(changes: list[str], *, name: str | None, trials: int | None, seed: int | None) -> dict[str, Any]:
-    """The `--set` options and the options that stand for one."""
-    from search_spaces.overrides import parse
-
-    given = {"name": name, "budget.trials": trials, "sampler.seed": seed}
-    overrides = {path: value for path, value in given.items() if value is not None}
-    return overrides | parse(changes)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from sweeps import front, pareto, results
 from sweeps.display import duration
-from sweeps.paths import SweepPaths
+from sweeps.paths import SweepPaths, resolve_root
 from sweeps.plan import Options
 from sweeps.run import Outcome
 from sweeps.tracking import default_uri, redact
@@ -18,7 +18,7 @@ def conclude(outcome: Outcome, space: SearchSpace, options: Options, out: Consol
         The exit code: 0 when trials finished, 1 when none did, 130 when the session was interrupted.
     """
     paths = SweepPaths(options.root, space.name)
-    root = "" if options.root.name == "sweeps-out" else f" --root {options.root}"
+    root = "" if options.root == resolve_root(None) else f" --root {options.root}"
     trials = results.load(paths.root, space.name)
     if outcome.counts["finished"]:
         members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)

@@ -4,14 +4,12 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
-from search_spaces.space import SearchSpace
+from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
 from sweeps.pareto import Table as ArrowTable
@@ -23,22 +21,7 @@ SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
 PERCENT = ("val_accuracy", "test_accuracy", "remaining", "inverted")
 
 
-@dataclass(frozen=True)
-class Bound:
-    """A bound on a metric, from a space's constraints or the command line.
-
-    Attributes:
-        metric: A column of the results.
-        operator: `>=` or `<=`.
-        bound: The last legal value.
-    """
-
-    metric: str
-    operator: str
-    bound: float
-
-
-def parse_bound(text: str, operator: str) -> Bound:
+def parse_bound(text: str, operator: str) -> Constraint:
     """Reads `accuracy=0.97`.
 
     Raises:
@@ -56,7 +39,7 @@ def parse_bound(text: str, operator: str) -> Bound:
             f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
             f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."
         )
-    return Bound(metric, operator, value)
+    return Constraint(metric, operator, value)
 
 
 def records(front: ArrowTable, space: SearchSpace) -> list[dict[str, Any]]:
@@ -105,30 +88,28 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
     """Writes `front.png` of a sweep."""
     from sweeps import figures  # matplotlib takes most of a second to import
 
-    ended = trials.to_pylist()
-    first = ended[0] if ended else {}
+    first = trials.slice(0, 1).to_pylist()
+    reference = figures.paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
     members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
-    reference = figures.paper_reference(str(first.get("network")), str(first.get("dataset")))
     figure = figures.front_figure(
         trials,
         members,
         space.objectives,
         title=f"{space.name}: accuracy against remaining weights",
-        subtitle=_subtitle(ended),
+        subtitle=_subtitle(pareto.finished(trials)),
         references=[reference] if reference else [],
     )
     figures.save(figure, paths.front_png)
 
 
-def _subtitle(rows: Sequence[dict[str, Any]]) -> str:
-    finished = [row for row in rows if row["state"] == "finished"]
-    epochs = sorted({row["epochs"] for row in finished})
-    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs" if epochs else ""
-    held_out = sorted({row["validation_fraction"] for row in finished})
-    part = (
-        f"validation part of {100 * held_out[0]:g} % of the training set" if len(held_out) == 1 else "validation part"
-    )
-    return f"{len(finished)} finished trials of {length}, one seed each; {part}" if finished else ""
+def _subtitle(finished: ArrowTable) -> str:
+    if not finished.num_rows:
+        return ""
+    epochs = sorted(set(finished.column("epochs").to_pylist()))
+    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    held_out = set(finished.column("validation_fraction").to_pylist())
+    of_all = f" of {100 * held_out.pop():g} % of the training set" if len(held_out) == 1 else ""
+    return f"{finished.num_rows} finished trials of {length}, one seed each; validation part{of_all}"
 
 
 def _text(name: str, value: Any) -> str:

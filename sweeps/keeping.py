@@ -68,7 +68,4 @@ class MaskStore:
         return True
 
     def _feasible(self, row: Mapping[str, Any]) -> bool:
-        return all(
-            row[bound.metric] >= bound.bound if bound.operator == ">=" else row[bound.metric] <= bound.bound
-            for bound in self._space.constraints
-        )
+        return all(bound.violation(row[bound.metric]) <= 0 for bound in self._space.constraints)

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from search_spaces.space import Constraint, SearchSpace
+from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps.errors import SweepError
 
@@ -155,7 +155,7 @@ class SweepStudy:
             self._study.tell(trial, state=told)
             return
         for constraint in self._space.constraints:
-            trial.set_constraint(str(constraint), _violation(constraint, row[constraint.metric]))
+            trial.set_constraint(str(constraint), constraint.violation(row[constraint.metric]))
         self._study.tell(trial, [row[metric] for metric in self._space.objectives])
 
     def trials(self) -> list[StudyTrial]:
@@ -194,11 +194,6 @@ def _mend(journal: Path) -> None:
             continue
         with journal.open("r+b") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _violation(constraint: Constraint, value: float) -> float:
-    """How far a value misses a bound; zero or less when it keeps it."""
-    return constraint.bound - value if constraint.operator == ">=" else value - constraint.bound
 
 
 def _sampler(space: SearchSpace, seed: tuple[int, int]) -> BaseSampler:

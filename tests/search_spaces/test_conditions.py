@@ -1,11 +1,11 @@
 """Every message about a condition, by its exact text."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from search_spaces.load import load
-from search_spaces.space import SpaceError
 
 BAD_CONDITIONS = [
     # A search, and the one fault it has.
@@ -66,22 +66,11 @@ BAD_CONDITIONS = [
 ]
 
 
-def only_fault(folder: Path, text: str) -> str:
-    path = folder / "space.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(SpaceError) as caught:
-        load(path)
-    assert str(caught.value) == "\n".join(caught.value.faults)
-    (fault,) = caught.value.faults
-    assert fault.startswith(f"{path}: ")
-    return fault.removeprefix(f"{path}: ")
-
-
 @pytest.mark.parametrize(("entry", "message"), BAD_CONDITIONS, ids=[entry for entry, _ in BAD_CONDITIONS])
-def test_message_about_a_condition(entry: str, message: str, tmp_path: Path) -> None:
+def test_message_about_a_condition(entry: str, message: str, only_fault: Callable[[str], str]) -> None:
     text = f"name: good\nbudget: {{trials: 4}}\nfixed: {{mask_rule: threshold}}\nsearch:\n  {entry}\n"
 
-    assert only_fault(tmp_path, text) == message
+    assert only_fault(text) == message
 
 
 def test_a_condition_on_a_fixed_field_that_holds_is_resolved(tmp_path: Path) -> None:

@@ -1,11 +1,8 @@
 """Every message about a searched field, by its exact text."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-
-from search_spaces.load import load
-from search_spaces.space import SpaceError
 
 NOT_A_NUMBER = "must be a finite number, but got"
 BAD_SEARCH = [
@@ -159,19 +156,8 @@ BAD_SEARCH = [
 ]
 
 
-def only_fault(folder: Path, text: str) -> str:
-    path = folder / "space.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(SpaceError) as caught:
-        load(path)
-    assert str(caught.value) == "\n".join(caught.value.faults)
-    (fault,) = caught.value.faults
-    assert fault.startswith(f"{path}: ")
-    return fault.removeprefix(f"{path}: ")
-
-
 @pytest.mark.parametrize(("entry", "message"), BAD_SEARCH, ids=[entry for entry, _ in BAD_SEARCH])
-def test_message_about_a_searched_field(entry: str, message: str, tmp_path: Path) -> None:
+def test_message_about_a_searched_field(entry: str, message: str, only_fault: Callable[[str], str]) -> None:
     text = f"name: good\nbudget: {{trials: 4}}\nfixed: {{mask_rule: threshold}}\nsearch:\n  {entry}\n"
 
-    assert only_fault(tmp_path, text) == message
+    assert only_fault(text) == message

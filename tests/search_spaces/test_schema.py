@@ -1,11 +1,8 @@
 """Every message about the sections of a document, by its exact text."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-
-from search_spaces.load import load
-from search_spaces.space import SpaceError
 
 HEAD = "name: good\nbudget: {trials: 4}\n"
 SEARCH = "search: {learning_rate: {low: 0.01, high: 1.0}}\n"
@@ -180,17 +177,6 @@ BAD_DOCUMENTS = [
 ]
 
 
-def only_fault(folder: Path, text: str) -> str:
-    path = folder / "space.yaml"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(SpaceError) as caught:
-        load(path)
-    assert str(caught.value) == "\n".join(caught.value.faults)
-    (fault,) = caught.value.faults
-    assert fault.startswith(f"{path}: ")
-    return fault.removeprefix(f"{path}: ")
-
-
 @pytest.mark.parametrize(("text", "message"), BAD_DOCUMENTS, ids=[message[:60] for _, message in BAD_DOCUMENTS])
-def test_message_about_a_document(text: str, message: str, tmp_path: Path) -> None:
-    assert only_fault(tmp_path, text) == message
+def test_message_about_a_document(text: str, message: str, only_fault: Callable[[str], str]) -> None:
+    assert only_fault(text) == message

@@ -12,7 +12,7 @@ from search_spaces.space import Constraint, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import pareto, results
 from sweeps.errors import SweepError
-from sweeps.front import Bound, as_csv, draw, parse_bound, records, table
+from sweeps.front import as_csv, draw, parse_bound, records, table
 from sweeps.paths import SweepPaths
 
 Space = Callable[..., SearchSpace]
@@ -22,14 +22,14 @@ EndedRow = Callable[..., dict[str, Any]]
 @pytest.mark.parametrize(
     ("text", "operator", "bound"),
     [
-        ("accuracy=0.97", ">=", Bound("val_accuracy", ">=", 0.97)),
-        ("val_accuracy=0.97", ">=", Bound("val_accuracy", ">=", 0.97)),
-        ("test_accuracy=.5", ">=", Bound("test_accuracy", ">=", 0.5)),
-        ("loss=1e-1", "<=", Bound("val_loss", "<=", 0.1)),
-        (" remaining = 0.05 ", "<=", Bound("remaining", "<=", 0.05)),
+        ("accuracy=0.97", ">=", Constraint("val_accuracy", ">=", 0.97)),
+        ("val_accuracy=0.97", ">=", Constraint("val_accuracy", ">=", 0.97)),
+        ("test_accuracy=.5", ">=", Constraint("test_accuracy", ">=", 0.5)),
+        ("loss=1e-1", "<=", Constraint("val_loss", "<=", 0.1)),
+        (" remaining = 0.05 ", "<=", Constraint("remaining", "<=", 0.05)),
     ],
 )
-def test_bounds_as_the_command_line_gives_them(text: str, operator: str, bound: Bound) -> None:
+def test_bounds_as_the_command_line_gives_them(text: str, operator: str, bound: Constraint) -> None:
     assert parse_bound(text, operator) == bound
 
 
