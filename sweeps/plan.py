@@ -22,9 +22,9 @@ from sweeps.errors import SweepError
 from sweeps.study import sample
 
 CPU_WEIGHTS = 2**21
-"""Weights of a pack on a CPU: beyond it more lanes bring no more throughput (measured by benchmarks/step.py)."""
+"""Weights of a pack on a CPU; a compromise: larger packs are faster, smaller ones let the sampler learn more often."""
 CPU_LANES, GPU_LANES = 16, 256
-"""Most lanes of a pack. Measured on two cores; on a GPU not yet measured."""
+"""Most lanes of a pack; on a GPU not yet measured."""
 ROUNDS = 4
 """Packs a sweep should take one after the other at least: the sampler learns between them."""
 GPU_MEMORY_FRACTION = 0.5
