@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -99,9 +99,7 @@ class Display:
 
 def panel(view: SweepView) -> Panel:
     """The live panel."""
-    bar = Progress(
-        TextColumn("trials"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn(), expand=True
-    )
+    bar = Progress(TextColumn("trials"), BarColumn(bar_width=None), MofNCompleteColumn(), expand=True)
     bar.add_task("trials", total=view.budget, completed=_ended(view))
     packs = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("pack", "lanes", "epoch", "where"):
