@@ -80,21 +80,29 @@ def exact(number: float) -> Fraction:
     return Fraction(number) if isinstance(number, int) else Fraction(str(number))
 
 
+RESNETS = ("resnet20", "resnet56", "resnet110")
+MASKED_METHODS = ("signed", "zhou", "edge_popup", "multi_prize")
+
 FIELDS: dict[str, Rule] = {
-    "network": Rule(str, choices=("fcn", "conv2", "conv4", "conv6", "conv8")),
+    "network": Rule(str, choices=("fcn", "conv2", "conv4", "conv6", "conv8", *RESNETS)),
     "width": Rule(float, low=0, open_low=True, high=64),
     "dataset": Rule(str),
-    "method": Rule(str, choices=("signed",)),
+    "method": Rule(str, choices=(*MASKED_METHODS, "dense")),
     "mask_rule": Rule(str, choices=("threshold", "target")),
     "pruning_rate": Rule(float, low=0, high=1, open_high=True),
     "learning_rate": Rule(float, low=0, open_low=True),
     "weight_decay": Rule(float, low=0, high=1, open_high=True),
     "momentum": Rule(float, low=0, high=1, open_high=True),
-    "schedule": Rule(str, choices=("exponential", "constant")),
+    "schedule": Rule(str, choices=("exponential", "plateau", "constant")),
     "decay_rate": Rule(float, low=0, high=1, open_low=True),
     "decay_epochs": Rule(float, low=0, open_low=True),
+    "plateau_patience": Rule(int, low=1, high=1_000_000),
+    "plateau_factor": Rule(float, low=0, high=1, open_low=True),
+    "plateau_reductions": Rule(int, low=0, high=1_000_000),
     "epochs": Rule(int, low=1, high=1_000_000),
     "batch_size": Rule(int, low=1, high=1_000_000),
+    "augmentation": Rule(str, choices=("none", "crop_flip")),
+    "stem_norm": Rule(str, choices=("fixed", "trained")),
     "weight_init": Rule(str, choices=("signed_constant", "constant", "normal", "uniform")),
     "weight_scale": Rule(str, choices=("he", "xavier")),
     "weight_gain": Rule(float, low=0, open_low=True),
@@ -105,3 +113,20 @@ FIELDS: dict[str, Rule] = {
     "validation_fraction": Rule(float, low=0, high=0.9, open_low=True),
 }
 """Every field of the training configuration, in its order."""
+
+OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mask_rule": ("method", ("signed",)),
+    "pruning_rate": ("method", MASKED_METHODS),
+    "score_scale": ("method", MASKED_METHODS),
+    "score_gain": ("method", MASKED_METHODS),
+    "decay_rate": ("schedule", ("exponential",)),
+    "decay_epochs": ("schedule", ("exponential",)),
+    "plateau_patience": ("schedule", ("plateau",)),
+    "plateau_factor": ("schedule", ("plateau",)),
+    "plateau_reductions": ("schedule", ("plateau",)),
+    "stem_norm": ("network", RESNETS),
+}
+"""Fields that may be given only with some values of another one."""
+
+DEFAULTS = {"network": "fcn", "method": "signed", "schedule": "exponential"}
+"""What the owners are where a space does not say."""

@@ -4,14 +4,18 @@ import dataclasses
 import difflib
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8")
-METHODS = ("signed",)
+RESNETS = ("resnet20", "resnet56", "resnet110")
+NETWORKS = ("fcn", "conv2", "conv4", "conv6", "conv8", *RESNETS)
+MASKED_METHODS = ("signed", "zhou", "edge_popup", "multi_prize")
+METHODS = (*MASKED_METHODS, "dense")
 MASK_RULES = ("threshold", "target")
-SCHEDULES = ("exponential", "constant")
+SCHEDULES = ("exponential", "plateau", "constant")
+AUGMENTATIONS = ("none", "crop_flip")
+STEM_NORMS = ("fixed", "trained")
 WEIGHT_INITS = ("signed_constant", "constant", "normal", "uniform")
 FAN_SCALES = ("he", "xavier")
 GAINS = ("elu", "elus")
@@ -26,10 +30,26 @@ STRUCTURAL = (
     "schedule",
     "epochs",
     "batch_size",
+    "augmentation",
+    "stem_norm",
     "data_seed",
     "validation_fraction",
 )
 """Fields that change tensor shapes, the program or the order of the data: equal for all lanes of a pack."""
+
+OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mask_rule": ("method", ("signed",)),
+    "pruning_rate": ("method", MASKED_METHODS),
+    "score_scale": ("method", MASKED_METHODS),
+    "score_gain": ("method", MASKED_METHODS),
+    "decay_rate": ("schedule", ("exponential",)),
+    "decay_epochs": ("schedule", ("exponential",)),
+    "plateau_patience": ("schedule", ("plateau",)),
+    "plateau_factor": ("schedule", ("plateau",)),
+    "plateau_reductions": ("schedule", ("plateau",)),
+    "stem_norm": ("network", RESNETS),
+}
+"""Fields that mean something only with some values of another one; elsewhere they keep their default."""
 
 
 class ConfigError(ValueError):
@@ -92,8 +112,13 @@ RULES: dict[str, Rule] = {
     "schedule": Rule(str, choices=SCHEDULES),
     "decay_rate": Rule(float, low=0, high=1, open_low=True),
     "decay_epochs": Rule(float, low=0, open_low=True),
+    "plateau_patience": Rule(int, low=1, high=1_000_000),
+    "plateau_factor": Rule(float, low=0, high=1, open_low=True),
+    "plateau_reductions": Rule(int, low=0, high=1_000_000),
     "epochs": Rule(int, low=1, high=1_000_000),
     "batch_size": Rule(int, low=1, high=1_000_000),
+    "augmentation": Rule(str, choices=AUGMENTATIONS),
+    "stem_norm": Rule(str, choices=STEM_NORMS),
     "weight_init": Rule(str, choices=WEIGHT_INITS),
     "weight_scale": Rule(str, choices=FAN_SCALES),
     "weight_gain": Rule(float, low=0, open_low=True),
@@ -115,33 +140,45 @@ class TrainConfig:
     """
 
     network: str = "fcn"
-    """`fcn` or `conv2` ... `conv8` (arXiv 2201.13361, appendix)."""
+    """`fcn`, `conv2` ... `conv8`, `resnet20`, `resnet56` or `resnet110` (arXiv 2201.13361, appendix)."""
     width: float = 1.0
     """Factor on every hidden width, > 0. Paper: 1."""
     dataset: str = "mnist"
     """`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `cifar10-jpeg` or `folder:NAME`."""
     method: str = "signed"
-    """What is trained; `signed` is the signed supermask."""
+    """What is trained: `signed` supermasks, or a rival; see `supermask.methods`. `dense` trains the weights themselves."""
     mask_rule: str = "threshold"
-    """`threshold`: fixed after initialisation (paper); `target`: holds `pruning_rate` all through."""
+    """Of `signed`. `threshold`: fixed after initialisation (paper); `target`: holds `pruning_rate` all through."""
     pruning_rate: float = 0.5
-    """Hidden fraction of each layer, [0, 1): initial (`threshold`) or prescribed (`target`). Paper: 0.1-0.8."""
+    """Hidden fraction of each layer, [0, 1): initial (`threshold`, `zhou`) or prescribed. Paper: 0.1-0.8."""
     learning_rate: float = 0.05
-    """Initial step size of the scores, > 0. Paper: 0.008-0.3."""
+    """Initial step size of the scores (`dense`: of the weights), > 0. Paper: 0.008-0.3."""
     weight_decay: float = 5e-4
-    """Fraction by which a score shrinks **per step**, not times the learning rate, [0, 1). Paper: 1e-4 to 5e-4."""
+    """Fraction that a score (`dense`: weight) loses **per step**, not times the learning rate, [0, 1). Paper: 1e-4 to
+    7e-4."""
     momentum: float = 0.9
     """Nesterov momentum, [0, 1). Paper: 0.9."""
     schedule: str = "exponential"
-    """`exponential`: learning rate and decay times `decay_rate ** (epoch / decay_epochs)`; or `constant`."""
+    """`exponential`: learning rate and decay times `decay_rate ** (epoch / decay_epochs)`; `plateau`: both times
+    `plateau_factor` when the training loss stalls (paper: ResNets); or `constant`."""
     decay_rate: float = 0.9
     """Factor of the exponential schedule, (0, 1]. Paper: 0.9."""
     decay_epochs: float = 10.0
     """Epochs per factor of the exponential schedule, > 0, continuous in steps. Paper: 10 or 5."""
+    plateau_patience: int = 15
+    """Epochs without a new lowest training loss that count as a stall, >= 1. Paper: 15."""
+    plateau_factor: float = 0.2
+    """Factor of the plateau schedule, (0, 1]. Paper: 0.1-0.2."""
+    plateau_reductions: int = 5
+    """Reductions of the plateau schedule, >= 0; the next stall ends the training. Paper: 5-7."""
     epochs: int = 100
-    """Passes over the training part. Paper: 100."""
+    """Passes over the training part, at most. Paper: 100."""
     batch_size: int = 128
     """Images per step. Paper: 128."""
+    augmentation: str = "none"
+    """`crop_flip`: zero-pad by 4, crop at random, flip at random (paper: ResNets); or `none`."""
+    stem_norm: str = "fixed"
+    """Whether the batch norm after a ResNet's first convolution has a `trained` gain and bias, or none (`fixed`)."""
     weight_init: str = "signed_constant"
     """Distribution of the frozen weights: `signed_constant` (paper), `constant`, `normal`, `uniform`."""
     weight_scale: str = "he"
@@ -168,6 +205,7 @@ class TrainConfig:
                 object.__setattr__(self, field.name, rule.kind(value))
             else:
                 faults.append(_fault(field.name, rule, value))
+        faults = faults or [*_misplaced(self)]
         if faults:
             raise ConfigError("\n".join(faults))
 
@@ -188,7 +226,8 @@ class TrainConfig:
         if gain not in GAINS:
             return cls(**values)
         plain = cls(**{name: value for name, value in values.items() if name != "weight_gain"})
-        kept = 1.0 - plain.pruning_rate if gain == "elus" else 1.0
+        hides = gain == "elus" and plain.method in MASKED_METHODS
+        kept = 1.0 - plain.pruning_rate if hides else 1.0
         return dataclasses.replace(plain, weight_gain=math.sqrt(0.75 / kept))
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,6 +237,17 @@ class TrainConfig:
     def structure(self) -> tuple[Any, ...]:
         """The values of the structural fields: two configs share a pack when these are equal."""
         return tuple(getattr(self, name) for name in STRUCTURAL)
+
+
+def _misplaced(config: TrainConfig) -> Iterator[str]:
+    """Fields that were given a value though what they belong to is not in use."""
+    for name, (owner, values) in OWNERS.items():
+        value, other = getattr(config, name), getattr(config, owner)
+        if other not in values and value != getattr(TrainConfig, name):
+            yield (
+                f"TrainConfig.{name}: must be left out unless {owner} is {' or '.join(values)}, but got {value!r} with "
+                f"{owner} {other!r}. Remove it."
+            )
 
 
 def _has_kind(value: Any, kind: type) -> bool:

@@ -132,6 +132,40 @@ def batches(indices: Int64[Tensor, " train"], config: TrainConfig, epoch: int) -
     return indices[torch.from_numpy(order[: steps * config.batch_size])].view(steps, config.batch_size)
 
 
+CROP_PADDING = 4
+"""Zeros around an image before it is cropped at random to its old size (arXiv 2201.13361, ResNets)."""
+
+
+def crops_and_flips(config: TrainConfig, epoch: int, steps: int) -> Int64[Tensor, "step batch 3"] | None:
+    """What happens to each image of an epoch: rows and columns that the crop starts at, and whether it is flipped.
+
+    Depends on `data_seed` and the epoch only, so all trials of a sweep see the same images. None without augmentation.
+    """
+    if config.augmentation == "none":
+        return None
+    seed = np.random.SeedSequence([config.data_seed, 1 + epoch, 1])
+    ends = [2 * CROP_PADDING + 1, 2 * CROP_PADDING + 1, 2]
+    random = np.random.Generator(np.random.PCG64(seed))
+    return torch.from_numpy(random.integers(ends, size=(steps, config.batch_size, 3)))
+
+
+def augment(
+    images: UInt8[Tensor, "batch channel height width"], moves: Int64[Tensor, "batch 3"] | None
+) -> UInt8[Tensor, "batch channel height width"]:
+    """Crops and flips a batch on its device, as `crops_and_flips` says."""
+    if moves is None:
+        return images
+    height, width = images.shape[2:]
+    down, right, flipped = moves[:, :, None].unbind(1)
+    columns = torch.arange(width, device=images.device)[None]
+    columns = torch.where(flipped == 1, width - 1 - columns, columns) + right
+    rows = torch.arange(height, device=images.device)[None] + down
+    padded = torch.nn.functional.pad(images, [CROP_PADDING] * 4)
+    batch = torch.arange(len(images), device=images.device)[:, None, None]
+    # Indexing puts the batch, rows and columns first and leaves the channels last.
+    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
 def standardise(
     images: UInt8[Tensor, "batch channel height width"], dtype: torch.dtype
 ) -> Float[Tensor, "batch channel height width"]:

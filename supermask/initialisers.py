@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from supermask.config import TrainConfig
-from supermask.models import MaskedLayer
+from supermask.network import MaskedLayer
 
 TERNARY_INITS = ("signed_constant", "constant")
 """Distributions whose weights are -1 or +1 in units of their scale: one byte a weight holds them exactly."""

@@ -3,15 +3,38 @@
 The first layer sees the same images in every lane, so its batch has no lane dimension and all lanes
 are one large product. After it a batch is `[lane, batch, feature]` between fully connected layers
 and `[batch, lane * channel, height, width]` between convolutions, which run as one grouped
-convolution. Activations are computed in float32 (float64 for float64), products in the dtype of the weights.
+convolution. Products are computed in the dtype of the weights, all else in float32 (float64 for float64).
 """
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from supermask.models import Network, Pool
+from supermask.network import Elu, GlobalAverage, MaskedLayer, Network, Norm, Pool, Residual, Step
+
+NORM_MOMENTUM, NORM_EPSILON = 0.1, 1e-5
+"""Of batch norm: weight of a batch in the running statistics, and what is added to the variance; PyTorch's defaults."""
+
+
+@dataclass(frozen=True)
+class LaneNorm:
+    """The tensors of one batch norm, `[lane, channel]`.
+
+    Attributes:
+        mean: Running mean.
+        variance: Running variance.
+        gain: Trained factor, or None.
+        bias: Trained summand, or None.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    gain: Tensor | None = None
+    bias: Tensor | None = None
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -24,6 +47,9 @@ def logits(
     weights: list[Tensor],
     scales: list[Tensor],
     images: Float[Tensor, "batch channel height width"],
+    *,
+    norms: Sequence[LaneNorm] = (),
+    training: bool = False,
 ) -> Float[Tensor, "lane batch class"]:
     """Runs a batch that all lanes share through the masked network.
 
@@ -32,24 +58,15 @@ def logits(
         weights: W * M of each masked layer in units of its scale, `[lane, *shape]`.
         scales: Scale of the frozen weights of each masked layer, `[lane]`, applied to the layer's output.
         images: Standardised images in the dtype of the weights.
+        norms: One per batch norm of the network.
+        training: Whether batch norms use the batch's statistics, and move the running ones towards them in place.
 
     Returns:
         One score per class, in the accumulation dtype.
     """
-    lanes, dtype = len(weights[0]), weights[0].dtype
-    values, shared, depth = images, True, 0
-    for step in network.steps:
-        if isinstance(step, Pool):
-            values = functional.max_pool2d(values, 2)
-            continue
-        if len(step.shape) == 4:
-            values = _convolution(values, weights[depth], scales[depth], groups=1 if shared else lanes)
-        else:
-            values = _linear(_flat(values, lanes, shared), weights[depth], scales[depth])
-        depth, shared = depth + 1, False
-        if depth < len(weights):
-            values = functional.elu(values).to(dtype)
-    return values
+    products = iter(zip(weights, scales, strict=True))
+    forward = _Forward(len(weights[0]), weights[0].dtype, products, iter(norms), training)
+    return forward.through(network.steps, images)
 
 
 def losses(outputs: Float[Tensor, "lane batch class"], labels: Int64[Tensor, " batch"]) -> Float[Tensor, "lane batch"]:
@@ -57,9 +74,62 @@ def losses(outputs: Float[Tensor, "lane batch class"], labels: Int64[Tensor, " b
     return torch.logsumexp(outputs, dim=2) - outputs.gather(2, labels.expand(len(outputs), -1)[:, :, None])[:, :, 0]
 
 
-def _convolution(values: Tensor, weight: Tensor, scale: Tensor, *, groups: int) -> Tensor:
+class _Forward:
+    """One pass; takes the tensors of each layer as it comes to it."""
+
+    def __init__(
+        self,
+        lanes: int,
+        dtype: torch.dtype,
+        products: Iterator[tuple[Tensor, Tensor]],
+        norms: Iterator[LaneNorm],
+        training: bool,
+    ) -> None:
+        self._lanes, self._dtype, self._products = lanes, dtype, products
+        self._norms, self._training = norms, training
+        self._shared = True  # no lane dimension before the first masked layer
+
+    def through(self, steps: tuple[Step, ...], values: Tensor) -> Tensor:
+        for step in steps:
+            values = self._step(step, values)
+        return values
+
+    def _step(self, step: Step, values: Tensor) -> Tensor:
+        match step:
+            case Elu():
+                return functional.elu(values).to(self._dtype)
+            case Pool():
+                return functional.max_pool2d(values, step.size, step.stride, step.padding)
+            case GlobalAverage():
+                return values.mean(dim=(2, 3), keepdim=True)
+            case Norm():
+                return _normalise(values, next(self._norms), training=self._training)
+            case Residual():
+                main = self.through(step.main, values)
+                return main + self.through(step.shortcut, values)
+            case MaskedLayer():
+                return self._product(step, values)
+
+    def _product(self, layer: MaskedLayer, values: Tensor) -> Tensor:
+        (weight, scale), shared = next(self._products), self._shared
+        self._shared = False
+        values = values.to(self._dtype)
+        if layer.is_convolution:
+            return _convolution(layer, values, weight, scale, groups=1 if shared else self._lanes)
+        return _linear(_flat(values, self._lanes, shared), weight, scale)
+
+
+def _normalise(values: Tensor, norm: LaneNorm, *, training: bool) -> Tensor:
+    """Every lane and channel is a channel of one large batch norm, so lanes do not meet."""
+    gain, bias = (None if part is None else part.flatten() for part in (norm.gain, norm.bias))
+    running = norm.mean.view(-1), norm.variance.view(-1)
+    return functional.batch_norm(values, *running, gain, bias, training, NORM_MOMENTUM, NORM_EPSILON)
+
+
+def _convolution(layer: MaskedLayer, values: Tensor, weight: Tensor, scale: Tensor, *, groups: int) -> Tensor:
     kernel = weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    out = functional.conv2d(values.contiguous(memory_format=torch.channels_last), kernel, padding=1, groups=groups)
+    values = values.contiguous(memory_format=torch.channels_last)
+    out = functional.conv2d(values, kernel, stride=layer.stride, padding=layer.padding, groups=groups)
     per_channel = scale.repeat_interleave(weight.shape[1])
     return out.to(accumulation_dtype(weight.dtype)) * per_channel[:, None, None]
 

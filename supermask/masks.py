@@ -1,4 +1,4 @@
-"""From scores to masks, and from the loss back to the scores (arXiv 2201.13361, section 3)."""
+"""Thresholds that decide which weights of a layer are hidden (arXiv 2201.13361, section 3), and counts of a mask."""
 
 from dataclasses import dataclass
 
@@ -20,50 +20,21 @@ def thresholds_of_maximum(
 
 
 def thresholds_of_fraction(
-    scores: Float[Tensor, "lane ..."], pruning_rates: Float[Tensor, " lane"]
+    ranks: Float[Tensor, "lane ..."], pruning_rates: Float[Tensor, " lane"]
 ) -> Float[Tensor, " lane"]:
-    """Mask rule `target`: tau is the quantile of abs(S) that hides round(p * n) of the n weights of a layer.
-
-    A lane that hides nothing gets a negative threshold, below every magnitude.
-    """
-    magnitudes = scores.flatten(1).abs()
-    size = magnitudes.shape[1]
-    thresholds = torch.full_like(pruning_rates, -1.0)
-    for lane, rate in enumerate(pruning_rates.tolist()):
-        hidden = round(rate * size)
-        if hidden:
-            thresholds[lane] = magnitudes[lane].kthvalue(hidden).values
-    return thresholds
-
-
-def masks_of(scores: Float[Tensor, "lane ..."], thresholds: Float[Tensor, " lane"]) -> Int8[Tensor, "lane ..."]:
-    """M = sign(S) where abs(S) > tau, else 0."""
-    bound = per_lane(thresholds, scores)
-    return torch.where(scores.abs() > bound, torch.sign(scores), 0.0).to(torch.int8)
-
-
-def masked_weights(
-    scores: Float[Tensor, "lane ..."],
-    thresholds: Float[Tensor, " lane"],
-    weights: Tensor,
-    dtype: torch.dtype,
-) -> Float[Tensor, "lane ..."]:
-    """W * M, the weights that the layer computes with, in the dtype of the computation.
+    """Tau as the quantile that hides round(p * n) of the n weights of a layer.
 
     Args:
-        scores: Trained scores of one layer.
-        thresholds: tau of each lane.
-        weights: Frozen weights in units of their scale, the same shape as `scores`.
-        dtype: Of the result. Signed-constant weights are -1, 0 and +1 in it, without rounding.
+        ranks: What the weights are ranked by: scores, or their magnitudes.
+        pruning_rates: p of each lane, [0, 1). A lane that hides nothing gets the threshold minus infinity.
     """
-    bound = per_lane(thresholds, scores)
-    kept = torch.where(scores.abs() > bound, torch.sign(scores), 0.0)
-    return (kept * weights).to(dtype)
-
-
-def score_gradients(masked_weight_gradients: Tensor, weights: Tensor, like: Tensor) -> Tensor:
-    """Straight-through estimator: dL/dS = dL/d(W * M) * W, in the dtype of `like` (the scores)."""
-    return masked_weight_gradients.to(like.dtype) * weights
+    flat = ranks.flatten(1)
+    thresholds = torch.full_like(pruning_rates, -torch.inf)
+    for lane, rate in enumerate(pruning_rates.tolist()):
+        hidden = round(rate * flat.shape[1])
+        if hidden:
+            thresholds[lane] = flat[lane].kthvalue(hidden).values
+    return thresholds
 
 
 def per_lane(values: Float[Tensor, " lane"], like: Float[Tensor, "lane ..."]) -> Tensor:

@@ -1,5 +1,8 @@
 """SGD with Nesterov momentum and decoupled weight decay, one set of hyperparameters per lane."""
 
+import math
+from dataclasses import dataclass
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -7,18 +10,53 @@ from supermask.config import TrainConfig
 from supermask.masks import per_lane
 
 
-def schedule_factors(config: TrainConfig, *, epoch: int, steps_per_epoch: int) -> list[float]:
+PLATEAU_DELTA = 1e-4
+"""By how much a training loss must fall below the lowest one to count as lower."""
+
+
+@dataclass
+class Plateau:
+    """What the `plateau` schedule remembers of one lane.
+
+    Attributes:
+        lowest: Lowest training loss of an epoch.
+        stalled: Epochs since then, or since the last reduction.
+        reductions: Stalls so far.
+    """
+
+    lowest: float = math.inf
+    stalled: int = 0
+    reductions: int = 0
+
+    def note(self, train_loss: float, config: TrainConfig) -> None:
+        """An epoch ended."""
+        if train_loss < self.lowest - PLATEAU_DELTA:
+            self.lowest, self.stalled = train_loss, 0
+            return
+        self.stalled += 1
+        if self.stalled >= config.plateau_patience:
+            self.reductions, self.stalled = self.reductions + 1, 0
+
+    def is_over(self, config: TrainConfig) -> bool:
+        """Whether the loss stalled once more after the last reduction: training ends."""
+        return config.schedule == "plateau" and self.reductions > config.plateau_reductions
+
+
+def schedule_factors(config: TrainConfig, *, epoch: int, steps_per_epoch: int, reductions: int = 0) -> list[float]:
     """Factors on learning rate and weight decay at each step of one epoch.
 
-    `exponential`: decay_rate ** (t / decay_epochs), t in epochs and continuous in steps. `constant`: 1.
+    `exponential`: decay_rate ** (t / decay_epochs), t in epochs and continuous in steps. `plateau`: plateau_factor **
+    reductions. `constant`: 1.
 
     Args:
         config: Gives the schedule.
         epoch: Epochs finished before this one.
         steps_per_epoch: Length of the result.
+        reductions: Stalls of the training loss so far.
     """
-    if config.schedule == "constant":
-        return [1.0] * steps_per_epoch
+    if config.schedule != "exponential":
+        factor = config.plateau_factor**reductions if config.schedule == "plateau" else 1.0
+        return [factor] * steps_per_epoch
     times = ((epoch + step / steps_per_epoch) / config.decay_epochs for step in range(steps_per_epoch))
     return [config.decay_rate**time for time in times]
 

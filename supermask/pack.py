@@ -1,5 +1,6 @@
 """K trials trained together as one program."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -10,11 +11,11 @@ import torch
 from jaxtyping import Int8
 from torch import Tensor
 
-from supermask import layers, optim
+from supermask import layers, methods, optim
 from supermask.config import STRUCTURAL, ConfigError, TrainConfig
-from supermask.data import Dataset, batches, split, standardise
-from supermask.models import Network, build
-from supermask.program import Rates, program
+from supermask.data import Dataset, augment, batches, crops_and_flips, split, standardise
+from supermask.norms import NormState
+from supermask.program import Rates, network_of, program
 from supermask.state import LayerState
 
 REFRESH_STEPS = 16
@@ -116,9 +117,7 @@ class Pack:
         shared = self.configs[0]
         self.device = torch.device(device)
         self.dtype = dtype or default_dtype(self.device)
-        self.network: Network = build(
-            shared.network, input_shape=data.input_shape, classes=data.classes, width=shared.width
-        )
+        self.network = network_of(shared, data)
         train, validation = split(data, shared)
         self._data = data.to(self.device)
         self._train, self._validation = train.to(self.device), validation.to(self.device)
@@ -142,6 +141,8 @@ class Pack:
         started = time.perf_counter()
         train_losses = self._of_lanes(self._train_steps())
         self.epoch += 1
+        for lane, loss in zip(self.lanes, train_losses, strict=True):
+            self._plateaus[lane].note(loss, self.configs[lane])
         found = self.evaluate("validation")
         remaining, inverted = self.fractions()
         seconds = (time.perf_counter() - started) / len(self.lanes)
@@ -151,6 +152,11 @@ class Pack:
             )
             for k, lane in enumerate(self.lanes)
         ]
+
+    def complete(self) -> list[int]:
+        """The lanes in training that are through: all epochs done, or their plateau schedule at its end."""
+        done = self.epoch >= self.configs[0].epochs
+        return [lane for lane in self.lanes if done or self._plateaus[lane].is_over(self.configs[lane])]
 
     def evaluate(self, part: Part) -> list[Evaluation]:
         """Loss and accuracy of every lane on one part of the data.
@@ -168,13 +174,14 @@ class Pack:
         loss = torch.zeros(len(self._slots), dtype=torch.float64, device=self.device)
         hits = torch.zeros_like(loss)
         size = min(EVALUATION_BATCH, len(chosen))
+        weights, scales = [state.final().detach() for state in self._states], [state.scale for state in self._states]
         for indices in chosen.split(size):
             # The last batch is filled up with uncounted images: all batches have one shape, compiled once.
             filled = torch.nn.functional.pad(indices, (0, size - len(indices)))
             counted = torch.arange(size, device=self.device) < len(indices)
             batch = standardise(images[filled], self.dtype)
             batch_loss, batch_hits = self._program.evaluate(
-                self._states, batch, torch.where(counted, labels[filled], -1)
+                weights, scales, self._norms, batch, torch.where(counted, labels[filled], -1)
             )
             loss += batch_loss
             hits += batch_hits
@@ -200,7 +207,7 @@ class Pack:
         if self._compiled and len(self.lanes) > len(self._slots) // 2:
             return
         kept = torch.tensor([self._position(lane) for lane in self.lanes], dtype=torch.int64, device=self.device)
-        for state in self._states:
+        for state in (*self._states, *self._norms):
             state.select(kept)
         self._slots = list(self.lanes)
 
@@ -226,10 +233,13 @@ class Pack:
 
     def state_dict(self) -> dict[str, Any]:
         """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed."""
-        state: dict[str, Any] = {"epoch": self.epoch, "lanes": list(self.lanes)}
+        plateaus = [dataclasses.astuple(self._plateaus[lane]) for lane in self.lanes]
+        state: dict[str, Any] = {"epoch": self.epoch, "lanes": list(self.lanes), "plateaus": plateaus}
         positions = [self._position(lane) for lane in self.lanes]
         for layer, own in zip(self.network.layers, self._states, strict=True):
             state |= {name: tensor[positions] for name, tensor in own.trained(layer.name).items()}
+        for norm, values in zip(self.network.norms, self._norms, strict=True):
+            state |= {name: tensor[positions] for name, tensor in values.saved(norm.name).items()}
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -248,6 +258,10 @@ class Pack:
         self._start(in_order)
         for layer, own in zip(self.network.layers, self._states, strict=True):
             own.restore(layer.name, state)
+        for norm, values in zip(self.network.norms, self._norms, strict=True):
+            values.restore(norm.name, state)
+        for lane, plateau in zip(self.lanes, state.get("plateaus", []), strict=False):
+            self._plateaus[lane] = optim.Plateau(*plateau)
         self.epoch = epoch
 
     def _start(self, lanes: Iterable[int]) -> None:
@@ -260,29 +274,50 @@ class Pack:
             LayerState.draw(configs, layer, index, device=self.device, dtype=self.dtype, wide=self._wide)
             for index, layer in enumerate(self.network.layers)
         ]
+        count = len(configs)
+        self._norms = [
+            NormState.start(norm, count, device=self.device, wide=self._wide) for norm in self.network.norms
+        ]
+        self._plateaus = {lane: optim.Plateau() for lane in self.lanes}
 
     def _train_steps(self) -> Tensor:
         """One epoch of updates; returns the mean loss of each lane, NaN for a lane that has diverged."""
         shared = self.configs[0]
         order = batches(self._train, shared, self.epoch)
-        rates = self._rates(len(order))
+        keys = self._keys(1 + len(order))
+        rates = self._rates(keys[1:])
+        moves = crops_and_flips(shared, self.epoch, len(order))
+        moves = moves.to(self.device) if moves is not None else [None] * len(order)
         total = torch.zeros(len(self._slots), dtype=torch.float64, device=self.device)
-        for step, (indices, rate) in enumerate(zip(order, rates, strict=True)):
-            images = standardise(self._data.train_images[indices], self.dtype)
-            total += self._program.step(self._states, images, self._data.train_labels[indices], rate)
-            if shared.mask_rule == "target" and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
+        if shared.method == "zhou":
+            for index, state in enumerate(self._states):
+                state.apply_mask(methods.layer_keys(keys[0], index))
+        for step, (indices, rate, move) in enumerate(zip(order, rates, moves, strict=True)):
+            images = augment(self._data.train_images[indices], move)
+            labels = self._data.train_labels[indices]
+            total += self._program.step(self._states, self._norms, standardise(images, self.dtype), labels, rate)
+            if methods.holds_rate(shared) and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
                 rates_of_lanes = self._lane_values("pruning_rate")
                 for state in self._states:
-                    state.retarget(rates_of_lanes)
+                    state.retarget(shared, rates_of_lanes)
         # A score that overflowed hides its weight, and the loss looks harmless again: say that the lane is lost.
         sound = torch.stack([state.sound() for state in self._states]).all(dim=0)
         return torch.where(sound, total / len(order), math.nan)
 
-    def _rates(self, steps: int) -> list[Rates]:
-        """The hyperparameters of each step of the coming epoch."""
+    def _keys(self, count: int) -> list[Tensor]:
+        """The keys of the draws of each lane, in turn."""
+        drawn = [methods.step_keys(self.configs[lane], epoch=self.epoch, steps=count) for lane in self._slots]
+        return list(torch.tensor(drawn, device=self.device).T.contiguous().unbind())
+
+    def _rates(self, keys: list[Tensor]) -> list[Rates]:
+        """The hyperparameters of each step of the coming epoch, with the keys of the draws that follow it."""
         configs = [self.configs[lane] for lane in self._slots]
+        reductions = [self._plateaus[lane].reductions for lane in self._slots]
         factors = torch.tensor(
-            [optim.schedule_factors(config, epoch=self.epoch, steps_per_epoch=steps) for config in configs],
+            [
+                optim.schedule_factors(config, epoch=self.epoch, steps_per_epoch=len(keys), reductions=stalls)
+                for config, stalls in zip(configs, reductions, strict=True)
+            ],
             dtype=torch.float64,
         )
         base = {
@@ -291,7 +326,7 @@ class Pack:
         }
         rate, decay = (values.T.contiguous().to(self.device, self._wide).unbind() for values in base.values())
         momentum = self._lane_values("momentum")
-        return [Rates(*pair, momentum) for pair in zip(rate, decay, strict=True)]
+        return [Rates(*each, momentum, key) for *each, key in zip(rate, decay, keys, strict=True)]
 
     def _lane_values(self, name: str) -> Tensor:
         values = [getattr(self.configs[lane], name) for lane in self._slots]

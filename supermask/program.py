@@ -12,10 +12,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from supermask import layers, masks, optim
+from supermask import layers, methods, optim
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from supermask.models import Network, build
+from supermask.layers import LaneNorm
+from supermask.models import build
+from supermask.network import Network
+from supermask.norms import NormState
 from supermask.state import LayerState
 
 _log = logging.getLogger(__name__)
@@ -23,11 +26,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rates:
-    """Hyperparameters of one step, one number per lane."""
+    """Hyperparameters of one step, one number per lane, and the keys of the draws that follow it."""
 
     learning_rate: Float[Tensor, " lane"]
     weight_decay: Float[Tensor, " lane"]
     momentum: Float[Tensor, " lane"]
+    keys: Int64[Tensor, " lane"]
 
 
 RECOMPILE_LIMIT = 256
@@ -62,6 +66,7 @@ class Program:
     def step(
         self,
         states: Sequence[LayerState],
+        norms: Sequence[NormState],
         images: Float[Tensor, "batch channel height width"],
         labels: Int64[Tensor, " batch"],
         rates: Rates,
@@ -72,12 +77,15 @@ class Program:
             The loss of each lane before the update, mean over the batch.
         """
         masked = [state.masked for state in states]
-        losses = self._mean_losses(masked, [state.scale for state in states], images, labels)
+        scales = [state.scale for state in states]
+        losses = self._mean_losses(masked, scales, [norm.lanes() for norm in norms], images, labels)
+        leaves = [leaf for norm in norms for leaf in norm.leaves]
         # Lanes share no weight, so the gradient of the sum is every lane's own gradient.
-        gradients = torch.autograd.grad(losses.sum(), masked)
+        gradients = torch.autograd.grad(losses.sum(), [*masked, *leaves])
         with torch.no_grad():
-            for state, gradient in zip(states, gradients, strict=True):
+            for index, (state, gradient) in enumerate(zip(states, gradients[: len(states)], strict=True)):
                 self._update(
+                    state.method,
                     gradient,
                     masked=state.masked.detach(),
                     scores=state.scores,
@@ -87,37 +95,50 @@ class Program:
                     learning_rate=rates.learning_rate,
                     weight_decay=rates.weight_decay,
                     momentum=rates.momentum,
+                    keys=methods.layer_keys(rates.keys, index) if state.method == "zhou" else rates.keys,
                 )
+            rest = iter(gradients[len(states) :])
+            for norm in (norm for norm in norms if norm.trained):
+                norm.update((next(rest), next(rest)), rates.learning_rate, rates.momentum)
         return losses.detach()
 
     def evaluate(
-        self, states: Sequence[LayerState], images: Float[Tensor, "batch channel height width"], labels: Tensor
+        self,
+        weights: list[Tensor],
+        scales: list[Tensor],
+        norms: Sequence[NormState],
+        images: Float[Tensor, "batch channel height width"],
+        labels: Tensor,
     ) -> tuple[Float[Tensor, " lane"], Int64[Tensor, " lane"]]:
         """Sum of the losses and number of hits of each lane over a batch.
 
         Args:
-            states: All layers.
+            weights: Effective weights of each layer in units of its scale.
+            scales: Scale of each layer.
+            norms: All batch norms.
             images: Standardised images.
             labels: Their classes; a negative one marks an image that only fills the batch up and is not counted.
         """
         with torch.no_grad():
-            return self._counts([state.masked for state in states], [state.scale for state in states], images, labels)
+            return self._counts(weights, scales, [norm.lanes() for norm in norms], images, labels)
 
     def _mean_losses_eager(
-        self, masked: list[Tensor], scales: list[Tensor], images: Tensor, labels: Tensor
+        self, masked: list[Tensor], scales: list[Tensor], norms: list[LaneNorm], images: Tensor, labels: Tensor
     ) -> Float[Tensor, " lane"]:
-        return layers.losses(layers.logits(self._network, masked, scales, images), labels).mean(dim=1)
+        outputs = layers.logits(self._network, masked, scales, images, norms=norms, training=True)
+        return layers.losses(outputs, labels).mean(dim=1)
 
     def _counts_eager(
-        self, masked: list[Tensor], scales: list[Tensor], images: Tensor, labels: Tensor
+        self, masked: list[Tensor], scales: list[Tensor], norms: list[LaneNorm], images: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         counted = labels >= 0
-        outputs = layers.logits(self._network, masked, scales, images)
+        outputs = layers.logits(self._network, masked, scales, images, norms=norms)
         loss = torch.where(counted, layers.losses(outputs, labels.clamp_min(0)), 0.0)
         return loss.sum(dim=1), ((outputs.argmax(dim=2) == labels) & counted).sum(dim=1)
 
 
 def _update(
+    method: str,
     gradient: Tensor,
     *,
     masked: Tensor,
@@ -128,17 +149,18 @@ def _update(
     learning_rate: Tensor,
     weight_decay: Tensor,
     momentum: Tensor,
+    keys: Tensor,
 ) -> None:
     """Gradient of the scores, optimiser step and new masked weights of one layer: one pass over memory when fused."""
     optim.nesterov_update(
         scores,
         velocity,
-        masks.score_gradients(gradient, weights, scores),
+        methods.score_gradients(method, gradient, scores, weights),
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         momentum=momentum,
     )
-    masked.copy_(masks.masked_weights(scores, threshold, weights, masked.dtype))
+    masked.copy_(methods.effective_weights(method, scores, threshold, weights, keys))
 
 
 def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:
@@ -151,6 +173,21 @@ def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..
     return torch.compile(function, dynamic=False)
 
 
+def network_of(config: TrainConfig, data: Dataset) -> Network:
+    """The network that a trial trains.
+
+    Raises:
+        ConfigError: If it does not fit the images.
+    """
+    return build(
+        config.network,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        width=config.width,
+        stem_norm=config.stem_norm,
+    )
+
+
 COMPILE_PAYS = 1e9
 """Weights times steps of one lane above which compiling is worth its 10 to 40 s."""
 
@@ -161,7 +198,7 @@ def compile_pays(config: TrainConfig, data: Dataset, device: torch.device) -> bo
     The answer depends on the structure alone, not on the number of lanes: compiled and eager arithmetic
     round differently, and a trial's result must not depend on its company.
     """
-    network = build(config.network, input_shape=data.input_shape, classes=data.classes, width=config.width)
+    network = network_of(config, data)
     images = len(data.train_labels) * (1 - config.validation_fraction)
     steps = config.epochs * images / config.batch_size
     return steps * network.parameters > COMPILE_PAYS and compiler_present(device)

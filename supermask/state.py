@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
-from supermask import masks
+from supermask import methods
 from supermask.config import ConfigError, TrainConfig
 from supermask.initialisers import TERNARY_INITS, initial_scores, unit_weights, weight_scale
-from supermask.models import MaskedLayer
+from supermask.network import MaskedLayer
 
 TRAINED = ("scores", "velocity", "threshold")
 """What training changes: all a checkpoint holds. The rest is drawn again from the seed or computed."""
@@ -22,15 +22,19 @@ class LayerState:
     """One masked layer of all lanes.
 
     Attributes:
-        weights: Frozen, in units of `scale`, `[lane, *shape]`; int8 where all lanes are ternary.
-        scale: c of each lane, `[lane]`.
+        method: What is trained, see `supermask.methods`.
+        weights: Frozen, in units of `scale`, `[lane, *shape]`; int8 where all lanes are ternary. One 1 for `dense`.
+        initial_scale: Scale of the frozen weights before any mask, `[lane]`.
+        scale: What the layer's output is multiplied with, `[lane]`.
         scores: `[lane, *shape]`, in the accumulation dtype.
         velocity: Momentum of the scores.
         threshold: tau, `[lane]`.
-        masked: weights * mask in the dtype of the products; the leaf that gradients are taken for.
+        masked: Effective weights in units of `scale`, in the dtype of the products; the leaf of the gradients.
     """
 
+    method: str
     weights: Tensor
+    initial_scale: Float[Tensor, " lane"]
     scale: Float[Tensor, " lane"]
     scores: Float[Tensor, "lane ..."]
     velocity: Float[Tensor, "lane ..."]
@@ -58,42 +62,74 @@ class LayerState:
             dtype: Of the products.
             wide: Of scores, momentum and scales.
         """
+        shared = configs[0]
         # One byte a weight where every lane is ternary; the products are the same in either dtype.
         stored = torch.int8 if all(config.weight_init in TERNARY_INITS for config in configs) else wide
         weights = torch.stack([unit_weights(config, layer, index).to(stored) for config in configs]).to(device)
-        scores = torch.stack([initial_scores(config, layer, index).to(wide) for config in configs]).to(device)
         scale = torch.tensor([weight_scale(config, layer) for config in configs], dtype=wide, device=device)
+        if shared.method == "dense":
+            scores = weights.to(wide) * scale.view(-1, *[1] * len(layer.shape))
+            scale = torch.ones_like(scale)
+            weights = torch.ones(len(configs), *[1] * len(layer.shape), dtype=torch.int8, device=device)
+        else:
+            drawn = [initial_scores(config, layer, index) + methods.initial_offset(config) for config in configs]
+            scores = torch.stack(drawn).to(device, wide)
         rates = torch.tensor([config.pruning_rate for config in configs], dtype=wide, device=device)
-        fixed = configs[0].mask_rule == "threshold"
-        threshold = (masks.thresholds_of_maximum if fixed else masks.thresholds_of_fraction)(scores, rates)
-        masked = masks.masked_weights(scores, threshold, weights, dtype)
-        return cls(weights, scale, scores, torch.zeros_like(scores), threshold, masked.requires_grad_())
+        if shared.method == "edge_popup":
+            scale = scale / (1 - rates).sqrt()
+        masked = torch.empty_like(scores, dtype=dtype)
+        threshold = methods.thresholds(shared, scores, rates)
+        velocity = torch.zeros_like(scores)
+        state = cls(shared.method, weights, scale, scale.clone(), scores, velocity, threshold, masked.requires_grad_())
+        state.apply_mask()
+        return state
 
     def select(self, lanes: Int64[Tensor, " kept"]) -> None:
         """Keeps only the lanes at the given positions."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name).detach()[lanes])
+        for name in _TENSORS:
+            setattr(self, name, getattr(self, name).detach()[lanes])
         self.masked.requires_grad_()
 
-    def apply_mask(self) -> None:
-        """Computes `masked` from scores and threshold."""
-        with torch.no_grad():
-            self.masked.copy_(masks.masked_weights(self.scores, self.threshold, self.weights, self.masked.dtype))
+    def apply_mask(self, keys: Int64[Tensor, " lane"] | None = None) -> None:
+        """Computes `masked`, and the scale where the mask decides it.
 
-    def retarget(self, pruning_rates: Float[Tensor, " lane"]) -> None:
-        """Mask rule `target`: moves the thresholds so that the prescribed fraction is hidden again."""
-        self.threshold.copy_(masks.thresholds_of_fraction(self.scores, pruning_rates))
+        Args:
+            keys: Of the layer's draws, see `supermask.methods`; without them the final weights are taken.
+        """
+        if self.method == "multi_prize":
+            kept = methods.shown(self.method, self.scores, self.threshold)
+            magnitudes = torch.where(kept, self.weights.abs(), 0).flatten(1).sum(dim=1, dtype=self.scale.dtype)
+            self.scale.copy_(self.initial_scale * magnitudes / kept.flatten(1).sum(dim=1).clamp_min(1))
+        with torch.no_grad():
+            parts = (self.method, self.scores, self.threshold, self.weights)
+            found = methods.final_weights(*parts) if keys is None else methods.effective_weights(*parts, keys)
+            self.masked.copy_(found)
+
+    def retarget(self, config: TrainConfig, pruning_rates: Float[Tensor, " lane"]) -> None:
+        """Moves the thresholds so that the prescribed fraction is hidden again."""
+        self.threshold.copy_(methods.thresholds(config, self.scores, pruning_rates))
         self.apply_mask()
+
+    def final(self) -> Float[Tensor, "lane ..."]:
+        """The effective weights outside of training, in the dtype of the products."""
+        if self.method != "zhou":
+            return self.masked
+        parts = (self.method, self.scores, self.threshold, self.weights)
+        return methods.final_weights(*parts).to(self.masked.dtype)
 
     def mask(self, position: int) -> Int8[Tensor, "..."]:
         """The mask of the lane at a position."""
         chosen = slice(position, position + 1)
-        return masks.masks_of(self.scores[chosen], self.threshold[chosen])[0]
+        return methods.masks_of(self.method, self.scores[chosen], self.threshold[chosen])[0]
 
-    def counts(self) -> tuple[Int64[Tensor, " lane"], Int64[Tensor, " lane"]]:
-        """Numbers of weights that remain and that are inverted, per lane."""
-        shown = self.scores.abs() > masks.per_lane(self.threshold, self.scores)
-        return shown.flatten(1).sum(dim=1), (shown & (self.scores < 0)).flatten(1).sum(dim=1)
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Numbers of weights that remain and that are inverted, per lane; of `zhou` the expected ones."""
+        if self.method == "zhou":
+            remaining = torch.sigmoid(self.scores).flatten(1).sum(dim=1, dtype=torch.float64)
+            return remaining, torch.zeros_like(remaining)
+        shown = methods.shown(self.method, self.scores, self.threshold)
+        inverted = shown & (self.scores < 0) if self.method == "signed" else torch.zeros_like(shown)
+        return shown.flatten(1).sum(dim=1), inverted.flatten(1).sum(dim=1)
 
     def sound(self) -> Bool[Tensor, " lane"]:
         """Whether all scores of each lane are finite."""
@@ -109,13 +145,25 @@ class LayerState:
         Raises:
             ConfigError: If a part is missing or has another shape.
         """
-        for part in TRAINED:
-            own, found = getattr(self, part), state.get(f"{name}.{part}")
-            if not isinstance(found, Tensor) or found.shape != own.shape:
-                got = tuple(found.shape) if isinstance(found, Tensor) else found
-                raise ConfigError(
-                    f"pack state: {name}.{part} must have shape {tuple(own.shape)}, but got {got}. "
-                    "Load it into a pack built from the same configurations."
-                )
-            own.copy_(found)
+        take_over(self, name, TRAINED, state)
         self.apply_mask()
+
+
+_TENSORS = tuple(field.name for field in fields(LayerState) if field.name != "method")
+
+
+def take_over(owner: Any, name: str, parts: Sequence[str], state: dict[str, Any]) -> None:
+    """Copies the tensors `NAME.PART` of a saved state into the attributes `PART` of `owner`.
+
+    Raises:
+        ConfigError: If a part is missing or has another shape.
+    """
+    for part in parts:
+        own, found = getattr(owner, part), state.get(f"{name}.{part}")
+        if not isinstance(found, Tensor) or found.shape != own.shape:
+            got = tuple(found.shape) if isinstance(found, Tensor) else found
+            raise ConfigError(
+                f"pack state: {name}.{part} must have shape {tuple(own.shape)}, but got {got}. "
+                "Load it into a pack built from the same configurations."
+            )
+        own.copy_(found)
