@@ -24,7 +24,8 @@ from torchvision.datasets import VisionDataset
 from supermask.config import TrainConfig
 from supermask.data import Dataset, batches, split, standardise
 from supermask.initialisers import initial_scores, unit_weights, weight_scale
-from supermask.models import MaskedLayer, Pool, build
+from supermask.models import build
+from supermask.network import Elu, MaskedLayer, Pool
 from supermask.pack import EVALUATION_BATCH
 
 
@@ -77,12 +78,17 @@ def masked_network(config: TrainConfig, dataset: Dataset, *, dtype: torch.dtype)
     network = build(config.network, input_shape=dataset.input_shape, classes=dataset.classes, width=config.width)
     modules: list[nn.Module] = []
     for step in network.steps:
-        if isinstance(step, Pool):
-            modules.append(nn.MaxPool2d(2))
-        else:
-            index = sum(isinstance(module, Masked) for module in modules)
-            modules += [Masked(config, step, index, dtype=dtype), nn.ELU()]
-    return nn.Sequential(*modules[:-1])  # no ELU after the last layer
+        match step:
+            case Pool():
+                modules.append(nn.MaxPool2d(2))
+            case Elu():
+                modules.append(nn.ELU())
+            case MaskedLayer():
+                index = sum(isinstance(module, Masked) for module in modules)
+                modules.append(Masked(config, step, index, dtype=dtype))
+            case _:
+                raise NotImplementedError(f"{config.network}: the peers have no {type(step).__name__}")
+    return nn.Sequential(*modules)
 
 
 class Sgdw:

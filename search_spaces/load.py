@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces import conditions, document, schema
+from search_spaces import conditions, document, owners, schema
 from search_spaces import overrides as given
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value, check_fields, distribution
@@ -61,6 +61,7 @@ def load(path: str | Path, *, overrides: Mapping[str, Any] = _NOTHING) -> Search
     _check_name(content.get("name"), faults)
     fixed = _fixed(content, faults)
     parameters = _parameters(content, fixed, faults)
+    owners.check(fixed, parameters, faults)
     objectives = _objectives(content, faults)
     constraints = _constraints(content, faults)
     if faults.lines or checked is None:

@@ -128,5 +128,19 @@ OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Fields that may be given only with some values of another one."""
 
-DEFAULTS = {"network": "fcn", "method": "signed", "schedule": "exponential"}
-"""What the owners are where a space does not say."""
+DEFAULTS: dict[str, Any] = {
+    "network": "fcn",
+    "method": "signed",
+    "schedule": "exponential",
+    "mask_rule": "threshold",
+    "pruning_rate": 0.5,
+    "score_scale": "xavier",
+    "score_gain": 1.0,
+    "decay_rate": 0.9,
+    "decay_epochs": 10.0,
+    "plateau_patience": 15,
+    "plateau_factor": 0.2,
+    "plateau_reductions": 5,
+    "stem_norm": "fixed",
+}
+"""What owners and owned fields are where a space does not say."""

@@ -146,7 +146,7 @@ class TrainConfig:
     dataset: str = "mnist"
     """`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `cifar10-jpeg` or `folder:NAME`."""
     method: str = "signed"
-    """What is trained: `signed` supermasks, or a rival; see `supermask.methods`. `dense` trains the weights themselves."""
+    """What is trained, see `supermask.methods`: `signed`, `zhou`, `edge_popup`, `multi_prize`, or the weights: `dense`."""
     mask_rule: str = "threshold"
     """Of `signed`. `threshold`: fixed after initialisation (paper); `target`: holds `pruning_rate` all through."""
     pruning_rate: float = 0.5
@@ -268,7 +268,7 @@ def _fault(name: str, rule: Rule, value: Any) -> str:
     if not _has_kind(value, rule.kind):
         return f"{message} Give {_KIND_WORDS[rule.kind]}."
     if rule.choices:
-        near = difflib.get_close_matches(value, rule.choices, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(value.lower(), rule.choices, n=1, cutoff=0.0)
         return f"{message} Did you mean {near[0]!r}?"
     if rule.kind is str:
         return f"{message} Give {_KIND_WORDS[str]}."

@@ -1,11 +1,12 @@
 """What a lane costs: arithmetic, memory traffic and memory, counted from the network's shapes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from supermask.layers import accumulation_dtype
-from supermask.models import MaskedLayer, Network, Pool
+from supermask.network import GlobalAverage, MaskedLayer, Network, Pool, Residual, Step
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,10 @@ def lane_cost(network: Network, *, batch_size: int, dtype: torch.dtype, ternary:
     frozen = 1 if ternary else wide
     _, height, width = network.input_shape
     products = outputs = 0
-    for index, step in enumerate(network.steps):
-        if isinstance(step, Pool):
-            height, width = height // 2, width // 2
-            continue
-        positions = _positions(step, height, width)
+    for index, (layer, positions) in enumerate(_placed(network.steps, [height, width])):
         passes = 2 if index == 0 else 3  # nobody asks for the gradient of the images
-        products += passes * 2 * batch_size * positions * step.size
-        outputs += batch_size * positions * step.shape[0]
+        products += passes * 2 * batch_size * positions * layer.size
+        outputs += batch_size * positions * layer.shape[0]
     size = network.parameters
     return LaneCost(
         flops=products,
@@ -54,5 +51,22 @@ def lane_cost(network: Network, *, batch_size: int, dtype: torch.dtype, ternary:
     )
 
 
-def _positions(layer: MaskedLayer, height: int, width: int) -> int:
-    return height * width if len(layer.shape) == 4 else 1
+def _placed(steps: tuple[Step, ...], size: list[int]) -> Iterator[tuple[MaskedLayer, int]]:
+    """Each masked layer with the number of positions it computes; `size` follows the height and width of the maps."""
+    for step in steps:
+        match step:
+            case Residual():
+                entered = list(size)
+                yield from _placed(step.main, size)
+                yield from _placed(step.shortcut, entered)
+            case Pool() if step.stride > 1:
+                size[:] = [side // step.stride for side in size]
+            case GlobalAverage():
+                size[:] = [1, 1]
+            case MaskedLayer() if step.is_convolution:
+                size[:] = [-(-side // step.stride) for side in size]
+                yield step, size[0] * size[1]
+            case MaskedLayer():
+                yield step, 1
+            case _:
+                pass

@@ -9,8 +9,8 @@
 | `dense`       | S, which starts as W                   | dL/dw                                  |                  |
 
 w is the effective weight, W the frozen one, tau the layer's threshold: set once (`signed`, mask rule `threshold`) or
-moved so that the fraction p stays hidden (mask rule `target`, `edge_popup`, `multi_prize`), every 16 steps. a is the mean
-of abs(W) over the weights that are not hidden. All run over lanes as `signed` does, with the same optimiser.
+moved so that the fraction p stays hidden (mask rule `target`, `edge_popup`, `multi_prize`), every 16 steps. a is the
+mean of abs(W) over the weights that are not hidden. All run over lanes as `signed` does, with the same optimiser.
 """
 
 import math
@@ -32,7 +32,7 @@ def holds_rate(config: TrainConfig) -> bool:
 
 
 def thresholds(config: TrainConfig, scores: Float[Tensor, "lane ..."], rates: Float[Tensor, " lane"]) -> Tensor:
-    """tau of each lane; without meaning, and zero, for `dense` and `zhou`.
+    """Tau of each lane; without meaning, and zero, for `dense` and `zhou`.
 
     Args:
         config: Gives method and mask rule.

@@ -9,7 +9,6 @@ from torch import Tensor
 from supermask.config import TrainConfig
 from supermask.masks import per_lane
 
-
 PLATEAU_DELTA = 1e-4
 """By how much a training loss must fall below the lowest one to count as lower."""
 

@@ -275,9 +275,7 @@ class Pack:
             for index, layer in enumerate(self.network.layers)
         ]
         count = len(configs)
-        self._norms = [
-            NormState.start(norm, count, device=self.device, wide=self._wide) for norm in self.network.norms
-        ]
+        self._norms = [NormState.start(norm, count, device=self.device, wide=self._wide) for norm in self.network.norms]
         self._plateaus = {lane: optim.Plateau() for lane in self.lanes}
 
     def _train_steps(self) -> Tensor:
@@ -326,7 +324,7 @@ class Pack:
         }
         rate, decay = (values.T.contiguous().to(self.device, self._wide).unbind() for values in base.values())
         momentum = self._lane_values("momentum")
-        return [Rates(*each, momentum, key) for *each, key in zip(rate, decay, keys, strict=True)]
+        return [Rates(*pair, momentum, key) for pair, key in zip(zip(rate, decay, strict=True), keys, strict=True)]
 
     def _lane_values(self, name: str) -> Tensor:
         values = [getattr(self.configs[lane], name) for lane in self._slots]

@@ -72,8 +72,10 @@ class LayerState:
             scale = torch.ones_like(scale)
             weights = torch.ones(len(configs), *[1] * len(layer.shape), dtype=torch.int8, device=device)
         else:
-            drawn = [initial_scores(config, layer, index) + methods.initial_offset(config) for config in configs]
-            scores = torch.stack(drawn).to(device, wide)
+            drawn = [
+                initial_scores(config, layer, index).to(wide) + methods.initial_offset(config) for config in configs
+            ]
+            scores = torch.stack(drawn).to(device)
         rates = torch.tensor([config.pruning_rate for config in configs], dtype=wide, device=device)
         if shared.method == "edge_popup":
             scale = scale / (1 - rates).sqrt()

@@ -15,7 +15,8 @@ from supermask import data
 from supermask.config import TrainConfig
 from supermask.cost import lane_cost
 from supermask.data import Dataset
-from supermask.models import Network, build
+from supermask.models import build
+from supermask.network import Network
 from supermask.pack import Pack, default_dtype
 from supermask.program import compile_pays
 from sweeps.errors import SweepError

@@ -118,9 +118,9 @@ class PackTrainable(tune.Trainable):
         failed = [found for found in metrics if found.fault]
         report["ended"] += [self._ended(found, state="failed", reason=found.fault) for found in failed]
         pack.drop(found.lane for found in failed)
-        if pack.lanes and pack.epoch >= pack.configs[0].epochs:
-            self._finish(pack, metrics, report)
-        elif pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
+        if complete := pack.complete():
+            self._finish(pack, [found for found in metrics if found.lane in complete], report)
+        if pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
             self._stop(pack, metrics, report)
 
     def _stop(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
@@ -135,18 +135,18 @@ class PackTrainable(tune.Trainable):
         pack.drop(lanes[trial].lane for trial in stopped)
 
     def _finish(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
-        """The last epoch is over: test accuracy, masks, and the end of every lane."""
+        """These lanes are through: test accuracy, masks, and their end."""
         started = time.perf_counter()
         tests = {test.lane: test for test in pack.evaluate("test")}
         self._share(time.perf_counter() - started, pack.lanes)
         for found in metrics:
-            if test := tests.get(found.lane):
-                row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
-                if not is_beaten(costs_of(row, self._order["objectives"]), self._order["rivals"]):
-                    numbers = {name: row[name] for name in (*_METRICS, "test_loss", "test_accuracy")}
-                    row["artifact"] = Artifact(pack.configs[found.lane], pack.mask(found.lane), numbers).to_bytes()
-                report["ended"].append(row)
-        pack.drop(list(pack.lanes))
+            test = tests[found.lane]
+            row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
+            if not is_beaten(costs_of(row, self._order["objectives"]), self._order["rivals"]):
+                numbers = {name: row[name] for name in (*_METRICS, "test_loss", "test_accuracy")}
+                row["artifact"] = Artifact(pack.configs[found.lane], pack.mask(found.lane), numbers).to_bytes()
+            report["ended"].append(row)
+        pack.drop(found.lane for found in metrics)
 
     def _identity(self, lane: int) -> Row:
         return {"trial": self._lanes[lane]["trial"], "attempt": self._lanes[lane]["attempt"]}

@@ -99,7 +99,7 @@ BAD_SEARCH = [
     (
         "network: {low: 1, high: 2}",
         "search.network: network takes names, not numbers, but got a range. "
-        "Write `choices: [fcn, conv2, conv4, conv6, conv8]`.",
+        "Write `choices: [fcn, conv2, conv4, conv6, conv8, resnet20, resnet56, resnet110]`.",
     ),
     (
         "learning_rate: 0.1",
@@ -131,7 +131,8 @@ BAD_SEARCH = [
     ),
     (
         "network: [fcn, conv3]",
-        "search.network.1: must be one of fcn, conv2, conv4, conv6, conv8, but got 'conv3'. Did you mean 'conv8'?",
+        "search.network.1: must be one of fcn, conv2, conv4, conv6, conv8, resnet20, resnet56, resnet110, "
+        "but got 'conv3'. Did you mean 'conv8'?",
     ),
     ("network: [fcn, conv2, fcn]", "search.network.2: choices must differ, but got 'fcn' again. Remove it."),
     ("momentum: [0, 0.0]", "search.momentum.1: choices must differ, but got 0.0 again. Remove it."),

@@ -52,7 +52,8 @@ BAD_DOCUMENTS = [
     ),
     (
         HEAD + SEARCH + "fixed: {network: cnn}",
-        "fixed.network: must be one of fcn, conv2, conv4, conv6, conv8, but got 'cnn'. Did you mean 'fcn'?",
+        "fixed.network: must be one of fcn, conv2, conv4, conv6, conv8, resnet20, resnet56, resnet110, "
+        "but got 'cnn'. Did you mean 'fcn'?",
     ),
     (
         HEAD + SEARCH + "fixed: {momentun: 0.9}",

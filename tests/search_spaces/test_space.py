@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from search_spaces.load import load
 from search_spaces.space import Constraint, Distribution, Parameter, Sampler, SearchSpace, SpaceError, Stopping
-from search_spaces.vocabulary import DIRECTIONS, FIELDS, FRACTIONS, METRICS, SAMPLERS
+from search_spaces.vocabulary import DIRECTIONS, FIELDS, FRACTIONS, METRICS, OWNERS, SAMPLERS
 from supermask.config import TrainConfig
 
 EVERY_KIND = SearchSpace(
@@ -267,6 +267,9 @@ def distributions(draw: st.DrawFn, name: str) -> Distribution:
 def spaces(draw: st.DrawFn) -> SearchSpace:
     """Any space whose conditions hang on earlier fields with choices."""
     names = draw(st.lists(st.sampled_from(list(FIELDS)), min_size=1, max_size=8, unique=True))
+    # Without the fields that have a meaning only with some values of another one, but for the usual case.
+    owned = {name for name, (owner, _) in OWNERS.items() if owner in names or name.startswith(("plateau", "stem"))}
+    names = [name for name in names if name not in owned] or ["learning_rate"]
     split = draw(st.integers(0, len(names) - 1))
     parameters: dict[str, Parameter] = {}
     for name in names[split:]:

@@ -14,6 +14,9 @@ def test_fields_repeat_the_training_configuration_value_for_value() -> None:
     assert ours == theirs
     assert list(ours) == list(theirs) == [field.name for field in dataclasses.fields(config.TrainConfig)]
     assert vocabulary.GAINS == config.GAINS
+    assert vocabulary.OWNERS == config.OWNERS
+    assert {name: getattr(config.TrainConfig, name) for name in vocabulary.DEFAULTS} == vocabulary.DEFAULTS
+    assert set(vocabulary.DEFAULTS) == {*config.OWNERS, *(owner for owner, _ in config.OWNERS.values())}
 
 
 @pytest.mark.parametrize("name", list(vocabulary.FIELDS))

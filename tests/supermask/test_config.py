@@ -11,20 +11,21 @@ from supermask.config import RULES, STRUCTURAL, ConfigError, TrainConfig
 
 NAN, INF = math.nan, math.inf
 
+NETWORK = "network must be one of fcn, conv2, conv4, conv6, conv8, resnet20, resnet56, resnet110"
+
 BAD: list[tuple[str, Any, str]] = [
-    ("network", "resnet20",
-     "network must be one of fcn, conv2, conv4, conv6, conv8, but got 'resnet20'. Did you mean 'conv2'?"),
-    ("network", "FCN", "network must be one of fcn, conv2, conv4, conv6, conv8, but got 'FCN'. Did you mean 'fcn'?"),
-    ("network", "convv4",
-     "network must be one of fcn, conv2, conv4, conv6, conv8, but got 'convv4'. Did you mean 'conv4'?"),
-    ("network", 2, "network must be one of fcn, conv2, conv4, conv6, conv8, but got 2. Give a name."),
-    ("network", None, "network must be one of fcn, conv2, conv4, conv6, conv8, but got None. Give a name."),
+    ("network", "resnet21", f"{NETWORK}, but got 'resnet21'. Did you mean 'resnet20'?"),
+    ("network", "FCN", f"{NETWORK}, but got 'FCN'. Did you mean 'fcn'?"),
+    ("network", "convv4", f"{NETWORK}, but got 'convv4'. Did you mean 'conv4'?"),
+    ("network", 2, f"{NETWORK}, but got 2. Give a name."),
+    ("network", None, f"{NETWORK}, but got None. Give a name."),
     ("width", 0, "0 < width <= 64 must hold, but got 0. Choose a value inside the range."),
     ("width", 64.5, "0 < width <= 64 must hold, but got 64.5. Choose a value inside the range."),
     ("width", "1", "0 < width <= 64 must hold, but got '1'. Give a number."),
     ("dataset", "", "dataset must be a name, but got ''. Give a name."),
     ("dataset", 10, "dataset must be a name, but got 10. Give a name."),
-    ("method", "unsigned", "method must be one of signed, but got 'unsigned'. Did you mean 'signed'?"),
+    ("method", "unsigned",
+     "method must be one of signed, zhou, edge_popup, multi_prize, dense, but got 'unsigned'. Did you mean 'signed'?"),
     ("mask_rule", "treshold",
      "mask_rule must be one of threshold, target, but got 'treshold'. Did you mean 'threshold'?"),
     ("mask_rule", "", "mask_rule must be one of threshold, target, but got ''. Did you mean 'threshold'?"),
@@ -42,17 +43,25 @@ BAD: list[tuple[str, Any, str]] = [
     ("weight_decay", 1, "0 <= weight_decay < 1 must hold, but got 1. Choose a value inside the range."),
     ("momentum", -0.5, "0 <= momentum < 1 must hold, but got -0.5. Choose a value inside the range."),
     ("momentum", 1.0, "0 <= momentum < 1 must hold, but got 1.0. Choose a value inside the range."),
-    ("schedule", "cosine", "schedule must be one of exponential, constant, but got 'cosine'. Did you mean 'constant'?"),
+    ("schedule", "cosine",
+     "schedule must be one of exponential, plateau, constant, but got 'cosine'. Did you mean 'constant'?"),
     ("decay_rate", 0.0, "0 < decay_rate <= 1 must hold, but got 0.0. Choose a value inside the range."),
     ("decay_rate", 1.1, "0 < decay_rate <= 1 must hold, but got 1.1. Choose a value inside the range."),
     ("decay_epochs", 0, "0 < decay_epochs must hold, but got 0. Choose a value inside the range."),
     ("decay_epochs", INF, "0 < decay_epochs must hold, but got inf. Give a finite number."),
+    ("plateau_patience", 0,
+     "1 <= plateau_patience <= 1e+06 must hold, but got 0. Choose a value inside the range."),
+    ("plateau_factor", 0, "0 < plateau_factor <= 1 must hold, but got 0. Choose a value inside the range."),
+    ("plateau_reductions", -1,
+     "0 <= plateau_reductions <= 1e+06 must hold, but got -1. Choose a value inside the range."),
     ("epochs", 0, "1 <= epochs <= 1e+06 must hold, but got 0. Choose a value inside the range."),
     ("epochs", 1_000_001, "1 <= epochs <= 1e+06 must hold, but got 1000001. Choose a value inside the range."),
     ("epochs", 10.0, "1 <= epochs <= 1e+06 must hold, but got 10.0. Give a whole number."),
     ("epochs", True, "1 <= epochs <= 1e+06 must hold, but got True. Give a whole number."),
     ("batch_size", 0, "1 <= batch_size <= 1e+06 must hold, but got 0. Choose a value inside the range."),
     ("batch_size", 128.5, "1 <= batch_size <= 1e+06 must hold, but got 128.5. Give a whole number."),
+    ("augmentation", "crop", "augmentation must be one of none, crop_flip, but got 'crop'. Did you mean 'crop_flip'?"),
+    ("stem_norm", "train", "stem_norm must be one of fixed, trained, but got 'train'. Did you mean 'trained'?"),
     ("weight_init", "norml",
      "weight_init must be one of signed_constant, constant, normal, uniform, but got 'norml'. Did you mean 'normal'?"),
     ("weight_scale", "xaviar", "weight_scale must be one of he, xavier, but got 'xaviar'. Did you mean 'xavier'?"),
@@ -111,8 +120,7 @@ def test_all_faults_are_reported_together_in_the_order_of_the_fields() -> None:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(epochs=0, network="fnc", learning_rate=-1.0)
     assert str(caught.value).splitlines() == [
-        "TrainConfig.network: network must be one of fcn, conv2, conv4, conv6, conv8, but got 'fnc'. "
-        "Did you mean 'fcn'?",
+        f"TrainConfig.network: {NETWORK}, but got 'fnc'. Did you mean 'fcn'?",
         "TrainConfig.learning_rate: 0 < learning_rate must hold, but got -1.0. Choose a value inside the range.",
         "TrainConfig.epochs: 1 <= epochs <= 1e+06 must hold, but got 0. Choose a value inside the range.",
     ]
@@ -169,19 +177,55 @@ def test_to_dict_and_from_dict_are_inverse_and_keep_the_order() -> None:
 
 @pytest.mark.parametrize("name", STRUCTURAL)
 def test_structural_fields_change_the_structure(name: str) -> None:
-    other = {"network": "conv2", "dataset": "digits", "method": "signed", "mask_rule": "target", "schedule": "constant"}
+    other = {
+        "network": "conv2", "dataset": "digits", "method": "dense", "mask_rule": "target", "schedule": "constant",
+        "augmentation": "crop_flip", "stem_norm": "trained",
+    }  # fmt: skip
+    owner: dict[str, Any] = {"network": "resnet20"} if name == "stem_norm" else {}
     change: dict[str, Any] = {name: other.get(name, 0.5 if RULES[name].kind is float else 7)}
-    changed = TrainConfig(**change)
-    assert (changed.structure() == TrainConfig().structure()) == (name == "method")  # there is one method so far
+    assert TrainConfig(**owner, **change).structure() != TrainConfig(**owner).structure()
 
 
 @pytest.mark.parametrize("name", sorted(set(RULES) - set(STRUCTURAL)))
 def test_lane_parameters_do_not_change_the_structure(name: str) -> None:
     names = {"weight_init": "normal", "weight_scale": "xavier", "score_scale": "he"}
     change: dict[str, Any] = {name: names.get(name, 0.125 if RULES[name].kind is float else 7)}
-    changed = TrainConfig(**change)
-    assert changed != TrainConfig()
-    assert changed.structure() == TrainConfig().structure()
+    base: dict[str, Any] = {"schedule": "plateau"} if name.startswith("plateau") else {}
+    changed = TrainConfig(**base, **change)
+    assert changed != TrainConfig(**base)
+    assert changed.structure() == TrainConfig(**base).structure()
+
+
+MISPLACED: list[tuple[dict[str, Any], str]] = [
+    ({"method": "dense", "pruning_rate": 0.7},
+     "pruning_rate: must be left out unless method is signed or zhou or edge_popup or multi_prize, "
+     "but got 0.7 with method 'dense'. Remove it."),
+    ({"method": "edge_popup", "mask_rule": "target"},
+     "mask_rule: must be left out unless method is signed, but got 'target' with method 'edge_popup'. Remove it."),
+    ({"schedule": "constant", "decay_epochs": 5},
+     "decay_epochs: must be left out unless schedule is exponential, but got 5.0 with schedule 'constant'. Remove it."),
+    ({"plateau_patience": 3},
+     "plateau_patience: must be left out unless schedule is plateau, but got 3 with schedule 'exponential'. "
+     "Remove it."),
+    ({"stem_norm": "trained"},
+     "stem_norm: must be left out unless network is resnet20 or resnet56 or resnet110, but got 'trained' with "
+     "network 'fcn'. Remove it."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "text"), MISPLACED)
+def test_a_field_without_its_owner_is_refused(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**values)
+    assert str(caught.value) == f"TrainConfig.{text}"
+
+
+def test_a_field_without_its_owner_may_keep_its_default() -> None:
+    assert TrainConfig(method="dense", pruning_rate=0.5, decay_rate=0.9) == TrainConfig(method="dense")
+
+
+def test_elus_of_a_dense_network_is_elu() -> None:
+    assert TrainConfig.from_dict({"method": "dense", "weight_gain": "elus"}).weight_gain == math.sqrt(0.75)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from supermask import layers
-from supermask.models import Network, Pool, build
+from supermask.models import build
+from supermask.network import Elu, Network, Pool
 
 LANES = 3
 
@@ -18,10 +19,11 @@ def _plain(network: Network, weights: list[Tensor], images: Tensor) -> Tensor:
         if isinstance(step, Pool):
             values = functional.max_pool2d(values, 2)
             continue
+        if isinstance(step, Elu):
+            values = torch.where(values > 0, values, values.exp() - 1)
+            continue
         weight = left.pop(0)
         values = functional.conv2d(values, weight, padding=1) if weight.ndim == 4 else values.flatten(1) @ weight.T
-        if left:
-            values = torch.where(values > 0, values, values.exp() - 1)  # ELU with alpha 1
     return values
 
 

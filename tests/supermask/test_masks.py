@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import hypothesis.extra.numpy as numpy_strategies
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from supermask import masks
+from supermask import masks, methods
 from supermask.masks import MaskCounts
 
 THRESHOLD_RULE = [
@@ -22,7 +23,7 @@ THRESHOLD_RULE = [
     (0.5, [0.0, 0.0, 0.0, 0.0], 0.0, [0, 0, 0, 0]),
 ]
 TARGET_RULE = [
-    (0.0, [0.1, -0.2, 0.3, -1.0], -1.0, [1, -1, 1, -1]),
+    (0.0, [0.1, -0.2, 0.3, -1.0], -math.inf, [1, -1, 1, -1]),
     (0.25, [0.1, -0.2, 0.3, -1.0], 0.1, [0, -1, 1, -1]),
     (0.5, [-1.0, 0.3, -0.2, 0.1], 0.2, [-1, 1, 0, 0]),
     (0.75, [0.1, -0.2, 0.3, -1.0], 0.3, [0, 0, 0, -1]),
@@ -39,25 +40,28 @@ def _lanes(table: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return rates, scores.view(-1, 2, 2), thresholds, expected.view(-1, 2, 2)
 
 
+def _fraction_of_magnitudes(scores: Tensor, rates: Tensor) -> Tensor:
+    return masks.thresholds_of_fraction(scores.abs(), rates)
+
+
 @pytest.mark.parametrize(
     ("rule", "table"),
-    [(masks.thresholds_of_maximum, THRESHOLD_RULE), (masks.thresholds_of_fraction, TARGET_RULE)],
+    [(masks.thresholds_of_maximum, THRESHOLD_RULE), (_fraction_of_magnitudes, TARGET_RULE)],
     ids=["threshold", "target"],
 )
 def test_both_rules_give_the_masks_of_their_tables(rule: Any, table: list[Any]) -> None:
     rates, scores, thresholds, expected = _lanes(table)
     found = rule(scores, rates)
     torch.testing.assert_close(found, thresholds, rtol=1e-12, atol=0)
-    mask = masks.masks_of(scores, found)
+    mask = methods.masks_of("signed", scores, found)
     assert mask.dtype == torch.int8
     assert mask.tolist() == expected.tolist()
 
 
-def test_masked_weights_are_the_product_in_the_asked_dtype() -> None:
+def test_masked_weights_are_the_product() -> None:
     scores = torch.tensor([[0.9, -0.9, 0.1, -0.1, 0.9, -0.9]])
     weights = torch.tensor([[1, 1, 1, 1, -1, -1]], dtype=torch.int8)
-    found = masks.masked_weights(scores, torch.tensor([0.5]), weights, torch.bfloat16)
-    assert found.dtype == torch.bfloat16
+    found = methods.final_weights("signed", scores, torch.tensor([0.5]), weights)
     assert found.tolist() == [[1, -1, 0, 0, -1, 1]]
 
 
@@ -78,7 +82,9 @@ def test_rule_target_hides_exactly_the_rounded_fraction_and_the_smallest(
     scores: np.ndarray[Any, np.dtype[np.float64]], rate: float
 ) -> None:
     stacked = torch.from_numpy(scores)[None]
-    mask = masks.masks_of(stacked, masks.thresholds_of_fraction(stacked, torch.tensor([rate], dtype=torch.float64)))[0]
+    mask = methods.masks_of(
+        "signed", stacked, _fraction_of_magnitudes(stacked, torch.tensor([rate], dtype=torch.float64))
+    )[0]
     hidden = mask.numpy() == 0
     assert hidden.sum() == round(rate * len(scores))
     assert np.abs(scores[hidden]).max(initial=0) < np.abs(scores[~hidden]).min(initial=2)
@@ -92,7 +98,7 @@ def test_rule_threshold_keeps_the_largest_score_whatever_the_rate(
 ) -> None:
     stacked = torch.from_numpy(scores)[None]
     tau = masks.thresholds_of_maximum(stacked, torch.tensor([rate], dtype=torch.float64))
-    mask = masks.masks_of(stacked, tau)[0].numpy()
+    mask = methods.masks_of("signed", stacked, tau)[0].numpy()
     assert mask[np.abs(scores).argmax()] == np.sign(scores[np.abs(scores).argmax()])
     assert (mask == 0).sum() == (np.abs(scores) <= rate * np.abs(scores).max()).sum()
 
@@ -100,7 +106,7 @@ def test_rule_threshold_keeps_the_largest_score_whatever_the_rate(
 def test_with_uniform_scores_the_pruning_rate_is_the_hidden_fraction() -> None:
     scores = torch.rand(3, 200, 500, generator=torch.Generator().manual_seed(0)) * 2 - 1
     rates = torch.tensor([0.1, 0.5, 0.9])
-    mask = masks.masks_of(scores, masks.thresholds_of_maximum(scores, rates))
+    mask = methods.masks_of("signed", scores, masks.thresholds_of_maximum(scores, rates))
     hidden = (mask == 0).flatten(1).double().mean(dim=1)
     torch.testing.assert_close(hidden, rates.double(), rtol=0, atol=0.006)  # 4 standard deviations
 
@@ -134,9 +140,9 @@ def test_the_straight_through_gradient_is_that_of_the_definition(scores: Any, we
     lanes, frozen, tau = (torch.from_numpy(array.copy()) for array in (scores, weights, thresholds))
     images = torch.linspace(-1, 1, 20, dtype=torch.float64).view(5, 4)
 
-    leaf = masks.masked_weights(lanes, tau, frozen, torch.float64).requires_grad_()
+    leaf = methods.final_weights("signed", lanes, tau, frozen).requires_grad_()
     (gradient,) = torch.autograd.grad((images @ leaf.mT).exp().sum(), leaf)
-    found = masks.score_gradients(gradient, frozen, lanes)
+    found = methods.score_gradients("signed", gradient, lanes, frozen)
 
     for lane in range(2):
         own = lanes[lane].clone().requires_grad_()
@@ -148,7 +154,7 @@ def test_the_straight_through_gradient_is_that_of_the_definition(scores: Any, we
 
 def test_the_gradient_of_bfloat16_products_reaches_the_scores_in_float32() -> None:
     gradient = torch.tensor([[0.5, -0.25]], dtype=torch.bfloat16)
-    found = masks.score_gradients(gradient, torch.tensor([[-1, 1]], dtype=torch.int8), torch.zeros(1, 2))
+    found = methods.score_gradients("signed", gradient, torch.zeros(1, 2), torch.tensor([[-1, 1]], dtype=torch.int8))
     assert found.dtype == torch.float32
     assert found.tolist() == [[-0.5, -0.25]]
 
@@ -168,5 +174,5 @@ def test_one_number_per_lane_broadcasts_over_any_layer() -> None:
 
 
 def test_shapes_are_checked_while_the_tests_run() -> None:
-    with pytest.raises(jaxtyping.TypeCheckError, match="thresholds"):
-        masks.masks_of(torch.zeros(2, 3), torch.zeros(3))
+    with pytest.raises(jaxtyping.TypeCheckError, match="threshold"):
+        methods.masks_of("signed", torch.zeros(2, 3), torch.zeros(3))

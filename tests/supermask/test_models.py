@@ -3,7 +3,8 @@ import re
 import pytest
 
 from supermask.config import NETWORKS, ConfigError
-from supermask.models import HIDDEN, MaskedLayer, Network, Pool, build
+from supermask.models import HIDDEN, build
+from supermask.network import MaskedLayer, Network, Pool
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 
@@ -20,6 +21,37 @@ MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
 )
 def test_parameter_counts_are_the_paper_s(name: str, input_shape: tuple[int, int, int], parameters: int) -> None:
     assert build(name, input_shape=input_shape, classes=10).parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "classes", "parameters"),
+    [
+        # stem + three stages (first block: 1x1, 3x3, 1x1 projection; the others: two 3x3) + linear layer
+        ("resnet20", 1.0, 10, 432 + 12_032 + 47_104 + 188_416 + 640),  # the paper's 0.25 M
+        ("resnet20", 2.0, 10, 992_352),  # 1.0 M
+        ("resnet20", 3.0, 10, 2_231_184),  # 2.2 M
+        ("resnet56", 1.0, 100, 432 + 39_680 + 157_696 + 630_784 + 6_400),  # 0.84 M
+        ("resnet110", 1.0, 100, 432 + 81_152 + 323_584 + 1_294_336 + 6_400),  # 1.7 M
+    ],
+)
+def test_parameter_counts_of_resnets(name: str, width: float, classes: int, parameters: int) -> None:
+    assert build(name, input_shape=CIFAR, classes=classes, width=width).parameters == parameters
+
+
+def test_the_first_block_of_each_stage_projects_and_begins_with_1x1() -> None:
+    network = build("resnet20", input_shape=CIFAR, classes=10)
+    by_name = {layer.name: (layer.shape, layer.stride) for layer in network.layers}
+    assert by_name["stem.conv"] == ((16, 3, 3, 3), 1)
+    assert by_name["stage1.block1.conv1"] == ((16, 16, 1, 1), 1)
+    assert by_name["stage1.block1.projection"] == ((16, 16, 1, 1), 1)
+    assert by_name["stage2.block1.conv1"] == ((32, 16, 1, 1), 2)
+    assert by_name["stage2.block1.projection"] == ((32, 16, 1, 1), 2)
+    assert by_name["stage3.block3.conv1"] == ((64, 64, 3, 3), 1)
+    assert "stage3.block3.projection" not in by_name
+    assert len(network.norms) == 1 + 9 * 2 + 3
+    assert not any(norm.trained for norm in network.norms)
+    trained = build("resnet20", input_shape=CIFAR, classes=10, stem_norm="trained").norms
+    assert [norm.name for norm in trained if norm.trained] == ["stem.norm"]
 
 
 def test_every_network_of_the_configuration_can_be_built() -> None:
@@ -46,7 +78,7 @@ def test_shapes_and_order_of_conv4() -> None:
         "linear2": (256, 256),
         "linear3": (100, 256),
     }
-    assert [index for index, step in enumerate(network.steps) if step == Pool()] == [2, 5]
+    assert [index for index, step in enumerate(network.steps) if step == Pool()] == [4, 9]
 
 
 @pytest.mark.parametrize(

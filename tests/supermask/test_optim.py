@@ -87,5 +87,5 @@ def test_the_schedule_is_continuous_in_steps_across_epochs() -> None:
 
 
 def test_the_constant_schedule_ignores_rate_and_epoch() -> None:
-    config = TrainConfig(schedule="constant", decay_rate=0.1, decay_epochs=1)
+    config = TrainConfig(schedule="constant")
     assert optim.schedule_factors(config, epoch=50, steps_per_epoch=3) == [1.0, 1.0, 1.0]

@@ -69,7 +69,7 @@ def test_a_state_is_a_copy_and_holds_no_frozen_weights(digits: Dataset) -> None:
     for name, value in before.items():
         assert torch.equal(value, state[name])
     parts = ("scores", "velocity", "threshold")
-    assert state.keys() == {"epoch", "lanes"} | {f"linear{k}.{part}" for k in (1, 2, 3) for part in parts}
+    assert state.keys() == {"epoch", "lanes", "plateaus"} | {f"linear{k}.{part}" for k in (1, 2, 3) for part in parts}
 
 
 def _misfit(dataset: Dataset, **change: Any) -> str:
