@@ -146,7 +146,7 @@ class TrainConfig:
     dataset: str = "mnist"
     """`digits`, `mnist`, `fashion_mnist`, `cifar10`, `cifar100`, `cifar10-jpeg` or `folder:NAME`."""
     method: str = "signed"
-    """What is trained, see `supermask.methods`: `signed`, `zhou`, `edge_popup`, `multi_prize`, or the weights: `dense`."""
+    """What is trained, see `supermask.methods`: `signed`, `zhou`, `edge_popup`, `multi_prize` or `dense` (weights)."""
     mask_rule: str = "threshold"
     """Of `signed`. `threshold`: fixed after initialisation (paper); `target`: holds `pruning_rate` all through."""
     pruning_rate: float = 0.5

@@ -19,6 +19,11 @@ PAPER = [
     (0.6, 0.008, 3e-4),
     (0.6, 0.01, 3e-4),
 ]
+PAPER_RESNETS = {
+    "resnet20_cifar10": [(0.75, 0.3, 3e-4)],
+    "resnet56_cifar100": [(0.75, 0.15, 1e-4), (0.8, 0.25, 1e-4)],
+    "resnet110_cifar100": [(0.75, 0.1, 1e-4), (0.8, 0.1, 1e-4)],
+}
 
 
 def scaled(value: float, distribution: FloatDistribution) -> float:
@@ -37,6 +42,9 @@ def test_the_files_are_these() -> None:
         "conv8_cifar10",
         "fcn_digits",
         "fcn_mnist",
+        "resnet110_cifar100",
+        "resnet20_cifar10",
+        "resnet56_cifar100",
     ]
 
 
@@ -75,8 +83,10 @@ def test_every_draw_is_a_configuration_and_ranges_are_used_to_their_ends(path: P
 def test_the_paper_lies_well_inside_the_ranges(path: Path) -> None:
     space = load(path)
     names = ("pruning_rate", "learning_rate", "weight_decay", "weight_gain")
-    for configuration in PAPER:
+    for configuration in PAPER_RESNETS.get(path.stem, PAPER):
         for name, value in zip(names, (*configuration, math.sqrt(1.5)), strict=True):
+            if name == "weight_gain" and path.stem in PAPER_RESNETS:
+                continue  # batch norm takes a gain out again
             distribution = space.parameters[name].distribution
             assert isinstance(distribution, FloatDistribution)
             assert 0.05 <= scaled(value, distribution) <= 0.95, name
