@@ -18,15 +18,18 @@ MOST_ALIASES = 100
 MOST_VALUES = 20_000
 """Values in a document after every alias is replaced by what it stands for."""
 
-_START = "Start from one of the shipped files, e.g. search_spaces/fcn_digits.yaml."
+RULE = "must be a mapping of name, search and budget"
+START = "Start from one of the shipped files, e.g. search_spaces/fcn_digits.yaml."
 
 
-def read(path: Path, faults: Faults) -> dict[str, Any] | None:
+def read(path: Path, faults: Faults, *, rule: str = RULE, start: str = START) -> dict[str, Any] | None:
     """Reads one document.
 
     Args:
         path: The file.
         faults: Receives what is wrong with it.
+        rule: What the document must be; a search space unless given.
+        start: What to do when it is something else.
 
     Returns:
         The document's mapping, all keys as text; None when the file holds none. Keys that stand twice are
@@ -49,16 +52,15 @@ def read(path: Path, faults: Faults) -> dict[str, Any] | None:
         remedy = "Look for a date or a very long number; quote it if it is a name."
         faults.add("", "every value must be readable", got=show(str(error)), remedy=remedy)
         return None
-    return _mapping(content, faults)
+    return _mapping(content, faults, rule, start)
 
 
-def _mapping(content: Any, faults: Faults) -> dict[str, Any] | None:
-    rule = "must be a mapping of name, search and budget"
+def _mapping(content: Any, faults: Faults, rule: str, start: str) -> dict[str, Any] | None:
     if content is None:
-        faults.add("", rule, got="an empty file", remedy=_START)
+        faults.add("", rule, got="an empty file", remedy=start)
         return None
     if not isinstance(content, dict):
-        faults.add("", rule, got=show(content), remedy=_START)
+        faults.add("", rule, got=show(content), remedy=start)
         return None
     return with_text_keys(content)
 
@@ -80,8 +82,8 @@ def _read_text(path: Path, faults: Faults) -> str | None:
 
 def _decode(content: bytes, faults: Faults) -> str | None:
     if len(content) > LARGEST_BYTES:
-        remedy = "Check that the path names a search space."
-        faults.add("", f"a search space has at most {LARGEST_BYTES} bytes", got="a larger file", remedy=remedy)
+        remedy = "Check that the path names the right file."
+        faults.add("", f"must have at most {LARGEST_BYTES} bytes", got="a larger file", remedy=remedy)
         return None
     try:
         return content.decode("utf-8-sig")
@@ -137,9 +139,9 @@ class _Size:
         if len(self._open) - 1 + depth > DEEPEST + 1:
             return f"lists and mappings nest at most {DEEPEST} deep", "deeper nesting"
         if self.aliases > MOST_ALIASES:
-            return f"a search space has at most {MOST_ALIASES} aliases", "more"
+            return f"must have at most {MOST_ALIASES} aliases", "more"
         if values > MOST_VALUES:
-            return f"a search space has at most {MOST_VALUES} values, aliases written out", "more"
+            return f"must have at most {MOST_VALUES} values, aliases written out", "more"
         return "", ""
 
     def is_open(self, anchor: str | None) -> bool:

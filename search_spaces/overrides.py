@@ -11,11 +11,13 @@ from search_spaces.faults import Faults, show
 from search_spaces.space import SpaceError
 
 
-def parse(texts: Iterable[str]) -> dict[str, Any]:
+def parse(texts: Iterable[str], *, key: str = "PATH", example: str = "fixed.epochs=30") -> dict[str, Any]:
     """Reads overrides as a command line gives them.
 
     Args:
         texts: `PATH=VALUE` each; the value is read as YAML, e.g. `search.learning_rate.high=0.5`.
+        key: What stands before the `=`, for messages.
+        example: For messages.
 
     Returns:
         Dotted paths to values, for `load.load`.
@@ -32,7 +34,7 @@ def parse(texts: Iterable[str]) -> dict[str, Any]:
         except (yaml.YAMLError, ValueError, LookupError, OverflowError, AttributeError, RecursionError):
             equals = ""
         if not equals:
-            faults.add("", "must read PATH=VALUE, the value in YAML", got=show(text), remedy="E.g. fixed.epochs=30.")
+            faults.add("", f"must read {key}=VALUE, the value in YAML", got=show(text), remedy=f"E.g. {example}.")
     if faults.lines:
         raise SpaceError(faults.lines)
     return values

@@ -11,5 +11,5 @@ Words, one meaning each (method and symbols: arXiv 2201.13361):
   pack; each of them is a lane.
 
 The path of data: `config` says what to train, `data` and `models` what on, `initialisers` draws
-weights and scores, `pack` trains with `layers`, `masks` and `optim`.
+weights and scores, `pack` trains with `layers`, `masks` and `optim`, and reports `metrics`.
 """

@@ -4,16 +4,16 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Int8
+from jaxtyping import Int8, Shaped
 from torch import Tensor
 
 from supermask import layers, methods, optim
 from supermask.config import STRUCTURAL, ConfigError, TrainConfig
 from supermask.data import Dataset, augment, batches, crops_and_flips, split, standardise
+from supermask.metrics import EpochMetrics, Evaluation, fractions_of_layers
 from supermask.norms import NormState
 from supermask.program import Rates, network_of, program
 from supermask.state import LayerState
@@ -24,55 +24,6 @@ EVALUATION_BATCH = 1000
 """Images per evaluation batch: the activations of all lanes must fit into memory."""
 
 Part = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One lane on one part of the data.
-
-    Attributes:
-        lane: Place of the trial in the pack's configurations.
-        loss: Mean softmax cross-entropy.
-        accuracy: Fraction of images classified correctly.
-    """
-
-    lane: int
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One lane after one epoch.
-
-    Attributes:
-        lane: Place of the trial in the pack's configurations.
-        epoch: Epochs finished, from 1.
-        train_loss: Mean loss over the batches of the epoch, each before its update; NaN once a score has overflowed.
-        val_loss: Mean loss on the validation part.
-        val_accuracy: Fraction of the validation part classified correctly.
-        remaining: Fraction of weights that are not hidden, over all layers.
-        inverted: Fraction of weights that are inverted, over all layers.
-        seconds: Wall-clock time of the epoch divided by the number of lanes.
-    """
-
-    lane: int
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    remaining: float
-    inverted: float
-    seconds: float
-
-    @property
-    def fault(self) -> str | None:
-        """Why the lane has diverged, or None."""
-        for name in ("train_loss", "val_loss"):
-            value = getattr(self, name)
-            if not math.isfinite(value):
-                return f"diverged: {name} is {value} after epoch {self.epoch}"
-        return None
 
 
 class Pack:
@@ -144,11 +95,21 @@ class Pack:
         for lane, loss in zip(self.lanes, train_losses, strict=True):
             self._plateaus[lane].note(loss, self.configs[lane])
         found = self.evaluate("validation")
-        remaining, inverted = self.fractions()
+        counts = self._mask_counts()
+        remaining, inverted = self._fractions(counts)
+        of_layers = fractions_of_layers(self.network.layers, counts)
         seconds = (time.perf_counter() - started) / len(self.lanes)
         return [
             EpochMetrics(
-                lane, self.epoch, train_losses[k], found[k].loss, found[k].accuracy, remaining[k], inverted[k], seconds
+                lane=lane,
+                epoch=self.epoch,
+                train_loss=train_losses[k],
+                val_loss=found[k].loss,
+                val_accuracy=found[k].accuracy,
+                remaining=remaining[k],
+                inverted=inverted[k],
+                seconds=seconds,
+                layers=of_layers[k],
             )
             for k, lane in enumerate(self.lanes)
         ]
@@ -226,10 +187,16 @@ class Pack:
 
     def fractions(self) -> tuple[list[float], list[float]]:
         """Remaining and inverted fraction of the weights of each lane in training, over all layers."""
-        counts = [state.counts() for state in self._states]
-        totals = (self._of_lanes(torch.stack(part).sum(dim=0)) for part in zip(*counts, strict=True))
-        remaining, inverted = ([count / self.network.parameters for count in total] for total in totals)
+        return self._fractions(self._mask_counts())
+
+    def _fractions(self, counts: Shaped[Tensor, "layer 2 lane"]) -> tuple[list[float], list[float]]:
+        remaining, inverted = (counts.sum(dim=0).double() / self.network.parameters).tolist()
         return remaining, inverted
+
+    def _mask_counts(self) -> Shaped[Tensor, "layer 2 lane"]:
+        """Numbers of weights that remain and that are inverted, of the lanes in training: one copy to the CPU."""
+        counts = torch.stack([torch.stack(state.counts()) for state in self._states]).cpu()
+        return counts[:, :, [self._position(lane) for lane in self.lanes]]
 
     def state_dict(self) -> dict[str, Any]:
         """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed."""

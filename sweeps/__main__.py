@@ -1,18 +1,18 @@
 """The command line: arguments in, one call out. Results go to stdout, everything else to stderr."""
 
-import json
 import logging
 import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
 from sweeps.arguments import load_space, options_of, overrides_of, space_of
 from sweeps.errors import SweepError
+from sweeps.network_commands import layers, train
+from sweeps.options import AsJson, Data, Download, Root, err, out, print_json
 from sweeps.paths import SweepPaths, check_name, resolve_root, sweep_names
 
 if TYPE_CHECKING:
@@ -26,19 +26,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False)
-
-Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
-Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
-Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]
 
 
 @app.command()
@@ -132,7 +125,7 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
     every = (SweepPaths(folder, name) for name in sweep_names(folder))
     rows = [look(paths, space_of(paths).objectives) for paths in every]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     if not rows:
         err.print(f"no sweeps in {folder}. Start one: sweeps run fcn_digits", soft_wrap=True)
@@ -154,7 +147,7 @@ def status(name: Name, root: Root = None, as_json: AsJson = False) -> None:
     paths = SweepPaths(resolve_root(root), name)
     row = look(paths, space_of(paths).objectives)
     if as_json:
-        _print_json(row)
+        print_json(row)
     else:
         out.print(table([row]))
 
@@ -181,7 +174,7 @@ def pareto(
     trials = results.load(paths.root, name)
     members = pareto.front(pareto.feasible(trials, [*space.constraints, *bounds]), space.objectives)
     if as_json:
-        _print_json(front.records(members, space))
+        print_json(front.records(members, space))
     elif as_csv:
         sys.stdout.write(front.as_csv(members, space))
     else:
@@ -201,7 +194,7 @@ def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJ
     paths = SweepPaths(resolve_root(root), name)
     found = compare(paths, space_of(paths), tracking_uri)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         word = "agree" if found["ok"] else "differ"
         out.print(f"{found['trials']} trials, {found['mlflow_runs']} MLflow runs: study, Parquet and MLflow {word}")
@@ -250,6 +243,10 @@ def ui(
     page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
 
 
+app.command()(train)
+app.command()(layers)
+
+
 def main() -> None:
     """Entry point: turns our exceptions into one message and an exit code."""
     warnings_only = logging.StreamHandler(sys.stderr)
@@ -280,10 +277,6 @@ def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options") -> Non
     code = conclude(outcome, space, options, out, err)
     if code:
         raise typer.Exit(code)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from supermask.config import RULES
+from sweeps import layer_metrics
 from sweeps.outbox import LAST, Row
 
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "seconds")
-"""What the run of an ended trial holds, named as in the results."""
+"""What the run of an ended trial holds, named as in the results; `sweeps.layer_metrics` names those of its layers."""
 
 _ENDED = ("finished", "stopped", "failed")
 _TAGS = ("trial", "attempt", "pack", "lane", "seed", "commit", "host", "device", "dtype", "state", "reason")
@@ -152,9 +153,9 @@ class Experiment:
         trial, count = int(row["trial"]), row["epochs_done"] or 0
         # Of an epoch that several attempts reached, the last attempt's row counts.
         by_epoch = {e["epoch"]: e for e in sorted(epochs, key=lambda e: e["attempt"]) if e["epoch"] <= count}
-        steps = {step: {name: by_epoch[step][name] for name in EPOCH_METRICS} for step in sorted(by_epoch)}
+        steps = {step: _epoch_metrics(by_epoch[step]) for step in sorted(by_epoch)}
         known = self._runs.get(trial)
-        if known and not self._extends(known, row, {**steps, count: {name: row[name] for name in FINAL_METRICS}}):
+        if known and not self._extends(known, row, {**steps, count: _final_metrics(row)}):
             self._forget(trial)
             known = None
         before = known and _copy(known)
@@ -172,7 +173,11 @@ class Experiment:
             return False
         wanted = {(step, name): steps[step][name] for step in steps for name in steps[step]}
         wanted = {at: value for at, value in wanted.items() if value is not None and math.isfinite(value)}
-        points = [(step, name, v) for name in FINAL_METRICS for step, v in self._store.history(run.run_id, name)]
+        # A layer's metric that is wanted at the end only needs no request: its last point says whether it is right.
+        often = {*FINAL_METRICS, *(name for step, name in wanted if step < max(steps))}
+        points = [(step, name, v) for name in often for step, v in self._store.history(run.run_id, name)]
+        layers = (name for name in run.latest if layer_metrics.is_one(name) and name not in often)
+        points += [(run.latest[name][0], name, run.latest[name][1]) for name in layers]
         found = {(step, name): value for step, name, value in points}
         right = len(found) == len(points) and all(wanted.get(at) == value for at, value in found.items())
         return right and all(at in found for at in wanted if at[0] < run.last)
@@ -183,13 +188,13 @@ class Experiment:
             return known  # a late word about an attempt that was given up
         run = self._locate(row)
         if row.kind == "epoch":
-            self._put(run, values["epoch"], {name: values[name] for name in EPOCH_METRICS}, row.stamp)
+            self._put(run, values["epoch"], _epoch_metrics(values), row.stamp)
             return run
         if row.kind == "ended":
-            step, metrics = values["epochs_done"] or 0, {name: values[name] for name in FINAL_METRICS}
+            step, metrics = values["epochs_done"] or 0, _final_metrics(values)
             if run.contradicts(step, metrics):
                 run = self._restart(run, values, row.stamp)
-            self._put(run, step, metrics, row.stamp)
+            self._put(run, step, metrics, row.stamp, of_epochs=_epoch_metrics(values))
         cleared = {"reason": ""} if "reason" in run.tags else {}
         run.describe({**cleared, **_tags(values)}, _params(values))
         return run
@@ -219,9 +224,26 @@ class Experiment:
             self._store.delete(run.run_id)
             self.removed += 1
 
-    def _put(self, run: Run, step: int, metrics: Mapping[str, float | None], stamp: int) -> None:
+    def _put(
+        self,
+        run: Run,
+        step: int,
+        metrics: Mapping[str, float | None],
+        stamp: int,
+        *,
+        of_epochs: Iterable[str] | None = None,
+    ) -> None:
+        """Takes the values of a step; an empty run that replaces another takes the earlier epochs of that one first.
+
+        Args:
+            run: The run.
+            step: The step.
+            metrics: Its values.
+            stamp: When, in milliseconds.
+            of_epochs: Names of the metrics that every epoch has; all of `metrics` unless given.
+        """
         if step > 1 and not run.latest and "replaces" in run.tags:
-            for name in EPOCH_METRICS:
+            for name in metrics if of_epochs is None else of_epochs:
                 for old_step, value in self._store.history(run.tags["replaces"], name):
                     if old_step < step:
                         run.put(old_step, {name: value}, stamp)
@@ -253,6 +275,14 @@ class Experiment:
         for path in row.values.get("artifacts", ()):
             self._store.keep(run.run_id, path)
         return run
+
+
+def _epoch_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: row[name] for name in EPOCH_METRICS} | layer_metrics.of_epoch(row)
+
+
+def _final_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: row[name] for name in FINAL_METRICS} | layer_metrics.of_end(row)
 
 
 def _copy(run: Run) -> tuple[Any, ...]:

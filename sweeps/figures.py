@@ -1,5 +1,6 @@
 """Pictures of a front."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,13 @@ def save(figure: Figure, path: Path) -> None:
         raise SweepError(f"{path}: must end in {', '.join(_SUFFIXES)}, but ends in {path.suffix!r}. Rename it.")
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix("."))
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _axes(objectives: Objectives) -> tuple[str, str]:

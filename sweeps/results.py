@@ -26,6 +26,9 @@ _LOG = logging.getLogger(__name__)
 _ARROW_KINDS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 _UTC = pa.timestamp("us", tz="UTC")
 
+_LAYERS = pa.list_(pa.struct([("name", pa.string()), ("remaining", pa.float32()), ("inverted", pa.float32())]))
+"""What the mask leaves of each layer, from input to output; float32, for a deep network has over a hundred."""
+
 CONFIG_COLUMNS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 """The columns of a trial that say what was trained."""
 
@@ -44,6 +47,7 @@ TRIALS = pa.schema(
         ("val_accuracy", pa.float64()),
         ("remaining", pa.float64()),
         ("inverted", pa.float64()),
+        ("layers", _LAYERS),
         ("test_loss", pa.float64()),
         ("test_accuracy", pa.float64()),
         ("started", _UTC),
@@ -67,6 +71,7 @@ EPOCHS = pa.schema(
         ("val_accuracy", pa.float64()),
         ("remaining", pa.float64()),
         ("inverted", pa.float64()),
+        ("layers", _LAYERS),
         ("seconds", pa.float64()),
     ]
 )

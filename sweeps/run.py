@@ -189,7 +189,8 @@ def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset
     supplies: dict[str, Any] = {"datasets": {name: dataset.to_arrays() for name, dataset in datasets.items()}}
     if space.stopping:
         rungs = Rungs(space.stopping)
-        rungs.restore(results.load_epochs(paths.root, paths.name).to_pylist(), space.objectives.items())
+        epochs = results.load_epochs(paths.root, paths.name).drop_columns(["layers"])
+        rungs.restore(epochs.to_pylist(), space.objectives.items())
         supplies |= {"stopping": space.stopping, "judge": start(rungs)}
     return supplies
 

@@ -242,7 +242,8 @@ class Session:
             elif row["state"] == "finished":
                 self._keep(row, artifacts[row["trial"]])
         self._mirror.trials_ended(complete)
-        self.best += [row for row in complete if row["state"] == "finished"]
+        # The display converts these again and again: without the layers, of which a deep network has a hundred.
+        self.best += [row | {"layers": None} for row in complete if row["state"] == "finished"]
 
     def _keep(self, row: Row, artifact: bytes | None) -> None:
         try:
@@ -273,6 +274,6 @@ _NOTHING: Row = {
     **dict.fromkeys(
         ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy", "seconds")
     ),
-    **dict.fromkeys(("host", "device", "dtype")),
+    **dict.fromkeys(("layers", "host", "device", "dtype")),
 }
 """A trial row of which nothing is known yet."""

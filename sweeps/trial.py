@@ -1,6 +1,5 @@
 """One pack in a Ray worker: trains its lanes and reports every epoch."""
 
-import dataclasses
 import socket
 import time
 from datetime import UTC, datetime
@@ -14,7 +13,8 @@ from search_spaces.space import Stopping
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from supermask.pack import EpochMetrics, Pack
+from supermask.metrics import EpochMetrics
+from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.keeping import costs_of, is_beaten
 from sweeps.rungs import is_rung
@@ -127,7 +127,7 @@ class PackTrainable(tune.Trainable):
         """A rung: lanes that are not among the best of the sweep there have ended."""
         lanes = {self._lanes[found.lane]["trial"]: found for found in metrics if found.lane in pack.lanes}
         objectives = self._order["objectives"]
-        reached = {trial: costs_of(dataclasses.asdict(found), objectives) for trial, found in lanes.items()}
+        reached = {trial: costs_of(vars(found), objectives) for trial, found in lanes.items()}
         stopped = ray.get(self._judge.judge.remote(pack.epoch, reached))
         eta = self._stopping.eta if self._stopping else 0
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"
@@ -165,6 +165,7 @@ class PackTrainable(tune.Trainable):
             "reason": reason,
             "epochs_done": found.epoch,
             **{name: getattr(found, name) for name in _METRICS},
+            "layers": _layer_rows(found),
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "ended": datetime.now(UTC),
@@ -181,4 +182,8 @@ _METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 
 
 def _epoch_row(found: EpochMetrics) -> Row:
-    return {name: getattr(found, name) for name in ("epoch", *_METRICS, "seconds")}
+    return {name: getattr(found, name) for name in ("epoch", *_METRICS, "seconds")} | {"layers": _layer_rows(found)}
+
+
+def _layer_rows(found: EpochMetrics) -> list[Row]:
+    return [dict(vars(layer)) for layer in found.layers]

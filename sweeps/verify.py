@@ -7,7 +7,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps import results, tracking
+from sweeps import layer_metrics, results, tracking
 from sweeps.paths import SweepPaths
 from sweeps.study import METRICS, StudyTrial, SweepStudy
 from sweeps.tracking import MirroredTrial
@@ -93,9 +93,10 @@ def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:
         text = run.params.get(name)
         if text is None or rule.kind(text) != row[name]:
             yield f"{name} {row[name]!r} in Parquet, {text!r} in MLflow"
-    for name in METRICS:
-        if row[name] is not None and math.isfinite(row[name]) and run.metrics.get(name) != row[name]:
-            yield f"{name} {row[name]!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
+    # The layers' last values came with the run, so that they cost no request; those of earlier epochs are not read.
+    for name, value in ({name: row[name] for name in METRICS} | layer_metrics.of_end(row)).items():
+        if value is not None and math.isfinite(value) and run.metrics.get(name) != value:
+            yield f"{name} {value!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
     if "val_accuracy" not in run.non_finite and run.steps != row["epochs_done"]:
         yield f"{row['epochs_done']} epochs in Parquet, {run.steps} steps in MLflow"
 

@@ -79,8 +79,7 @@ def bomb(levels: int, width: int) -> bytes:
         ),
         (
             bomb(levels=9, width=9),
-            "a search space has at most 20000 values, aliases written out, but got more at line 6. "
-            "Write the values out.",
+            "must have at most 20000 values, aliases written out, but got more at line 6. Write the values out.",
         ),
         (
             bomb(levels=19, width=1).replace(b"[lol]", b"[[[lol]]]"),
@@ -88,11 +87,11 @@ def bomb(levels: int, width: int) -> bytes:
         ),
         (
             b"a: &a 1\nb: [" + b"*a, " * 101 + b"]",
-            "a search space has at most 100 aliases, but got more at line 2. Write the values out.",
+            "must have at most 100 aliases, but got more at line 2. Write the values out.",
         ),
         (
             b"a: " + b"x" * 300_000,
-            "a search space has at most 262144 bytes, but got a larger file. Check that the path names a search space.",
+            "must have at most 262144 bytes, but got a larger file. Check that the path names the right file.",
         ),
     ],
     ids=lambda value: str(value[:40]),

@@ -66,7 +66,9 @@ def _assert_same_lane(pack: Pack, lane: int, other: Pack, place: int) -> None:
 
 
 def _plain(metrics: EpochMetrics) -> dict[str, Any]:
-    return {name: value for name, value in dataclasses.asdict(metrics).items() if name not in ("lane", "seconds")}
+    values = {name: value for name, value in vars(metrics).items() if name not in ("lane", "seconds", "layers")}
+    parts = ("remaining", "inverted")
+    return values | {f"{layer.name}.{part}": getattr(layer, part) for layer in metrics.layers for part in parts}
 
 
 @pytest.mark.parametrize("rule", ["threshold", "target"])

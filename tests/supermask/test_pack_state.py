@@ -208,6 +208,26 @@ def test_masks_are_small_integers_on_the_cpu_that_agree_with_the_fractions(digit
         assert inverted[lane] == (entries < 0).double().mean().item()
 
 
+def test_the_fractions_of_the_layers_are_those_of_their_masks_and_sum_to_the_whole_network(digits: Dataset) -> None:
+    trained = _build(digits)
+    trained.train_epoch()
+    trained.drop([1])
+    metrics = trained.train_epoch()
+    assert [entry.lane for entry in metrics] == [0, 2]
+    for entry in metrics:
+        masks = trained.mask(entry.lane)
+        assert [layer.name for layer in entry.layers] == list(masks)
+        for layer in entry.layers:
+            mask = masks[layer.name]
+            assert layer.remaining == (mask != 0).double().mean().item()
+            assert layer.inverted == (mask < 0).double().mean().item()
+        sizes = [mask.numel() for mask in masks.values()]
+        for name in ("remaining", "inverted"):
+            counts = [getattr(layer, name) * size for layer, size in zip(entry.layers, sizes, strict=True)]
+            assert [count == pytest.approx(round(count)) for count in counts] == [True] * len(counts)
+            assert sum(map(round, counts)) / sum(sizes) == getattr(entry, name)
+
+
 def test_steps_per_epoch_and_times(digits: Dataset) -> None:
     trained = _build(digits)
     assert trained.steps_per_epoch == 1293 // 128

@@ -171,7 +171,7 @@ def test_every_command_has_a_help_with_an_example(sweeps: Any, command: str) -> 
 def test_the_commands_that_others_rely_on_exist(sweeps: Any) -> None:
     done = sweeps("--help")
     assert done.code == 0
-    wanted = ["run", "resume", "list", "status", "pareto", "verify", "mlflow-sync", "ui"]
+    wanted = ["run", "resume", "list", "status", "pareto", "verify", "mlflow-sync", "ui", "train", "layers"]
     assert not [command for command in wanted if f"\n  {command} " not in done.out]
     assert sweeps().err.strip() == done.out.strip()
 

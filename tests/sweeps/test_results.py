@@ -35,6 +35,7 @@ def trial_row(trial: int, *, attempt: int = 1, state: str = "finished", **other:
         **dict.fromkeys(
             ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy"), 0.25
         ),
+        "layers": [{"name": "linear1", "remaining": 0.5, "inverted": 0.25}],
         "started": START,
         "ended": START + timedelta(seconds=trial),
         "seconds": 1.5,
@@ -48,7 +49,8 @@ def trial_row(trial: int, *, attempt: int = 1, state: str = "finished", **other:
 
 def epoch_row(trial: int, epoch: int, *, attempt: int = 1, **other: Any) -> dict[str, Any]:
     metrics = dict.fromkeys(("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "seconds"), 0.5)
-    return {"trial": trial, "attempt": attempt, "epoch": epoch, **metrics, **other}
+    layers = [{"name": name, "remaining": 0.5, "inverted": 0.125} for name in ("conv1", "linear1")]
+    return {"trial": trial, "attempt": attempt, "epoch": epoch, **metrics, "layers": layers, **other}
 
 
 def write(folder: Path, trials: list[dict[str, Any]], epochs: list[dict[str, Any]] | None = None) -> None:
@@ -329,6 +331,20 @@ def test_a_reader_lists_again_when_the_writer_compacts_under_it(
     monkeypatch.setattr(results.pq, "ParquetFile", open_late)
     assert load(tmp_path, "s")["trial"].to_pylist() == [0, 1, 2]
     assert len(files(tmp_path / "s" / "trials")) == 1
+
+
+def test_epochs_of_an_older_version_have_no_layers_and_newer_ones_come_back(tmp_path: Path) -> None:
+    write(tmp_path / "s", [], [epoch_row(0, 1)])
+    path = tmp_path / "s" / "epochs" / "part-000001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["layers"]), path)
+    write(tmp_path / "s", [], [epoch_row(0, 2), epoch_row(0, 3, layers=[])])
+    wanted = [epoch_row(0, 1, layers=None), epoch_row(0, 2), epoch_row(0, 3, layers=[])]
+    assert load_epochs(tmp_path, "s").to_pylist() == wanted
+    ResultsWriter(tmp_path / "s").compact(more_than=1)
+    assert len(files(tmp_path / "s" / "epochs")) == 1
+    table = load_epochs(tmp_path, "s")
+    assert table.schema.equals(EPOCHS)
+    assert table.to_pylist() == wanted
 
 
 def test_files_of_another_version_gain_and_lose_columns(tmp_path: Path) -> None:

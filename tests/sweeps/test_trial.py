@@ -67,6 +67,7 @@ def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Callable[[R
     assert [(row["trial"], row["attempt"], row["epoch"]) for row in epochs] == [
         (10 + lane, 1 + lane, epoch) for epoch in (1, 2) for lane in range(3)
     ]
+    assert {tuple(layer["name"] for layer in row["layers"]) for row in epochs} == {("linear1", "linear2", "linear3")}
     ended = gather(reports, "ended")
     assert [(row["trial"], row["attempt"], row["state"]) for row in ended] == [
         (10, 1, "finished"), (11, 2, "finished"), (12, 3, "finished"),

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from sweeps import tracking
+from sweeps import results, tracking
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter
 from sweeps.study import SweepStudy
@@ -209,6 +209,23 @@ def test_a_changed_metric_and_a_step_too_many_in_mlflow_are_found(paths: SweepPa
         "trial 0: remaining 0.5 in Parquet, 0.25 in MLflow",
         "trial 1: 2 epochs in Parquet, 3 steps in MLflow",
     ]
+
+
+def test_the_last_fractions_of_a_layer_are_compared(paths: SweepPaths, space: SearchSpace) -> None:
+    layers = [{"name": "linear1", "remaining": 0.1, "inverted": 0.5}]  # 0.1 is not the same in float32
+    edit(paths.trials, lambda rows: rows[0].update(layers=layers))
+    assert differences(paths, space) == [
+        "trial 0: layers/linear1/remaining 0.10000000149011612 in Parquet, None in MLflow",
+        "trial 0: layers/linear1/inverted 0.5 in Parquet, None in MLflow",
+    ]
+    rows = results.load(paths.root, paths.name).to_pylist()
+    epochs: dict[int, list[Row]] = {}
+    for row in results.load_epochs(paths.root, paths.name).to_pylist():
+        epochs.setdefault(row["trial"], []).append(row)
+    store = {"root": paths.root, "trials": rows, "epochs": epochs}
+    assert tracking.sync(tracking.default_uri(paths.root), paths.name, **store) == 1
+    assert differences(paths, space) == []
+    assert tracking.sync(tracking.default_uri(paths.root), paths.name, **store) == 0
 
 
 def test_a_changed_tag_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:

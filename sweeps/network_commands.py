@@ -1,0 +1,146 @@
+"""The commands about one network: train it, look at its layers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeps.errors import SweepError
+from sweeps.options import AsJson, Data, Download, Root, err, out, print_json
+from sweeps.paths import resolve_root
+
+if TYPE_CHECKING:
+    from sweeps.config_source import Source
+    from sweeps.training import Training
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="YAML file of TrainConfig fields, or NAME:TRIAL of a sweep.")],
+    folder: Annotated[str | None, typer.Option("--out", help="New folder of the results [NAME-TRIAL].")] = None,
+    root: Root = None,
+    data: Data = None,
+    download: Download = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="CPU cores [1, like a sweep's pack].")] = 1,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one network in this process, with the numbers that a sweep gives it, and keep mask, curves and pictures.
+
+    Example: sweeps train fcn_digits:12 --set epochs=50
+    """
+    from sweeps.config_source import find
+
+    source = find(config, resolve_root(root), changes or [])
+    place = Path(folder or source.stem)
+
+    from supermask.data import load
+    from sweeps import training
+    from sweeps.progress import TrainingProgress
+
+    training.check_free(place)
+    where = training.choose_device(device)
+    images = load(source.config.dataset, data, download=download)
+    pack = training.build(source.config, images, where, threads=cpus)
+    try:
+        with TrainingProgress(source.label, source.config.epochs, err) as progress:
+            done = training.train(pack, images, progress.see)
+    except KeyboardInterrupt:
+        text = f"{source.label}: interrupted after epoch {pack.epoch}; nothing was written"
+        raise SweepError(text, exit_code=130) from None
+    training.write(place, _files(source, done))
+    _tell(source, done, place, as_json=as_json)
+    if done.fault:
+        raise SweepError(f"{source.label}: {done.fault}. Its curves are in {place}. {_REMEDY}", exit_code=1)
+
+
+_REMEDY = "Lower learning_rate or weight_gain: --set learning_rate=0.01."
+
+
+def layers(
+    trial: Annotated[str, typer.Argument(help="NAME:TRIAL of a sweep, one of its front.")],
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a trial keeps, hides and inverts of each layer, and draw its first layer as masks/TRIAL.png.
+
+    Example: sweeps layers fcn_digits:12
+    """
+    from sweeps.config_source import parse_trial, trial_row
+
+    paths, number = parse_trial(trial, resolve_root(root))
+    row = trial_row(paths, number)
+    kept = paths.masks / f"{number}.safetensors"
+    if not kept.exists():
+        raise SweepError(
+            f"{trial}: masks must be kept in {kept}, but there are none: a sweep keeps those of its front only, and "
+            f"this trial is {row['state']}. Train it again: sweeps train {trial}."
+        )
+
+    from supermask.artifact import Artifact
+    from sweeps import figures, layer_table, mask_figure
+
+    artifact = Artifact.from_bytes(kept.read_bytes(), str(kept))
+    masks = layer_table.from_input_to_output(artifact.masks, artifact.config)
+    records = layer_table.records(masks)
+    if as_json:
+        print_json(records)
+    else:
+        out.print(layer_table.table(records, title=f"{paths.name}, trial {number}: {_what(artifact.config)}"))
+    shape = mask_figure.shape_of(masks)
+    if shape is None:
+        err.print(f"no picture: the images are not square; 'sweeps train {trial}' draws it", soft_wrap=True)
+        return
+    title = f"{paths.name}, trial {number}"
+    figures.save(mask_figure.mask_figure(masks, shape, title=title), kept.with_suffix(".png"))
+    err.print(f"picture: {kept.with_suffix('.png')}", soft_wrap=True)
+
+
+def _files(source: "Source", done: "Training") -> dict[str, bytes]:
+    """All that is kept of a training, by name; everything is drawn before anything is written."""
+    from sweeps import training
+    from sweeps.config_source import to_yaml
+    from sweeps.curves_figure import curves_figure
+    from sweeps.figures import as_png
+    from sweeps.mask_figure import mask_figure
+
+    left = f"{100 * done.last.remaining:.2f} % of the weights remain"
+    how = f"{_what(done.config)}, {done.last.epoch} epochs in {done.dtype}: {done.fault or left}"
+    curves = curves_figure(done.epochs, done.test, title=source.label, subtitle=how)
+    files: dict[str, bytes] = {
+        "config.yaml": to_yaml(done.config).encode(),
+        "epochs.csv": training.as_csv(done).encode(),
+        "curves.png": as_png(curves),
+    }
+    if not done.fault:
+        files["artifact.safetensors"] = training.artifact(done)
+        files["mask.png"] = as_png(mask_figure(done.masks, done.input_shape, title=source.label))
+    return files
+
+
+def _what(config: Any) -> str:
+    return f"{config.network} on {config.dataset}"
+
+
+def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) -> None:
+    """The layers and the test accuracy to stdout, the rest to stderr."""
+    from sweeps import layer_table, training
+    from sweeps.display import duration
+
+    records = layer_table.records(done.masks)
+    test = {"test_loss": done.test.loss, "test_accuracy": done.test.accuracy} if done.test else {}
+    if as_json:
+        metrics = {name: getattr(done.last, name) for name in training.METRICS}
+        state = {"state": "failed" if done.fault else "finished", "reason": done.fault, "epochs_done": done.last.epoch}
+        print_json({**state, **metrics, **test, "dtype": done.dtype, "folder": str(folder), "layers": records})
+    elif done.test:
+        out.print(layer_table.table(records, title=f"{source.label}: {_what(done.config)}"))
+        out.print(
+            f"test accuracy {100 * done.test.accuracy:.2f} % with {100 * done.last.remaining:.2f} % of the weights"
+        )
+    row = source.trial
+    if row and row["state"] == "finished":
+        same = "" if row["dtype"] == done.dtype else f", in {row['dtype']} instead of {done.dtype}"
+        then = f"test accuracy {100 * row['test_accuracy']:.2f} %, remaining {100 * row['remaining']:.2f} %{same}"
+        err.print(f"in the sweep: {then}", soft_wrap=True)
+    err.print(f"trained in {duration(done.seconds)}; results: {folder}", soft_wrap=True)

@@ -1,0 +1,21 @@
+"""Consoles and options that the commands share: results go to stdout, everything else to stderr."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False)
+
+Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]
+
+
+def print_json(value: Any) -> None:
+    """Prints a result for other programs."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
