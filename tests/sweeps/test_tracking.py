@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from supermask.config import RULES, TrainConfig
-from sweeps import tracking
+from sweeps import mirrored, tracking
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
-from sweeps.tracking import Mirror, MirroredTrial
+from sweeps.mirrored import MirroredTrial
+from sweeps.tracking import Mirror
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -71,7 +72,7 @@ def mirror_whole_trials(made: Mirror, trials: range) -> None:
 
 
 def read(root: Path, uri: str | None = None) -> list[MirroredTrial]:
-    return tracking.read(uri or tracking.default_uri(root), "digits", count_steps=True)
+    return mirrored.read(uri or tracking.default_uri(root), "digits", count_steps=True)
 
 
 def client(root: Path) -> Any:
@@ -305,7 +306,7 @@ def test_an_experiment_that_was_deleted_comes_back(root: Path) -> None:
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     uri = tracking.default_uri(tmp_path)
-    assert tracking.read(uri, "digits") == []
+    assert mirrored.read(uri, "digits") == []
     assert tracking.experiment_url(uri, "digits", port=5001) == "http://127.0.0.1:5001"
     assert list(tmp_path.iterdir()) == []
 
