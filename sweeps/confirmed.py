@@ -86,9 +86,7 @@ def records(found: Iterable[Confirmed]) -> list[dict[str, Any]]:
 
 def table(found: Sequence[Confirmed], name: str) -> Table:
     """For a terminal, in percent."""
-    title = (
-        f"{name}, confirmed with fresh seeds: mean ± standard deviation [{INTERVAL_NAME} of the mean] on the test set"
-    )
+    title = f"{name}: mean ± std [{INTERVAL_NAME}], fresh seeds, test set"
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
     for heading in ("trial", "seeds", "test accuracy %", "remaining %"):
         shown.add_column(heading, justify="right")

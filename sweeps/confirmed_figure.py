@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from sweeps.attainment import Surfaces
 from sweeps.confirmed import INTERVAL_NAME, Confirmed
@@ -35,7 +36,7 @@ def confirmed_figure(
     axes = figure.add_subplot()
     points = 100 * np.array([(one.remaining.mean, one.test_accuracy.mean) for one in found], dtype=float)
     spans = 100 * np.array([_reach(one) for one in found], dtype=float)
-    label = f"mean of a trial, {INTERVAL_NAME}" if spans.any() else "one seed of a trial"
+    label = f"trial and its number: mean, {INTERVAL_NAME}" if spans.any() else "trial and its number: one seed"
     axes.errorbar(
         *points.T, xerr=spans[:, 0].T, yerr=spans[:, 1].T, fmt="o", color=_BLACK, label=label,
         markersize=3.5, elinewidth=1, capsize=2, zorder=4,
@@ -80,10 +81,10 @@ def _draw_surfaces(axes: Axes, attained: Surfaces) -> None:
     )
     axes.fill_between(
         across, worst, best, step="post", color=_SKY, alpha=0.3, linewidth=0, zorder=1,
-        label=f"attained by any to all of {attained.seeds} seeds",
+        label=f"attainment surface, worst to best of {attained.seeds} seeds",
     )  # fmt: skip
     axes.plot(
-        across, median, drawstyle="steps-post", color=_BLUE, linewidth=1.4, zorder=2, label="attained by half of them"
+        across, median, drawstyle="steps-post", color=_BLUE, linewidth=1.4, zorder=2, label="attainment surface, median"
     )
 
 
@@ -98,8 +99,9 @@ def _name_points(axes: Axes, found: Sequence[Confirmed], points: np.ndarray) -> 
     for trial, x, y in inside:
         near = [other for other, ox, oy in inside if other != trial and _close(axes, (x, y), (ox, oy))]
         if not any(other < trial for other in near):
-            style = {"textcoords": "offset points", "fontsize": 7, "color": "0.25"}
-            axes.annotate(str(trial), (x, y), (5, -9), **style, zorder=5)
+            style = {"textcoords": "offset points", "fontsize": 7.5, "color": "0.15", "zorder": 5}
+            text = axes.annotate(str(trial), (x, y), (4, 4), **style)
+            text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # intervals may run below it
 
 
 def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
