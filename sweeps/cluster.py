@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import ray
@@ -41,6 +42,8 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         found = ray.cluster_resources()
-        yield Resources(cpus=int(found.get("CPU", 1)), gpus=found.get("GPU", 0.0))
+        # Ray prints what happens to its workers to stdout, where results go: JSON would not be JSON any more.
+        with redirect_stdout(sys.stderr):
+            yield Resources(cpus=int(found.get("CPU", 1)), gpus=found.get("GPU", 0.0))
     finally:
         ray.shutdown()
