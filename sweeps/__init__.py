@@ -10,4 +10,5 @@ Words, one meaning each:
 - study: the durable record of what was asked for and what came back. It is the truth.
 - mirror: a copy for browsing, kept in MLflow. It may fail, and is rebuilt from the study and the results.
 - front: the finished trials that no other finished trial beats in every objective.
+- confirmation: a trial trained again with a fresh seed, to be judged on the test set. A lane, too, while it trains.
 """

@@ -184,6 +184,58 @@ def pareto(
 
 
 @app.command()
+def confirm(
+    name: Name,
+    select: Annotated[
+        str,
+        typer.Option(
+            "--select",
+            help="front, knee (of the front: the trial farthest from the line between its ends), "
+            "best:accuracy>=X (fewest weights), best:remaining<=X (best accuracy), or trial numbers like 3,17.",
+        ),
+    ] = "front",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10_000, help="Fresh seeds for each trial.")] = 10,
+    root: Root = None,
+    lanes: Lanes = "auto",
+    gpus_per_pack: Gpus = None,
+    cpus_per_pack: Cpus = None,
+    address: Address = None,
+    tracking_uri: Uri = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train chosen trials again with fresh seeds: mean, standard deviation and 95 % Student t interval on the test set.
+
+    Trials are chosen by their validation metrics. What is trained already is not trained again: the same command goes
+    on after Ctrl-C, and more --seeds adds the missing ones. A seed draws weights and initial scores, not the order of
+    the batches; the intervals cover what it draws.
+
+    Example: sweeps confirm fcn_digits --select knee --seeds 10
+    """
+    options = options_of(
+        root=root,
+        lanes=lanes,
+        gpus_per_pack=gpus_per_pack,
+        cpus_per_pack=cpus_per_pack,
+        address=address,
+        tracking_uri=tracking_uri,
+        data=data,
+        download=False,
+    )
+    paths = SweepPaths(options.root, name)
+    space = space_of(paths)
+    from sweeps import confirmed
+    from sweeps.confirm import confirm as train_again
+
+    found = train_again(paths, space, options, err, select=select, seeds=seeds)
+    if as_json:
+        print_json(confirmed.records(found))
+    else:
+        out.print(confirmed.table(found, name))
+    confirmed.conclude(found, paths, err)
+
+
+@app.command()
 def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
     """Compare study, Parquet and MLflow value by value; exit code 1 on any difference.
 
@@ -210,7 +262,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
 
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
-    from sweeps import results, tracking
+    from sweeps import confirmations, confirmed, results, tracking
 
     paths = SweepPaths(resolve_root(root), name)
     space_of(paths)
@@ -220,7 +272,9 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
     uri = tracking_uri or tracking.default_uri(paths.root)
     trials = results.load(paths.root, name).to_pylist()
     changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, tags={"state": "finished"})
-    out.print(f"{len(trials)} trials, {changed} runs changed in {tracking.redact(uri)}", soft_wrap=True)
+    rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
+    added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
+    out.print(f"{len(trials)} trials, {changed + added} runs changed in {tracking.redact(uri)}", soft_wrap=True)
 
 
 @app.command()

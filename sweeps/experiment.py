@@ -16,12 +16,17 @@ from typing import Any, Protocol
 
 from supermask.config import RULES
 from sweeps import layer_metrics
+from sweeps.intervals import student_t
 from sweeps.outbox import LAST, Row
 
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "seconds")
 """What the run of an ended trial holds, named as in the results; `sweeps.layer_metrics` names those of its layers."""
 
+CONFIRMED_METRICS = ("test_accuracy", "remaining")
+"""What fresh seeds of a trial are judged by."""
+
+_CONFIRM = "confirm/"
 _ENDED = ("finished", "stopped", "failed")
 _TAGS = ("trial", "attempt", "pack", "lane", "seed", "commit", "host", "device", "dtype", "state", "reason")
 _LONGEST_TAG = 5000
@@ -58,8 +63,8 @@ class Run:
 
     @property
     def last(self) -> int:
-        """The highest step of any metric."""
-        return max((step for step, _ in self.latest.values()), default=0)
+        """The highest step of any metric; of confirmations steps count seeds, not epochs."""
+        return max((step for name, (step, _) in self.latest.items() if not name.startswith(_CONFIRM)), default=0)
 
     def differs(self, params: Mapping[str, str]) -> bool:
         """Whether a parameter has another value than one of `params`."""
@@ -283,6 +288,31 @@ def _epoch_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _final_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: row[name] for name in FINAL_METRICS} | layer_metrics.of_end(row)
+
+
+def add_confirmations(store: Store, run: Run, rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Adds what fresh seeds of a finished trial reached to its run; returns whether anything was to do.
+
+    `confirm/test_accuracy` and `confirm/remaining` have one value per seed, at the step of its index. Their `_mean`,
+    `_std`, `_low` and `_high` stand at the step of how many seeds they are of, as does the tag `confirmed`.
+    """
+    finished = [row for row in rows if row["state"] == "finished"]
+    points: dict[tuple[str, int], float | None] = {}
+    for metric in CONFIRMED_METRICS if finished else ():
+        points |= {(f"{_CONFIRM}{metric}", row["seed_index"]): row[metric] for row in finished}
+        found = vars(student_t([row[metric] for row in finished]))
+        points |= {(f"{_CONFIRM}{metric}_{name}", len(finished)): value for name, value in found.items()}
+    known = {name for name, _ in points if name in run.latest}
+    there = {(name, *point) for name in known for point in store.history(run.run_id, name)}
+    stamp = max((_milliseconds(row.get("ended"), 0) for row in finished), default=0)
+    for (name, step), value in points.items():
+        if value is not None and (name, step, value) not in there:
+            run.new_metrics.append((name, value, stamp, step))
+    if not run.new_metrics:
+        return False
+    run.describe({"confirmed": str(len(finished))}, {})
+    store.send(run, stamp)
+    return True
 
 
 def _copy(run: Run) -> tuple[Any, ...]:

@@ -99,8 +99,8 @@ def front_figure(
     else:
         axes.text(0.5, 0.5, "no finished trial yet", transform=axes.transAxes, ha="center", color="0.4")
     if across == "remaining" and up in _ACCURACIES:
-        _draw_references(axes, references)
-        _focus(axes, _points(trials, across, up), _points(front, across, up), references)
+        draw_references(axes, references)
+        focus(axes, _points(trials, across, up), _points(front, across, up), references)
     axes.set_xlabel(_label(across))
     axes.set_ylabel(_label(up))
     axes.grid(visible=True, color="0.9", linewidth=0.6)
@@ -189,7 +189,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _draw_references(axes: Axes, references: Sequence[Reference]) -> None:
+def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
+    """Marks points to compare with, on axes in percent."""
     for index, reference in enumerate(references):
         x, y = 100 * reference.remaining, 100 * reference.accuracy
         marker = _REFERENCE_MARKERS[index % len(_REFERENCE_MARKERS)]
@@ -197,7 +198,7 @@ def _draw_references(axes: Axes, references: Sequence[Reference]) -> None:
         axes.scatter([x], [y], s=130, marker=marker, color=_VERMILLION, edgecolors="black", zorder=4, label=label)
 
 
-def _focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
+def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
     """Sets a logarithmic axis and the window, and says what lies outside."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -105,6 +105,39 @@ def front(table: Table, objectives: Objectives) -> Table:
     return chosen.take(pa.array(members[order]))
 
 
+def knee(front: Table, objectives: Objectives) -> Table:
+    """The member of a front where giving up more of one objective gains little of the other.
+
+    It is the member that lies farthest from the chord between the front's two ends, on the better side of it; both
+    objectives are scaled to [0, 1] over the front, `remaining` after taking its logarithm. Where no member bulges
+    beyond the chord it is the end that is best in the first objective. A member without any weight counts only where
+    there is no other.
+
+    Args:
+        front: From `front`.
+        objectives: The two objectives that it is the front of.
+
+    Returns:
+        The row, or none of an empty front.
+
+    Raises:
+        SweepError: If there are not exactly two objectives.
+    """
+    if len(objectives) != 2:
+        raise SweepError(
+            f"knee: the sweep must have two objectives, but has {len(objectives)}. Choose trials by their numbers."
+        )
+    positive = values(front, "remaining") > 0 if "remaining" in objectives else np.ones(front.num_rows, dtype=bool)
+    members = front.filter(pa.array(positive)) if positive.any() else front
+    if members.num_rows < 3 or not positive.any():
+        return members.slice(0, 1)
+    bulge = np.ones(members.num_rows)
+    for metric, way in objectives.items():
+        costs = _sign(metric, way) * (np.log if metric == "remaining" else np.asarray)(values(members, metric))
+        bulge -= (costs - costs.min()) / np.ptp(costs)
+    return members.slice(int(np.argmax(np.round(bulge, 12))), 1)
+
+
 def hypervolume(table: Table, objectives: Objectives) -> float:
     """The part of the objective space that the front dominates, up to the reference given by `RANGES`.
 

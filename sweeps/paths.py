@@ -109,6 +109,16 @@ class SweepPaths:
         return self.folder / "log.txt"
 
     @property
+    def confirm(self) -> Path:
+        """The Parquet files with one row per confirmed trial and fresh seed."""
+        return self.folder / "confirm"
+
+    @property
+    def confirmed_png(self) -> Path:
+        """The picture of the confirmed trials."""
+        return self.folder / "confirmed.png"
+
+    @property
     def front_png(self) -> Path:
         """The picture of the front."""
         return self.folder / "front.png"

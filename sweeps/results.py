@@ -6,22 +6,18 @@ folder; a file is never changed. A row that was written twice, as after a crash,
 
 import dataclasses
 import difflib
-import logging
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
-from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, replacing, sweep_names
-
-_LOG = logging.getLogger(__name__)
+from sweeps.parts import Parts, integers, newest, read
+from sweeps.paths import SweepPaths, sweep_names
 
 _ARROW_KINDS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 _UTC = pa.timestamp("us", tz="UTC")
@@ -79,8 +75,6 @@ EPOCHS = pa.schema(
 
 _TRIAL_KEYS = ("trial", "attempt")
 _EPOCH_KEYS = ("trial", "attempt", "epoch")
-_PART = re.compile(r"part-(\d+)\.parquet")
-_READ_TRIES = 5
 
 
 class ResultsWriter:
@@ -94,8 +88,8 @@ class ResultsWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._trials = _Parts(folder / "trials", TRIALS, keys=_TRIAL_KEYS)
-        self._epochs = _Parts(folder / "epochs", EPOCHS, keys=_EPOCH_KEYS)
+        self._trials = Parts(folder / "trials", TRIALS, keys=_TRIAL_KEYS)
+        self._epochs = Parts(folder / "epochs", EPOCHS, keys=_EPOCH_KEYS)
 
     def add_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Keeps rows of `EPOCHS` until the next flush.
@@ -129,65 +123,6 @@ class ResultsWriter:
         self._trials.compact(more_than)
 
 
-class _Parts:
-    """One folder of numbered files with one schema, and the rows that wait to be written to it."""
-
-    def __init__(self, folder: Path, schema: pa.Schema, *, keys: tuple[str, ...]) -> None:
-        self._folder, self._schema, self._keys = folder, schema, keys
-        self._waiting: list[Table] = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for unfinished in folder.glob(f"{TEMPORARY_PREFIX}*"):
-                unfinished.unlink()
-        except OSError as error:
-            raise SweepError(
-                f"{folder}: must be a folder that can be written, but got: {error}. Choose another --root."
-            ) from error
-        self._number = max((_number(path) for path in _parts(folder)), default=0)
-
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        rows = list(rows)
-        for row in rows:
-            self._check(row)
-        if rows:
-            # Converted now, so that a wrong value fails where it was made and not in a flush with other trials' rows.
-            self._waiting.append(Table.from_pylist(rows, schema=self._schema))
-
-    def _check(self, row: Mapping[str, Any]) -> None:
-        where = self._folder.name
-        unknown = sorted(set(row) - set(self._schema.names))
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], self._schema.names, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{where}: every column must be known, but got {unknown}. Did you mean {near!r}?")
-        missing = [key for key in self._keys if row.get(key) is None]
-        if missing:
-            raise ValueError(f"{where}: every row must have {', '.join(self._keys)}, but got no {missing}. Add it.")
-
-    def flush(self) -> None:
-        if self._waiting:
-            self._write(pa.concat_tables(self._waiting))
-            self._waiting.clear()
-
-    def compact(self, more_than: int) -> None:
-        merged = [(path, table) for path in _parts(self._folder) if (table := _read(path, self._schema)) is not None]
-        if len(merged) > max(more_than, 1):
-            self._write(_newest(pa.concat_tables([table for _, table in merged]), self._keys))
-            for path, _ in merged:
-                path.unlink()
-
-    def _write(self, table: Table) -> None:
-        path = self._folder / f"part-{self._number + 1:06d}.parquet"
-        try:
-            with replacing(path) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
-        except OSError as error:
-            raise SweepError(
-                f"{path}: must be written, but got: {error}. Free some space; the rows are kept for the next flush.",
-                exit_code=1,
-            ) from error
-        self._number += 1
-
-
 def table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Rows of trials as a table with the columns of `TRIALS`."""
     return Table.from_pylist(list(rows), schema=TRIALS)
@@ -208,8 +143,8 @@ def load(root: Path | str, name: str, *, every_attempt: bool = False) -> Table:
     Raises:
         SweepError: If there is no such sweep.
     """
-    table = _table(_folder(root, name).trials, TRIALS)
-    return _newest(table, _TRIAL_KEYS, per=_TRIAL_KEYS if every_attempt else ("trial",))
+    table = read(_folder(root, name).trials, TRIALS)
+    return newest(table, _TRIAL_KEYS, per=_TRIAL_KEYS if every_attempt else ("trial",))
 
 
 def load_epochs(root: Path | str, name: str, *, latest_attempt: bool = True) -> Table:
@@ -226,17 +161,17 @@ def load_epochs(root: Path | str, name: str, *, latest_attempt: bool = True) -> 
     Raises:
         SweepError: If there is no such sweep.
     """
-    table = _newest(_table(_folder(root, name).epochs, EPOCHS), _EPOCH_KEYS)
+    table = newest(read(_folder(root, name).epochs, EPOCHS), _EPOCH_KEYS)
     if not latest_attempt or not table.num_rows:
         return table
-    trials, attempts = _integers(table, "trial"), _integers(table, "attempt")
+    trials, attempts = integers(table, "trial"), integers(table, "attempt")
     known, group = np.unique(trials, return_inverse=True)
     wanted = np.zeros(len(known), dtype=np.int64)
     np.maximum.at(wanted, group, attempts)
     ended = load(root, name)
-    place = np.searchsorted(known, _integers(ended, "trial"))
-    has_epochs = np.isin(_integers(ended, "trial"), known)
-    wanted[place[has_epochs]] = _integers(ended, "attempt")[has_epochs]
+    place = np.searchsorted(known, integers(ended, "trial"))
+    has_epochs = np.isin(integers(ended, "trial"), known)
+    wanted[place[has_epochs]] = integers(ended, "attempt")[has_epochs]
     return table.filter(pa.array(attempts == wanted[group]))
 
 
@@ -250,66 +185,3 @@ def _folder(root: Path | str, name: str) -> SweepPaths:
         f"sweep {name}: must exist under {paths.root}, but there is no such folder. "
         f"Run 'sweeps list --root {paths.root}' to see what there is{guess}"
     )
-
-
-def _table(folder: Path, schema: pa.Schema) -> Table:
-    """All rows of a folder in the order they were written."""
-    for _ in range(_READ_TRIES):
-        try:
-            tables = [table for path in _parts(folder) if (table := _read(path, schema)) is not None]
-        except FileNotFoundError:
-            continue  # The writer compacted after we had listed: the rows now live in a newer file.
-        return pa.concat_tables([schema.empty_table(), *tables])
-    raise SweepError(f"{folder}: must hold still to be read, but its files kept vanishing. Try again.", exit_code=1)
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.name)), key=_number)
-
-
-def _number(path: Path) -> int:
-    return int(path.stem.removeprefix("part-"))
-
-
-def _read(path: Path, schema: pa.Schema) -> Table | None:
-    try:
-        with pq.ParquetFile(path) as file:
-            return _conform(file.read(), schema)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        _LOG.warning(
-            "%s: must be a readable Parquet file, but got: %s. Its rows are left out. Restore the file or delete it.",
-            path,
-            error,
-        )
-        return None
-
-
-def _conform(table: Table, schema: pa.Schema) -> Table:
-    """`table` with exactly the columns of `schema`: a file of another version may have more or fewer."""
-    if table.schema.equals(schema):
-        return table
-    has = set(table.column_names)
-    columns = [
-        table.column(field.name).cast(field.type) if field.name in has else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return Table.from_arrays(columns, schema=schema)
-
-
-def _newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None = None) -> Table:
-    """The last row of each value of `per` (default: of each key), where rows are sorted by `keys`, then as written."""
-    if not table.num_rows:
-        return table
-    columns = {key: _integers(table, key) for key in keys}
-    order = np.lexsort([columns[key] for key in reversed(keys)])  # Stable: among equal keys the last is the newest.
-    last = np.zeros(len(order), dtype=bool)
-    last[-1] = True
-    for key in per or keys:
-        last[:-1] |= np.diff(columns[key][order]) != 0
-    return table.take(pa.array(order[last]))
-
-
-def _integers(table: Table, column: str) -> np.ndarray:
-    return table.column(column).to_numpy()

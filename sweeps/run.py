@@ -1,7 +1,6 @@
 """One session of a sweep: from a search space to its front, on Ray Tune."""
 
 import logging
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import tune
 from ray.exceptions import RayError
 from rich.console import Console
@@ -17,13 +15,14 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps import pareto, provenance, results
+from sweeps.cluster import connect
 from sweeps.display import Display
 from sweeps.errors import SweepError
 from sweeps.front import draw
 from sweeps.heartbeat import read_session
 from sweeps.keeping import MaskStore
 from sweeps.paths import SweepPaths, check_writable, replacing
-from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs
+from sweeps.plan import Options, PackPlan, load_datasets, plan_packs
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.rungs import Rungs, start
@@ -74,7 +73,7 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
         )
     datasets = load_datasets(space, options)
     check_writable(options.root)
-    with _ray(options.address, datasets) as resources:
+    with connect(options.address, datasets) as resources:
         plan = plan_packs(space, options, resources, datasets)
         paths.folder.mkdir(parents=True)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
@@ -95,7 +94,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
             "does. Wait for it, or stop it with SIGINT."
         )
     datasets = load_datasets(space, options)
-    with _ray(options.address, datasets) as resources:
+    with connect(options.address, datasets) as resources:
         plan = plan_packs(space, options, resources, datasets)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
@@ -222,35 +221,6 @@ def _fit(searcher: PackSearcher, plan: PackPlan, supplies: dict[str, Any]) -> bo
             _LOG.warning("Ray Tune broke off and is started again: %s", str(error).splitlines()[0])
             return False
     return True
-
-
-@contextmanager
-def _ray(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resources]:
-    """Connects to a cluster, or starts Ray on this machine; disconnects at the end."""
-    # Tune would write every nested result to JSON, CSV and TensorBoard, and swallow the first SIGINT.
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    local: dict[str, Any] = {}
-    if address is None:
-        images = sum(dataset.train_images.nbytes + dataset.test_images.nbytes for dataset in datasets.values())
-        local = {"include_dashboard": False, "object_store_memory": 2 * images + 256 * 2**20}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise SweepError(
-            f"ray {address or 'on this machine'}: must be reachable, but {str(error).splitlines()[0]}. "
-            "Check the address with: ray status --address ADDRESS.",
-            exit_code=1,
-        ) from error
-    # A lost pack is reported with its reason by us; Tune would print the worker's whole traceback as well.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        found = ray.cluster_resources()
-        yield Resources(cpus=int(found.get("CPU", 1)), gpus=found.get("GPU", 0.0))
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -12,12 +12,11 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
-from sweeps.experiment import Experiment, Run
+from sweeps.experiment import Experiment, Run, add_confirmations
 from sweeps.outbox import LAST, Outbox, Row
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ class _Store:
     """The experiment of one sweep in MLflow, made if missing."""
 
     def __init__(self, uri: str, sweep: str, root: Path) -> None:
-        self._client = _connect(uri)
-        found = _experiment(self._client, sweep)
+        self._client = connect(uri)
+        found = experiment_id(self._client, sweep)
         if found is None:
             found = self._client.create_experiment(sweep, _artifacts(root) if uri == default_uri(root) else None)
         elif self._client.get_experiment(found).lifecycle_stage == "deleted":
@@ -59,7 +58,7 @@ class _Store:
         self._experiment = found
 
     def runs(self) -> Iterable[Run]:
-        return _runs(self._client, self._experiment)
+        return runs_of(self._client, self._experiment)
 
     def create(self, name: str, tags: Mapping[str, str], stamp: int) -> str:
         return self._client.create_run(self._experiment, stamp, dict(tags), name).info.run_id
@@ -187,7 +186,7 @@ def sync(
     Raises:
         SweepError: If the store does not answer or refuses.
     """
-    with _answering(uri):
+    with answering(uri):
         experiment = Experiment(_Store(uri, sweep, root), sweep)
         removed = experiment.removed
         values = {"params": params or {}, "tags": tags or {}}
@@ -195,66 +194,35 @@ def sync(
         return removed + sum(experiment.repair(row, epochs.get(row["trial"], ())) for row in trials)
 
 
-@dataclass(frozen=True)
-class MirroredTrial:
-    """A trial as MLflow holds it.
-
-    Attributes:
-        trial: Its number; two runs of one number are two of these.
-        attempt: The attempt the run is about.
-        state: Its tag `state`.
-        run_id: MLflow's name of the run.
-        params: The parameters as text; `float(text)` of a float gives it back exactly.
-        metrics: The last values. Of a metric in `non_finite` it is the last finite one, if there was any.
-        last_step: The highest step of any metric.
-        non_finite: Metrics of which a value was left out.
-        steps: How many values of `val_accuracy` the run holds; None unless asked for.
-    """
-
-    trial: int
-    attempt: int
-    state: str
-    run_id: str
-    params: dict[str, str]
-    metrics: dict[str, float]
-    last_step: int
-    non_finite: frozenset[str]
-    steps: int | None
-
-
-def read(uri: str, sweep: str, *, count_steps: bool = False) -> list[MirroredTrial]:
-    """All active runs of trials, in order of their trials; empty when there is no such sweep. Creates nothing.
+def send_confirmations(
+    uri: str, sweep: str, *, root: Path, confirmations: Mapping[int, Sequence[Mapping[str, Any]]]
+) -> tuple[int, list[int]]:
+    """Adds what trials reached with fresh seeds to their runs. Makes and removes no run; doing it again adds nothing.
 
     Args:
         uri: See `Mirror`.
         sweep: See `Mirror`.
-        count_steps: Whether to count each run's steps, which takes one request per run.
+        root: See `Mirror`.
+        confirmations: All rows of `sweeps.confirmations` of each trial.
+
+    Returns:
+        The number of runs that changed, and the trials whose runs are not there or not complete.
 
     Raises:
-        SweepError: If the store does not answer.
+        SweepError: If the store does not answer or refuses.
     """
-    if _is_missing(uri):
-        return []
-    with _answering(uri):
-        client = _connect(uri)
-        found = _experiment(client, sweep)
-        runs = list(_runs(client, found)) if found else []
-        trials = [
-            MirroredTrial(
-                trial=int(run.tags["trial"]),
-                attempt=run.attempt,
-                state=run.tags.get("state", "running"),
-                run_id=run.run_id,
-                params=run.params,
-                metrics={name: value for name, (_, value) in run.latest.items()},
-                last_step=run.last,
-                non_finite=frozenset(run.tags.get("non_finite", "").split()),
-                steps=len(client.get_metric_history(run.run_id, "val_accuracy")) if count_steps else None,
-            )
-            for run in runs
-            if run.tags["role"] == "trial"
-        ]
-    return sorted(trials, key=lambda trial: trial.trial)
+    if is_missing(uri):
+        return 0, sorted(confirmations)
+    with answering(uri):
+        if experiment_id(connect(uri), sweep) is None:
+            return 0, sorted(confirmations)
+        store = _Store(uri, sweep, root)
+        trials = (run for run in store.runs() if run.tags["role"] == "trial" and run.tags.get("state") == "finished")
+        runs = {int(run.tags["trial"]): run for run in trials}
+        changed = sum(
+            add_confirmations(store, runs[trial], confirmations[trial]) for trial in confirmations.keys() & runs.keys()
+        )
+        return changed, sorted(confirmations.keys() - runs.keys())
 
 
 def ui_command(uri: str, *, root: Path, port: int) -> list[str]:
@@ -270,12 +238,13 @@ def experiment_url(uri: str, sweep: str, *, port: int = 5000) -> str:
         SweepError: If the store does not answer.
     """
     address = redact(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
-    with _answering(uri):
-        found = None if _is_missing(uri) else _experiment(_connect(uri), sweep)
+    with answering(uri):
+        found = None if is_missing(uri) else experiment_id(connect(uri), sweep)
     return f"{address}/#/experiments/{found}" if found else address
 
 
-def _connect(uri: str) -> "MlflowClient":
+def connect(uri: str) -> "MlflowClient":
+    """A client of a store, after MLflow's own talk and patience were cut down."""
     quiet = "MLFLOW_LOGGING_LEVEL" not in os.environ
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -287,7 +256,8 @@ def _connect(uri: str) -> "MlflowClient":
     return MlflowClient(uri, uri)
 
 
-def _is_missing(uri: str) -> bool:
+def is_missing(uri: str) -> bool:
+    """Whether it is a database that does not exist yet."""
     # MLflow would make the database, and its folder too.
     return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
 
@@ -296,12 +266,14 @@ def _artifacts(root: Path) -> str:
     return (root.absolute() / "mlflow-artifacts").as_uri()
 
 
-def _experiment(client: "MlflowClient", sweep: str) -> str | None:
+def experiment_id(client: "MlflowClient", sweep: str) -> str | None:
+    """Of the experiment of a sweep, if there is one."""
     found = client.get_experiment_by_name(sweep)
     return found.experiment_id if found else None
 
 
-def _runs(client: "MlflowClient", experiment: str) -> Iterator[Run]:
+def runs_of(client: "MlflowClient", experiment: str) -> Iterator[Run]:
+    """The active runs of an experiment that mirror a sweep or a trial, oldest first."""
     token: str | None = None
     while token is None or token:
         page = client.search_runs([experiment], order_by=["start_time ASC"], max_results=_PAGE, page_token=token)
@@ -328,7 +300,8 @@ def _explain(error: Exception) -> str:
 
 
 @contextmanager
-def _answering(uri: str) -> Iterator[None]:
+def answering(uri: str) -> Iterator[None]:
+    """Makes one message of whatever a store does wrong."""
     try:
         yield
     except (SweepError, KeyError, TypeError):

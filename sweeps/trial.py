@@ -26,10 +26,41 @@ Row = dict[str, Any]
 
 
 class PackTrainable(tune.Trainable):
-    """Trains one pack; one step is as many epochs as fit between two reports.
+    """A `PackWorker` as Ray Tune drives it."""
 
-    The configuration of a Tune trial is `{"pack": number, "cpus": threads, "gpus": share, "lanes": [{"trial",
-    "attempt", "config"}, ...], "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
+    def setup(
+        self,
+        config: Row,
+        datasets: dict[str, Row] | None = None,
+        stopping: Stopping | None = None,
+        judge: Any = None,
+    ) -> None:
+        """Takes the first pack; see `PackWorker`.
+
+        Args:
+            config: The Tune trial's configuration, an order of `PackWorker`.
+            datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
+            stopping: Where the rungs are; None trains every trial to its end.
+            judge: Handle of the actor that decides at a rung, see `sweeps.rungs`.
+        """
+        self._worker = PackWorker(datasets or {}, stopping, judge)
+        self._worker.take(config)
+
+    def reset_config(self, new_config: Row) -> bool:
+        """Takes the next pack in the same process: importing torch anew would cost seconds."""
+        self._worker.take(new_config)
+        return True
+
+    def step(self) -> Row:
+        """Trains until the next report is due or every lane has ended."""
+        return self._worker.step()
+
+
+class PackWorker:
+    """Trains one pack after the other; one step is as many epochs as fit between two reports.
+
+    An order is `{"pack": number, "cpus": threads, "gpus": share, "lanes": [{"trial", "attempt", "config"}, ...],
+    "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
       flattens dictionaries);
@@ -37,31 +68,24 @@ class PackTrainable(tune.Trainable):
     * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
       network (`artifact`) where no rival beats it;
     * `error`: why the whole pack broke, else None.
+
+    Args:
+        datasets: See `PackTrainable.setup`.
+        stopping: See `PackTrainable.setup`.
+        judge: See `PackTrainable.setup`.
     """
 
-    def setup(
-        self,
-        config: dict[str, Any],
-        datasets: dict[str, dict[str, Any]] | None = None,
-        stopping: Stopping | None = None,
-        judge: Any = None,
-    ) -> None:
-        """Takes the first pack.
-
-        Args:
-            config: The Tune trial's configuration.
-            datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
-            stopping: Where the rungs are; None trains every trial to its end.
-            judge: Handle of the actor that decides at a rung, see `sweeps.rungs`.
-        """
-        self._datasets, self._stopping, self._judge = datasets or {}, stopping, judge
+    def __init__(self, datasets: dict[str, Row], stopping: Stopping | None = None, judge: Any = None) -> None:
+        self._datasets, self._stopping, self._judge = datasets, stopping, judge
         self._loaded: dict[str, Dataset] = {}
-        self._take(config)
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next pack in the same process: importing torch anew would cost seconds."""
-        self._take(new_config)
-        return True
+    def take(self, order: Row) -> None:
+        """Takes the next pack."""
+        self._order = order
+        self._lanes: list[Row] = order["lanes"]
+        self._pack: Pack | None = None
+        self._seconds = [0.0] * len(self._lanes)
+        self._started = datetime.now(UTC)
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
@@ -79,13 +103,6 @@ class PackTrainable(tune.Trainable):
         if report["done"]:
             self._pack = None
         return report
-
-    def _take(self, config: dict[str, Any]) -> None:
-        self._order = config
-        self._lanes: list[Row] = config["lanes"]
-        self._pack: Pack | None = None
-        self._seconds = [0.0] * len(self._lanes)
-        self._started = datetime.now(UTC)
 
     def _build(self) -> Pack:
         started = time.perf_counter()

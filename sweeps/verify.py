@@ -7,10 +7,10 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps import layer_metrics, results, tracking
+from sweeps import layer_metrics, mirrored, results, tracking
+from sweeps.mirrored import MirroredTrial
 from sweeps.paths import SweepPaths
 from sweeps.study import METRICS, StudyTrial, SweepStudy
-from sweeps.tracking import MirroredTrial
 
 Row = Mapping[str, Any]
 
@@ -30,7 +30,7 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     rows = {row["trial"]: row for row in results.load(paths.root, paths.name).to_pylist()}
     epochs = Counter(results.load_epochs(paths.root, paths.name).column("trial").to_pylist())
     study = {trial.number: trial for trial in SweepStudy(space, paths.journal).trials()}
-    runs = tracking.read(uri, space.name, count_steps=True)
+    runs = mirrored.read(uri, space.name, count_steps=True)
     mirror = {run.trial: run for run in runs}
     finished = Counter(row["trial"] for row in every if row["state"] == "finished")
     twice = sorted(trial for trial, count in finished.items() if count > 1)

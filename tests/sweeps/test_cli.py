@@ -173,7 +173,7 @@ def test_wrong_usage_points_to_the_help(sweeps: Any, arguments: list[str], messa
     assert sweeps.files() == []
 
 
-@pytest.mark.parametrize("command", ["resume", "status", "pareto", "verify", "mlflow-sync", "ui"])
+@pytest.mark.parametrize("command", ["resume", "status", "pareto", "confirm", "verify", "mlflow-sync", "ui"])
 def test_a_sweep_that_is_not_there(sweeps: Any, command: str, write_sweep: WriteSweep) -> None:
     root = sweeps.folder / "sweeps-out"
     done = sweeps(command, "smal")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from supermask.config import TrainConfig
-from sweeps.experiment import EPOCH_METRICS, Experiment, Run
+from sweeps.experiment import EPOCH_METRICS, Experiment, Run, add_confirmations
 from sweeps.outbox import Row
 
 
@@ -281,3 +281,47 @@ def test_repair_without_epochs_says_so() -> None:
     assert Experiment(store, "s").repair(row, [])
     assert not Experiment(store, "s").repair(row, [])
     assert {name for name, *_ in store.points[store.active(0)[0]]} == {"seconds"}
+
+
+def confirmation(seed_index: int, accuracy: float, state: str = "finished") -> dict[str, Any]:
+    return {"seed_index": seed_index, "state": state, "test_accuracy": accuracy, "remaining": 0.02, "ended": None}
+
+
+def test_confirmations_join_the_run_of_their_trial_once_and_survive_a_repair() -> None:
+    store = Memory()
+    Experiment(store, "s").apply(whole(0))
+    rows = [confirmation(0, 0.94), confirmation(1, 0.96), confirmation(2, 0.0, "failed")]
+
+    def add() -> bool:
+        (run,) = (run for run in store.runs() if run.tags["role"] == "trial")
+        return add_confirmations(store, run, rows)
+
+    assert add()
+    (run_id,) = store.active(0)
+    assert store.history(run_id, "confirm/test_accuracy") == [(0, 0.94), (1, 0.96)]
+    assert store.history(run_id, "confirm/test_accuracy_mean") == [(2, pytest.approx(0.95))]
+    assert store.history(run_id, "confirm/test_accuracy_std") == [(2, pytest.approx(0.02 / 2**0.5))]
+    assert store.history(run_id, "confirm/remaining_low") == [(2, 0.02)]
+    assert store.all[run_id].tags["confirmed"] == "2"
+    assert not add()
+    rows += [confirmation(seed, 0.95) for seed in range(3, 10)]  # steps beyond the trial's three epochs
+    assert add()
+    assert not add()
+    assert store.all[run_id].tags["confirmed"] == "9"
+    points = list(store.points[run_id])
+    assert not repair(store)
+    Experiment(store, "s").apply(whole(0)[1:])
+    assert store.active(0) == [run_id]
+    assert store.points[run_id] == points
+    assert not add()
+
+
+def test_one_confirmation_has_a_mean_only_and_failed_ones_add_nothing() -> None:
+    store = Memory()
+    Experiment(store, "s").apply(whole(0))
+    (run,) = (run for run in store.runs() if run.tags["role"] == "trial")
+    assert not add_confirmations(store, run, [confirmation(0, 0.9, "failed")])
+    assert add_confirmations(store, run, [confirmation(0, 0.9)])
+    assert {name for name in store.all[run.run_id].latest if name.startswith("confirm/")} == {
+        "confirm/test_accuracy", "confirm/test_accuracy_mean", "confirm/remaining", "confirm/remaining_mean",
+    }  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.errors import SweepError
-from sweeps.pareto import RANGES, best_at, feasible, front, hypervolume, hypervolume_history, values
+from sweeps.pareto import RANGES, best_at, feasible, front, hypervolume, hypervolume_history, knee, values
 
 DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
 THREE = {"val_accuracy": "maximize", "remaining": "minimize", "inverted": "minimize"}
@@ -257,3 +257,37 @@ def test_many_trials_of_three_objectives_are_measured_at_checkpoints() -> None:
     assert history["finished"].to_pylist()[0] == 1
     assert history["finished"].to_pylist()[-1] == 1000
     assert history["hypervolume"].to_pylist()[-1] == pytest.approx(hypervolume(trials, THREE))
+
+
+def knee_of(points: Sequence[tuple[float, float]], objectives: dict[str, str] | None = None) -> list[int]:
+    """The knee among trials with these (accuracy, remaining)."""
+    columns = {"val_accuracy": [point[0] for point in points], "remaining": [point[1] for point in points]}
+    table = pa.table({"trial": range(len(points)), "state": ["finished"] * len(points), **columns})
+    ways = objectives or {"val_accuracy": "maximize", "remaining": "minimize"}
+    return knee(front(table, ways), ways).column("trial").to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("points", "chosen"),
+    [
+        ([], []),
+        ([(0.9, 0.1)], [0]),
+        ([(0.9, 0.1), (0.8, 0.01)], [0]),
+        # On the log axis the middle lies half way; it lies 0.4 above the chord in accuracy.
+        ([(1.0, 0.1), (0.98, 0.01), (0.8, 0.001)], [1]),
+        # Costs 0.67 + 0.1 and 0.33 + 0.4; linear in remaining it would be 0.1 + 0.1 and 0.01 + 0.4.
+        ([(1.0, 1.0), (0.95, 0.1), (0.80, 0.01), (0.5, 0.001)], [2]),
+        # Nothing bulges: the end that is best in the first objective.
+        ([(1.0, 0.1), (0.82, 0.01), (0.8, 0.001)], [0]),
+        # No weights at all have no logarithm.
+        ([(1.0, 0.1), (0.98, 0.01), (0.8, 0.001), (0.1, 0.0)], [1]),
+        ([(0.1, 0.0)], [0]),
+    ],
+)
+def test_the_knee_is_farthest_from_the_chord(points: list[tuple[float, float]], chosen: list[int]) -> None:
+    assert knee_of(points) == chosen
+
+
+def test_a_knee_needs_two_objectives() -> None:
+    with pytest.raises(SweepError, match=r"^knee: the sweep must have two objectives, but has 1\. Choose trials by"):
+        knee_of([(0.9, 0.1)], {"val_accuracy": "maximize"})

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
-from sweeps import results
 from sweeps.errors import SweepError
 from sweeps.results import CONFIG_COLUMNS, EPOCHS, TRIALS, ResultsWriter, load, load_epochs
 
@@ -238,7 +237,7 @@ def test_a_failed_write_keeps_the_rows_for_the_next_flush(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(results.pq, "write_table", full)
+        patch.setattr(pq, "write_table", full)
         with pytest.raises(SweepError, match=r"No space left on device. Free some space; the rows are kept") as caught:
             writer.flush()
     assert caught.value.exit_code == 1
@@ -260,7 +259,7 @@ def test_epochs_are_on_disk_before_their_trial(tmp_path: Path, monkeypatch: pyte
         written.append(where.parent.name)
         true_write(table, where, **options)
 
-    monkeypatch.setattr(results.pq, "write_table", write_table)
+    monkeypatch.setattr(pq, "write_table", write_table)
     writer.flush()
     assert written == ["epochs", "trials"]
 
@@ -324,11 +323,11 @@ def test_a_reader_lists_again_when_the_writer_compacts_under_it(
     true_file = pq.ParquetFile
 
     def open_late(path: Path) -> pq.ParquetFile:
-        monkeypatch.setattr(results.pq, "ParquetFile", true_file)
+        monkeypatch.setattr(pq, "ParquetFile", true_file)
         ResultsWriter(tmp_path / "s").compact(more_than=1)
         return true_file(path)
 
-    monkeypatch.setattr(results.pq, "ParquetFile", open_late)
+    monkeypatch.setattr(pq, "ParquetFile", open_late)
     assert load(tmp_path, "s")["trial"].to_pylist() == [0, 1, 2]
     assert len(files(tmp_path / "s" / "trials")) == 1
 

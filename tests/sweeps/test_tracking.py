@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from supermask.config import RULES, TrainConfig
-from sweeps import tracking
+from sweeps import mirrored, tracking
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
-from sweeps.tracking import Mirror, MirroredTrial
+from sweeps.mirrored import MirroredTrial
+from sweeps.tracking import Mirror
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -71,7 +72,7 @@ def mirror_whole_trials(made: Mirror, trials: range) -> None:
 
 
 def read(root: Path, uri: str | None = None) -> list[MirroredTrial]:
-    return tracking.read(uri or tracking.default_uri(root), "digits", count_steps=True)
+    return mirrored.read(uri or tracking.default_uri(root), "digits", count_steps=True)
 
 
 def client(root: Path) -> Any:
@@ -305,7 +306,7 @@ def test_an_experiment_that_was_deleted_comes_back(root: Path) -> None:
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     uri = tracking.default_uri(tmp_path)
-    assert tracking.read(uri, "digits") == []
+    assert mirrored.read(uri, "digits") == []
     assert tracking.experiment_url(uri, "digits", port=5001) == "http://127.0.0.1:5001"
     assert list(tmp_path.iterdir()) == []
 
@@ -325,3 +326,22 @@ def test_where_things_are(root: Path) -> None:
     experiment = client(root).get_experiment_by_name("digits").experiment_id
     assert tracking.experiment_url(uri, "digits", port=5005) == f"http://127.0.0.1:5005/#/experiments/{experiment}"
     assert tracking.experiment_url(uri, "no-such-sweep", port=5005) == "http://127.0.0.1:5005"
+
+
+def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:
+    uri, epochs = tracking.default_uri(root), {0: [epoch_row(0, epoch) for epoch in (1, 2, 3)]}
+    made = mirror(root)
+    mirror_whole_trials(made, range(1))
+    made.trials_started([start_row(1)])
+    made.finish("finished")
+    assert made.close(60) == 0
+    values = {"state": "finished", "remaining": 0.02, "ended": STARTED}
+    rows = {trial: [values | {"seed_index": k, "test_accuracy": 0.9 + k / 100} for k in range(12)] for trial in (0, 1)}
+    assert tracking.send_confirmations(uri, "digits", root=root, confirmations=rows) == (1, [1])
+    assert tracking.send_confirmations(uri, "digits", root=root, confirmations=rows) == (0, [1])
+    assert tracking.sync(uri, "digits", root=root, trials=[trial_row(0)], epochs=epochs) == 0
+    first = read(root)[0]
+    assert first.metrics["confirm/test_accuracy_mean"] == pytest.approx(0.955)
+    assert first.metrics["confirm/remaining"] == 0.02
+    assert (first.last_step, first.steps) == (3, 3)
+    assert tracking.send_confirmations(uri, "no-such-sweep", root=root, confirmations=rows) == (0, [0, 1])

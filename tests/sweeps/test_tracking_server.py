@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from supermask.config import TrainConfig
-from sweeps import tracking
+from sweeps import mirrored, tracking
 from sweeps.errors import SweepError
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
 from sweeps.tracking import Mirror
@@ -92,7 +92,7 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) ->
         made.trials_ended([trial_row(1)])
         made.finish("finished")
         assert made.close(60) == 0
-        trials = tracking.read(uri, "digits", count_steps=True)
+        trials = mirrored.read(uri, "digits", count_steps=True)
     assert made.rejected == {}
     assert [(trial.trial, trial.state, trial.steps) for trial in trials] == [(n, "finished", 2) for n in range(3)]
     for trial in trials:
@@ -121,7 +121,7 @@ def test_a_store_that_does_not_answer_is_told_in_one_line() -> None:
     with pytest.raises(
         SweepError, match=r"^MLflow store http://\*\*\*@127\.0\.0\.1:1: must answer, but got: "
     ) as raised:
-        tracking.read("http://me:secret@127.0.0.1:1", "digits")
+        mirrored.read("http://me:secret@127.0.0.1:1", "digits")
     assert "secret" not in str(raised.value)
     assert str(raised.value).endswith("Check the address and try again.")
     assert raised.value.exit_code == 1

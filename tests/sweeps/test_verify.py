@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from sweeps import results, tracking
+from sweeps import mirrored, results, tracking
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter
 from sweeps.study import SweepStudy
@@ -97,7 +97,7 @@ def client(paths: SweepPaths) -> MlflowClient:
 
 def run_of(paths: SweepPaths, trial: int) -> str:
     (run_id,) = [
-        run.run_id for run in tracking.read(tracking.default_uri(paths.root), paths.name) if run.trial == trial
+        run.run_id for run in mirrored.read(tracking.default_uri(paths.root), paths.name) if run.trial == trial
     ]
     return run_id
 

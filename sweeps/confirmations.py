@@ -1,0 +1,71 @@
+"""Confirmations of a sweep as Parquet files: one row per chosen trial and fresh seed, in `ROOT/NAME/confirm/`."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import Table
+
+from sweeps.parts import Parts, newest, read
+from sweeps.results import CONFIG_COLUMNS, TRIALS
+
+CONFIRMATIONS = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("seed_index", pa.int64()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        *(TRIALS.field(name) for name in CONFIG_COLUMNS),
+        ("epochs_done", pa.int64()),
+        ("val_accuracy", pa.float64()),
+        ("val_loss", pa.float64()),
+        ("test_accuracy", pa.float64()),
+        ("test_loss", pa.float64()),
+        ("remaining", pa.float64()),
+        ("inverted", pa.float64()),
+        ("seconds", pa.float64()),
+        *(TRIALS.field(name) for name in ("host", "device", "dtype", "commit", "started", "ended")),
+    ]
+)
+"""One row per trial and seed. `seed_index` counts fresh seeds from 0; `seed` is the seed itself. Columns otherwise
+as in `sweeps.results.TRIALS`."""
+
+_KEYS = ("trial", "seed_index")
+
+
+class ConfirmationWriter:
+    """Writes the confirmations of one sweep. Only one may be alive per folder.
+
+    Args:
+        folder: `ROOT/NAME/confirm`; created if missing.
+
+    Raises:
+        SweepError: If the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._parts = Parts(folder, CONFIRMATIONS, keys=_KEYS)
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Writes rows of `CONFIRMATIONS` at once, and with them what an earlier call could not write.
+
+        Raises:
+            SweepError: If writing failed.
+        """
+        self._parts.add(rows)
+        self._parts.flush()
+
+    def compact(self) -> None:
+        """Merges all files into one."""
+        self._parts.compact(1)
+
+
+def load(folder: Path) -> Table:
+    """The confirmations in a folder; none when it does not exist.
+
+    Returns:
+        A table with the columns of `CONFIRMATIONS`, sorted by trial and seed index. A seed that was trained again
+        has its newest row only.
+    """
+    return newest(read(folder, CONFIRMATIONS), _KEYS)

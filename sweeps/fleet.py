@@ -1,0 +1,104 @@
+"""Trains a queue of packs on plain Ray actors: nothing is sampled, so there is nothing for Tune to do."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from supermask.data import Dataset
+from sweeps.plan import PackPlan
+from sweeps.queue import Lane, PackOrder, TrialQueue
+from sweeps.trial import PackWorker
+
+Row = dict[str, Any]
+
+_LOG = logging.getLogger(__name__)
+
+_NOWHERE: Row = dict.fromkeys(("host", "device", "dtype"))
+
+
+@dataclass
+class _Pack:
+    """A pack in training, its actor, its lanes that have not ended, and where and since when it trains."""
+
+    order: PackOrder
+    actor: Any
+    open: dict[int, Lane]
+    place: Row = field(default_factory=lambda: _NOWHERE | {"started": datetime.now(UTC)})
+
+
+def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Trains all packs of a queue, as many at a time as planned.
+
+    A pack that breaks, or whose process dies, goes back to the queue, which tries it again in halves and gives a lane
+    up that keeps breaking alone; such a lane has ended as `failed` with the reason.
+
+    Args:
+        queue: Where packs come from.
+        plan: Cores and GPUs of a pack, and how many packs at a time.
+        datasets: All that the packs need, by name; they travel to the object store once.
+
+    Yields:
+        Rows of epochs, and rows of lanes that have ended with host, device, dtype and start of their pack; see
+        `sweeps.trial.PackWorker`. `trial` is the number that the lane has in the queue.
+    """
+    arrays = ray.put({name: dataset.to_arrays() for name, dataset in datasets.items()})
+    worker: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(PackWorker)
+    idle: list[Any] = []
+    running: dict[Any, _Pack] = {}
+    while True:
+        while len(running) < plan.concurrent and (order := queue.next_pack()):
+            actor = idle.pop() if idle else worker.remote(arrays)
+            actor.take.remote(_order(order, plan))
+            running[actor.step.remote()] = _Pack(order, actor, {lane.trial: lane for lane in order.lanes})
+        if not running:
+            return
+        (reference,), _ = ray.wait(list(running), num_returns=1)
+        pack = running.pop(reference)
+        report = _report(reference, pack)
+        yield report["epochs"], _ended(pack, report, queue)
+        if report["died"]:
+            continue
+        if report["done"]:
+            idle.append(pack.actor)
+        else:
+            running[pack.actor.step.remote()] = pack
+
+
+def _order(order: PackOrder, plan: PackPlan) -> Row:
+    lanes = [{"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict()} for lane in order.lanes]
+    # Without objectives any rival beats every lane: nobody wants the masks of these trainings.
+    masks = {"objectives": [], "rivals": [[]]}
+    return {"pack": order.number, "cpus": plan.cpus, "gpus": plan.gpus, "lanes": lanes, **masks}
+
+
+def _report(reference: Any, pack: _Pack) -> Row:
+    """What a pack reports, or that its process died."""
+    try:
+        return {**ray.get(reference), "died": False}
+    except RayError as error:
+        _LOG.info("pack %d: its worker died: %s", pack.order.number, str(error).splitlines()[0])
+        ray.kill(pack.actor)  # it may have raised without dying
+        nothing: Row = {"started": [], "epochs": [], "ended": [], "done": True, "died": True}
+        return nothing | {"error": f"the worker process died: {type(error).__name__}"}
+
+
+def _ended(pack: _Pack, report: Row, queue: TrialQueue) -> list[Row]:
+    """The lanes that have ended with a report, those that the queue gives up included."""
+    for place in report["started"]:
+        pack.place = dict(place)
+    rows = [pack.place | row for row in report["ended"]]
+    for row in rows:
+        del pack.open[row["trial"]]
+    if report["done"] and pack.open:
+        now = datetime.now(UTC)
+        rows += [
+            pack.place
+            | {"trial": lane.trial, "attempt": lane.attempt, "state": "failed", "reason": report["error"], "ended": now}
+            for lane in queue.lost(list(pack.open.values()))
+        ]
+    return rows

@@ -1,0 +1,169 @@
+"""Rows in a folder of numbered Parquet files with one schema.
+
+One process writes, any number may read at the same time. Every flush adds one file; a file is never changed. A row
+that was written twice, as after a crash, is read once.
+"""
+
+import difflib
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import Table
+
+from sweeps.errors import SweepError
+from sweeps.paths import TEMPORARY_PREFIX, replacing
+
+_LOG = logging.getLogger(__name__)
+_PART = re.compile(r"part-(\d+)\.parquet")
+_READ_TRIES = 5
+
+
+class Parts:
+    """One folder of numbered files with one schema, and the rows that wait to be written to it.
+
+    Args:
+        folder: Created if missing. What a dead writer left unfinished is removed.
+        schema: Of every file.
+        keys: Columns whose values name a row; whole numbers that no row may lack.
+
+    Raises:
+        SweepError: If the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, *, keys: tuple[str, ...]) -> None:
+        self._folder, self._schema, self._keys = folder, schema, keys
+        self._waiting: list[Table] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for unfinished in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                unfinished.unlink()
+        except OSError as error:
+            raise SweepError(
+                f"{folder}: must be a folder that can be written, but got: {error}. Choose another --root."
+            ) from error
+        self._number = max((_number(path) for path in _parts(folder)), default=0)
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps rows until the next flush.
+
+        Raises:
+            ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some
+                types a TypeError).
+        """
+        rows = list(rows)
+        for row in rows:
+            self._check(row)
+        if rows:
+            # Converted now, so that a wrong value fails where it was made and not in a flush with other trials' rows.
+            self._waiting.append(Table.from_pylist(rows, schema=self._schema))
+
+    def _check(self, row: Mapping[str, Any]) -> None:
+        where = self._folder.name
+        unknown = sorted(set(row) - set(self._schema.names))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], self._schema.names, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{where}: every column must be known, but got {unknown}. Did you mean {near!r}?")
+        missing = [key for key in self._keys if row.get(key) is None]
+        if missing:
+            raise ValueError(f"{where}: every row must have {', '.join(self._keys)}, but got no {missing}. Add it.")
+
+    def flush(self) -> None:
+        """Writes what was added.
+
+        Raises:
+            SweepError: If writing failed. The rows are kept, and the next flush tries again.
+        """
+        if self._waiting:
+            self._write(pa.concat_tables(self._waiting))
+            self._waiting.clear()
+
+    def compact(self, more_than: int) -> None:
+        """Merges the files if there are more than `more_than`; a crash on the way leaves duplicates, loses nothing."""
+        found = [(path, _read_file(path, self._schema)) for path in _parts(self._folder)]
+        merged = [(path, table) for path, table in found if table is not None]
+        if len(merged) > max(more_than, 1):
+            self._write(newest(pa.concat_tables([table for _, table in merged]), self._keys))
+            for path, _ in merged:
+                path.unlink()
+
+    def _write(self, table: Table) -> None:
+        path = self._folder / f"part-{self._number + 1:06d}.parquet"
+        try:
+            with replacing(path) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        except OSError as error:
+            raise SweepError(
+                f"{path}: must be written, but got: {error}. Free some space; the rows are kept for the next flush.",
+                exit_code=1,
+            ) from error
+        self._number += 1
+
+
+def read(folder: Path, schema: pa.Schema) -> Table:
+    """All rows of a folder in the order they were written."""
+    for _ in range(_READ_TRIES):
+        try:
+            tables = [table for path in _parts(folder) if (table := _read_file(path, schema)) is not None]
+        except FileNotFoundError:
+            continue  # The writer compacted after we had listed: the rows now live in a newer file.
+        return pa.concat_tables([schema.empty_table(), *tables])
+    raise SweepError(f"{folder}: must hold still to be read, but its files kept vanishing. Try again.", exit_code=1)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.name)), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("part-"))
+
+
+def _read_file(path: Path, schema: pa.Schema) -> Table | None:
+    try:
+        with pq.ParquetFile(path) as file:
+            return _conform(file.read(), schema)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        _LOG.warning(
+            "%s: must be a readable Parquet file, but got: %s. Its rows are left out. Restore the file or delete it.",
+            path,
+            error,
+        )
+        return None
+
+
+def _conform(table: Table, schema: pa.Schema) -> Table:
+    """`table` with exactly the columns of `schema`: a file of another version may have more or fewer."""
+    if table.schema.equals(schema):
+        return table
+    has = set(table.column_names)
+    columns = [
+        table.column(field.name).cast(field.type) if field.name in has else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return Table.from_arrays(columns, schema=schema)
+
+
+def newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None = None) -> Table:
+    """The last row of each value of `per` (default: of each key), where rows are sorted by `keys`, then as written."""
+    if not table.num_rows:
+        return table
+    columns = {key: integers(table, key) for key in keys}
+    order = np.lexsort([columns[key] for key in reversed(keys)])  # Stable: among equal keys the last is the newest.
+    last = np.zeros(len(order), dtype=bool)
+    last[-1] = True
+    for key in per or keys:
+        last[:-1] |= np.diff(columns[key][order]) != 0
+    return table.take(pa.array(order[last]))
+
+
+def integers(table: Table, column: str) -> np.ndarray:
+    """A column of whole numbers without null."""
+    return table.column(column).to_numpy()

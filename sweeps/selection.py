@@ -1,0 +1,130 @@
+"""Which trials of a sweep are worth confirming: chosen by their validation metrics, never by the test set."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.space import Constraint, SearchSpace
+from sweeps import pareto
+from sweeps.errors import SweepError
+from sweeps.pareto import Table
+from sweeps.results import CONFIG_COLUMNS
+
+Row = dict[str, Any]
+
+_BEST = re.compile(r"best:(?:(?:val_)?(accuracy)\s*>=|(remaining)\s*<=)\s*([0-9.eE+-]+)")
+_TRIALS = re.compile(r"\d{1,9}(,\d{1,9})*")
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `--select` asks for.
+
+    Attributes:
+        text: As it was given.
+        bound: Of `best:`, else None.
+        trials: Numbers that were named, without repetition; empty when the trials are found by their metrics.
+    """
+
+    text: str
+    bound: Constraint | None = None
+    trials: tuple[int, ...] = ()
+
+
+def parse(text: str) -> Selection:
+    """Reads `front`, `knee`, `best:accuracy>=X`, `best:remaining<=X` or trial numbers like `3,17`.
+
+    Raises:
+        SweepError: If it is none of these.
+    """
+    text = text.strip()
+    if text in ("front", "knee"):
+        return Selection(text)
+    numbers = re.sub(r"\s", "", text)
+    if _TRIALS.fullmatch(numbers):
+        return Selection(text, trials=tuple(dict.fromkeys(int(number) for number in numbers.split(","))))
+    match = _BEST.fullmatch(text)
+    bound = _number(match[3]) if match else None
+    if not match or bound is None:
+        raise SweepError(
+            "--select: must be front, knee, best:accuracy>=X, best:remaining<=X with X in [0, 1], or trial numbers, "
+            f"but got {text!r}. Write for example --select 'best:accuracy>=0.975' or --select 3,17."
+        )
+    metric, operator = ("val_accuracy", ">=") if match[1] else ("remaining", "<=")
+    return Selection(text, bound=Constraint(metric, operator, bound))
+
+
+def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]:
+    """The rows of the chosen trials.
+
+    * `front`: the front of the trials that keep to the space's constraints, as `sweeps pareto` prints it.
+    * `knee`: the one of them that `pareto.knee` finds.
+    * `best:accuracy>=X`: of the finished trials with at least this validation accuracy, the one with the fewest
+      weights remaining; `best:remaining<=X`: of those with at most this fraction remaining, the one with the best
+      validation accuracy. The bound stands in place of the space's constraints.
+    * numbers: these trials, in this order.
+
+    Args:
+        selection: What is asked for.
+        trials: The ended trials of the sweep, from `sweeps.results.load`.
+        space: Gives objectives and constraints.
+
+    Raises:
+        SweepError: If there is no such trial.
+    """
+    if selection.trials:
+        return _named(selection, trials)
+    if selection.bound:
+        within = pareto.feasible(pareto.finished(trials), [selection.bound])
+        rows = sorted(within.to_pylist(), key=_ORDERS[selection.bound.metric])[:1]
+    else:
+        members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+        rows = (pareto.knee(members, space.objectives) if selection.text == "knee" else members).to_pylist()
+    if not rows:
+        wanted = str(selection.bound) if selection.bound else ", ".join(map(str, space.constraints))
+        keeping = f" that keeps to {wanted}" if wanted else ""
+        raise SweepError(
+            f"--select {selection.text}: there must be a finished trial{keeping}, but there is none. "
+            f"See what there is: sweeps pareto {space.name}."
+        )
+    return _configured(rows)
+
+
+_ORDERS: dict[str, Callable[[Row], tuple[float, ...]]] = {
+    "val_accuracy": lambda row: (row["remaining"], -row["val_accuracy"], row["trial"]),
+    "remaining": lambda row: (-row["val_accuracy"], row["remaining"], row["trial"]),
+}
+"""What comes first within the bound on a metric."""
+
+
+def _named(selection: Selection, trials: Table) -> list[Row]:
+    rows = {row["trial"]: row for row in pareto.finished(trials).to_pylist()}
+    missing = [trial for trial in selection.trials if trial not in rows]
+    if missing:
+        there = ", ".join(map(str, sorted(rows)[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
+        raise SweepError(
+            f"--select {selection.text}: every trial must be a finished trial of the sweep, but "
+            f"{', '.join(map(str, missing))} {'is' if len(missing) == 1 else 'are'} not. "
+            f"Finished are: {there or 'none'}."
+        )
+    return _configured([rows[trial] for trial in selection.trials])
+
+
+def _configured(rows: list[Row]) -> list[Row]:
+    """Checks that the trials can be trained again: a damaged or foreign file may hold results only."""
+    without = [row["trial"] for row in rows if all(row[name] is None for name in CONFIG_COLUMNS)]
+    if without:
+        raise SweepError(
+            f"trial {without[0]}: its row must hold its configuration, but every field is null. Choose other trials."
+        )
+    return rows
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
