@@ -31,7 +31,7 @@ from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop
 from benchmarks.record import Row
 from benchmarks.timing import Contender, Loop, in_turn, sized
 from benchmarks.workload import DATASETS, Workload, find_images, first, free_memory_bytes
-from supermask.config import NETWORKS, ConfigError
+from supermask.config import NETWORKS, RESNETS, ConfigError
 from supermask.cost import lane_cost
 from supermask.data import Dataset
 from supermask.pack import default_dtype
@@ -44,6 +44,8 @@ VMAP_MEMORY = 2.0
 EPOCH_SECONDS = 6.0
 """Longest epoch of a pack that is timed as a whole."""
 QUICK_IMAGES = 6000
+_PLAIN = [name for name in NETWORKS if name not in RESNETS]
+"""Networks that the peers know: without residual paths."""
 
 err = Console(stderr=True)
 
@@ -267,8 +269,8 @@ def _table(rows: Sequence[Row]) -> Table:
 
 def _names(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in NETWORKS]:
-        raise typer.BadParameter(f"must be out of {', '.join(NETWORKS)}, but got {unknown[0]!r}.")
+    if unknown := [name for name in names if name not in _PLAIN]:
+        raise typer.BadParameter(f"must be out of {', '.join(_PLAIN)}, but got {unknown[0]!r}.")
     return names
 
 
@@ -293,7 +295,7 @@ def main(
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Compile packs where possible.")] = True,
 ) -> None:
     """Measures lane-steps per second of packs against what a user would write instead."""
-    chosen = _names(networks or ("fcn" if quick else ",".join(NETWORKS)))
+    chosen = _names(networks or ("fcn" if quick else ",".join(_PLAIN)))
     sizes = _numbers(lanes or ("1,8" if quick else "1,8,32,128"))
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise typer.BadParameter(f"--device must be cpu or a cuda that this machine has, but got {device!r}.")

@@ -1,0 +1,100 @@
+"""The rows of the comparison with arXiv 2201.13361: what is trained, and what the papers report.
+
+`config` of a row is its trial; where a search found it, `found` names the command. Rows without one hold the values
+that the paper's authors published (theirs for `dense` too), which no search here has improved yet.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from supermask.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One network, trained by one method.
+
+    Attributes:
+        network: As in `TrainConfig.network`.
+        method: As in `TrainConfig.method`.
+        dataset: As in `TrainConfig.dataset`.
+        config: The other fields that differ from their defaults.
+        accuracy: Reported test accuracy, fraction; None where a paper gives none for this network.
+        remaining: Reported fraction of remaining weights; None where a paper gives a range or none.
+        width: As in `TrainConfig.width`.
+        found: The command that found the configuration; empty for published values.
+    """
+
+    network: str
+    method: str
+    dataset: str
+    config: dict[str, Any] = field(default_factory=dict)
+    accuracy: float | None = None
+    remaining: float | None = None
+    width: float = 1.0
+    found: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name, e.g. `resnet20x2:signed`."""
+        width = "" if self.width == 1 else f"x{self.width:g}"
+        return f"{self.network}{width}:{self.method}"
+
+    def trial(self, seed: int, **changes: Any) -> TrainConfig:
+        """The configuration of one seed."""
+        shared = {"network": self.network, "width": self.width, "dataset": self.dataset, "method": self.method}
+        return TrainConfig(**(shared | self.config | changes), seed=seed)
+
+
+_PUBLISHED = {"pruning_rate": 0.6, "learning_rate": 0.01, "weight_decay": 3e-4}
+_DENSE_CONV = {
+    "learning_rate": 0.008, "weight_decay": 7e-4, "decay_epochs": 5.0, "epochs": 50, "weight_gain": 0.75**0.5,
+}  # fmt: skip
+_RIVAL_CONV: dict[str, Any] = {"pruning_rate": 0.9, "learning_rate": 0.1, "weight_decay": 1e-4}
+_ZHOU_CONV: dict[str, Any] = {"pruning_rate": 0.5, "learning_rate": 20.0, "weight_decay": 0.0}
+_PLATEAU = {"schedule": "plateau", "augmentation": "crop_flip"}
+_R20 = {**_PLATEAU, "learning_rate": 0.3, "weight_decay": 3e-4, "epochs": 110}
+_R56 = {**_PLATEAU, "weight_decay": 1e-4, "plateau_factor": 0.1, "plateau_reductions": 7, "epochs": 120}
+
+
+def _conv(network: str, reported: dict[str, tuple[float | None, float | None]]) -> list[PaperRow]:
+    configs = {"signed": _PUBLISHED, "dense": _DENSE_CONV, "zhou": _ZHOU_CONV}
+    return [
+        PaperRow(network, method, "cifar10-jpeg", configs.get(method, _RIVAL_CONV), *pair)
+        for method, pair in reported.items()
+    ]
+
+
+def _resnet(network: str, dataset: str, config: dict[str, Any], *reported: float, width: float = 1.0) -> list[PaperRow]:
+    signed, remaining, dense = reported
+    rows = {"signed": (config | {"pruning_rate": 0.75}, signed, remaining), "dense": (config, dense, 1.0)}
+    return [PaperRow(network, method, dataset, *row, width=width) for method, row in rows.items()]
+
+
+FCN = [
+    PaperRow("fcn", "signed", "mnist", _PUBLISHED, 0.9748, 0.0377),
+    PaperRow(
+        "fcn", "dense", "mnist", {"learning_rate": 0.01, "weight_decay": 5e-4, "epochs": 50, "weight_gain": 0.75**0.5},
+        0.9742, 1.0,
+    ),
+    PaperRow("fcn", "zhou", "mnist", _ZHOU_CONV, 0.98, None),
+    PaperRow("fcn", "edge_popup", "mnist", _RIVAL_CONV),
+    PaperRow("fcn", "multi_prize", "mnist", _RIVAL_CONV),
+]  # fmt: skip
+
+ROWS: tuple[PaperRow, ...] = (
+    *FCN,
+    *_conv("conv2", {"signed": (0.6837, 0.006), "dense": (0.6879, 1.0), "zhou": (0.66, None),
+                     "edge_popup": (0.65, 0.1), "multi_prize": (0.70, 0.1)}),
+    *_conv("conv4", {"signed": (0.7740, 0.0291), "dense": (0.7450, 1.0), "zhou": (0.725, None),
+                     "edge_popup": (0.74, 0.1), "multi_prize": (0.79, 0.1)}),
+    *_conv("conv6", {"signed": (0.7917, 0.0236), "dense": (0.7591, 1.0), "zhou": (0.765, None),
+                     "edge_popup": (0.77, 0.1), "multi_prize": (0.82, 0.1)}),
+    *_conv("conv8", {"signed": (0.8091, 0.0117), "dense": (0.7224, 1.0),
+                     "edge_popup": (0.70, 0.1), "multi_prize": (0.85, 0.1)}),
+    *_resnet("resnet20", "cifar10-jpeg", _R20, 0.8168, 0.2113, 0.8491),
+    *_resnet("resnet20", "cifar10-jpeg", _R20, 0.8442, 0.0769, 0.8680, width=2.0),
+    *_resnet("resnet20", "cifar10-jpeg", _R20, 0.8489, 0.0406, 0.8732, width=3.0),
+    *_resnet("resnet56", "cifar100", {**_R56, "learning_rate": 0.15}, 0.6001, 0.2939, 0.6804),
+    *_resnet("resnet110", "cifar100", {**_R56, "learning_rate": 0.1}, 0.4642, 0.2064, 0.6270),
+)  # fmt: skip
