@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int8, Shaped
 from torch import Tensor
 
 
@@ -37,7 +37,7 @@ def thresholds_of_fraction(
     return thresholds
 
 
-def per_lane(values: Float[Tensor, " lane"], like: Float[Tensor, "lane ..."]) -> Tensor:
+def per_lane(values: Shaped[Tensor, " lane"], like: Float[Tensor, "lane ..."]) -> Tensor:
     """Shapes one number per lane so that it broadcasts over a tensor with a leading lane dimension."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
