@@ -11,8 +11,9 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.arguments import load_space, options_of, overrides_of, space_of
+from sweeps.arguments import Data, Root, Uri, load_space, options_of, overrides_of, space_of
 from sweeps.errors import SweepError
+from sweeps.network_commands import export
 from sweeps.paths import SweepPaths, check_name, resolve_root, sweep_names
 
 if TYPE_CHECKING:
@@ -29,15 +30,12 @@ app = typer.Typer(
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
-Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
-Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
-Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]
 
 
@@ -248,6 +246,9 @@ def ui(
     uri = tracking_uri or tracking.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
     page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
+
+
+app.command()(export)
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ import difflib
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from search_spaces.space import SearchSpace
 from sweeps.errors import SweepError
@@ -12,6 +14,10 @@ from sweeps.paths import SweepPaths, resolve_root
 
 if TYPE_CHECKING:
     from sweeps.plan import Options
+
+Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
+Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
+Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
 
 
 def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:

@@ -1,8 +1,8 @@
 """MLflow, a mirror of a sweep for browsing: filled from the background, allowed to fail, rebuilt by `sync`.
 
 A sweep is one experiment with one parent run (tag `role=sweep`) and one child run per trial (`role=trial`); see
-`sweeps.experiment` for what they hold. Only this module imports mlflow, and only when there is something to do: that
-takes seconds.
+`sweeps.experiment` for what they hold. Only this module and `sweeps.model_registry` import mlflow, and only when there
+is something to do: that takes seconds.
 """
 
 import logging
@@ -50,7 +50,7 @@ class _Store:
     """The experiment of one sweep in MLflow, made if missing."""
 
     def __init__(self, uri: str, sweep: str, root: Path) -> None:
-        self._client = _connect(uri)
+        self._client = connect(uri)
         found = _experiment(self._client, sweep)
         if found is None:
             found = self._client.create_experiment(sweep, _artifacts(root) if uri == default_uri(root) else None)
@@ -187,7 +187,7 @@ def sync(
     Raises:
         SweepError: If the store does not answer or refuses.
     """
-    with _answering(uri):
+    with answering(uri):
         experiment = Experiment(_Store(uri, sweep, root), sweep)
         removed = experiment.removed
         values = {"params": params or {}, "tags": tags or {}}
@@ -235,8 +235,8 @@ def read(uri: str, sweep: str, *, count_steps: bool = False) -> list[MirroredTri
     """
     if _is_missing(uri):
         return []
-    with _answering(uri):
-        client = _connect(uri)
+    with answering(uri):
+        client = connect(uri)
         found = _experiment(client, sweep)
         runs = list(_runs(client, found)) if found else []
         trials = [
@@ -270,12 +270,13 @@ def experiment_url(uri: str, sweep: str, *, port: int = 5000) -> str:
         SweepError: If the store does not answer.
     """
     address = redact(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
-    with _answering(uri):
-        found = None if _is_missing(uri) else _experiment(_connect(uri), sweep)
+    with answering(uri):
+        found = None if _is_missing(uri) else _experiment(connect(uri), sweep)
     return f"{address}/#/experiments/{found}" if found else address
 
 
-def _connect(uri: str) -> "MlflowClient":
+def connect(uri: str) -> "MlflowClient":
+    """A client of a store; the first one takes seconds, and sets MLflow's environment variables."""
     quiet = "MLFLOW_LOGGING_LEVEL" not in os.environ
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -328,7 +329,8 @@ def _explain(error: Exception) -> str:
 
 
 @contextmanager
-def _answering(uri: str) -> Iterator[None]:
+def answering(uri: str) -> Iterator[None]:
+    """Turns whatever a store answers instead of doing what it is asked into one message."""
     try:
         yield
     except (SweepError, KeyError, TypeError):
