@@ -101,6 +101,23 @@ def final_weights(
     return effective_weights(method, scores, threshold, weights, threshold)
 
 
+def widened_scale(scale: Float[Tensor, " lane"], rates: Float[Tensor, " lane"]) -> Float[Tensor, " lane"]:
+    """The scale of `edge_popup`, which makes up for the hidden fraction: scale / sqrt(1 - p)."""
+    return scale / (1 - rates).sqrt()
+
+
+def binarised_scale(scale: Float[Tensor, " lane"], weights: Tensor, kept: Tensor) -> Float[Tensor, " lane"]:
+    """The scale a of `multi_prize`: that of the weights times the mean of abs(W) over those that are not hidden.
+
+    Args:
+        scale: Of the frozen weights.
+        weights: Frozen weights in units of it.
+        kept: Where they are not hidden.
+    """
+    magnitudes = torch.where(kept, weights.abs(), 0).flatten(1).sum(dim=1, dtype=scale.dtype)
+    return scale * magnitudes / kept.flatten(1).sum(dim=1).clamp_min(1)
+
+
 def score_gradients(
     method: str, gradients: Float[Tensor, "lane ..."], scores: Float[Tensor, "lane ..."], weights: Tensor
 ) -> Float[Tensor, "lane ..."]:

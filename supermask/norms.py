@@ -53,6 +53,11 @@ class NormState:
         """What the forward pass takes."""
         return LaneNorm(self.mean, self.variance, *self.leaves)
 
+    def values(self, position: int) -> dict[str, Float[Tensor, " channel"]]:
+        """What the lane at a position computes with once it is trained, by part."""
+        parts = ("mean", "variance", "gain", "bias") if self.trained else ("mean", "variance")
+        return {part: getattr(self, part)[position] for part in parts}
+
     def update(self, gradients: tuple[Tensor, Tensor], learning_rate: Tensor, momentum: Tensor) -> None:
         """One step of gain and bias, without weight decay: it would pull the gain to zero."""
         rates = {"learning_rate": learning_rate, "momentum": momentum}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Int8, Shaped
+from jaxtyping import Float, Int8, Shaped
 from torch import Tensor
 
 from supermask import layers, methods, optim
@@ -184,6 +184,22 @@ class Pack:
         position = self._position(lane)
         named = zip(self.network.layers, self._states, strict=True)
         return {layer.name: state.mask(position).cpu() for layer, state in named}
+
+    def values(self, lane: int) -> dict[str, Float[Tensor, "..."]]:
+        """What a trained lane is besides seed and mask, in float32 on the CPU; see `supermask.artifact` for the names.
+
+        Args:
+            lane: Place in `configs`.
+
+        Raises:
+            ConfigError: If the lane is not in training.
+        """
+        position, found = self._position(lane), dict[str, Tensor]()
+        named = (*self.network.layers, *self.network.norms)
+        for step, state in zip(named, (*self._states, *self._norms), strict=True):
+            found |= {f"{step.name}.{part}": values for part, values in state.values(position).items()}
+        # A copy: a view of the pack's tensor would move on with the training.
+        return {name: values.detach().to("cpu", torch.float32, copy=True) for name, values in found.items()}
 
     def fractions(self) -> tuple[list[float], list[float]]:
         """Remaining and inverted fraction of the weights of each lane in training, over all layers."""

@@ -78,7 +78,7 @@ class LayerState:
             scores = torch.stack(drawn).to(device)
         rates = torch.tensor([config.pruning_rate for config in configs], dtype=wide, device=device)
         if shared.method == "edge_popup":
-            scale = scale / (1 - rates).sqrt()
+            scale = methods.widened_scale(scale, rates)
         masked = torch.empty_like(scores, dtype=dtype)
         threshold = methods.thresholds(shared, scores, rates)
         velocity = torch.zeros_like(scores)
@@ -100,8 +100,7 @@ class LayerState:
         """
         if self.method == "multi_prize":
             kept = methods.shown(self.method, self.scores, self.threshold)
-            magnitudes = torch.where(kept, self.weights.abs(), 0).flatten(1).sum(dim=1, dtype=self.scale.dtype)
-            self.scale.copy_(self.initial_scale * magnitudes / kept.flatten(1).sum(dim=1).clamp_min(1))
+            self.scale.copy_(methods.binarised_scale(self.initial_scale, self.weights, kept))
         with torch.no_grad():
             parts = (self.method, self.scores, self.threshold, self.weights)
             found = methods.final_weights(*parts) if keys is None else methods.effective_weights(*parts, keys)
@@ -123,6 +122,16 @@ class LayerState:
         """The mask of the lane at a position."""
         chosen = slice(position, position + 1)
         return methods.masks_of(self.method, self.scores[chosen], self.threshold[chosen])[0]
+
+    def values(self, position: int) -> dict[str, Float[Tensor, "..."]]:
+        """What the lane at a position is besides seed and mask, by part: nothing for most methods."""
+        match self.method:
+            case "dense":
+                return {"weights": self.scores[position]}
+            case "zhou":
+                return {"chances": torch.sigmoid(self.scores[position])}
+            case _:
+                return {}
 
     def counts(self) -> tuple[Tensor, Tensor]:
         """Numbers of weights that remain and that are inverted, per lane; of `zhou` the expected ones."""

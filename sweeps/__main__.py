@@ -11,8 +11,8 @@ from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
 from sweeps.arguments import load_space, options_of, overrides_of, space_of
 from sweeps.errors import SweepError
-from sweeps.network_commands import layers, train
-from sweeps.options import AsJson, Data, Download, Root, err, out, print_json
+from sweeps.network_commands import export, layers, train
+from sweeps.options import AsJson, Data, Download, Root, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, check_name, resolve_root, sweep_names
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
-Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
@@ -299,6 +298,7 @@ def ui(
 
 app.command()(train)
 app.command()(layers)
+app.command()(export)
 
 
 def main() -> None:

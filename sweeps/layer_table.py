@@ -7,19 +7,9 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from supermask.config import TrainConfig
 from supermask.masks import MaskCounts
-from supermask.models import build
 
 COLUMNS = ("weights", "kept", "inverted", "hidden")
-
-
-def from_input_to_output(masks: Mapping[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
-    """The masks of an artifact, which sorts them by name, in the order of the network's layers."""
-    # Neither images nor classes change the names; these are large enough for the poolings of every network.
-    network = build(config.network, input_shape=(3, 256, 256), classes=10, width=config.width)
-    place = {layer.name: index for index, layer in enumerate(network.layers)}
-    return {name: masks[name] for name in sorted(masks, key=lambda name: place.get(name, len(place)))}
 
 
 def records(masks: Mapping[str, Tensor]) -> list[dict[str, Any]]:

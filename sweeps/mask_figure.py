@@ -23,27 +23,6 @@ _MOST_KERNELS, _MOST_CHANNELS = 256, 4
 Shape = tuple[int, int, int]
 
 
-def image_shape(features: int) -> Shape | None:
-    """`(channels, height, width)` of square images, grey or in three colours, with this many values; None if none has.
-
-    At most one has: a square is not three times another.
-    """
-    for channels in (1, 3):
-        side = math.isqrt(features // channels)
-        if channels * side * side == features:
-            return channels, side, side
-    return None
-
-
-def shape_of(masks: Mapping[str, Tensor]) -> Shape | None:
-    """The shape of the images a network was made for, read off its first layer; None if it could be any.
-
-    A convolution tells the channels only, which is all that its picture needs.
-    """
-    first = next(iter(masks.values()))
-    return image_shape(first.shape[1]) if first.ndim == 2 else (first.shape[1], 0, 0)
-
-
 def mask_figure(masks: Mapping[str, Tensor], shape: Shape, *, title: str) -> Figure:
     """Draws the first layer's mask: over the image if it is fully connected, else its kernels.
 

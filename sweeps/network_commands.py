@@ -1,12 +1,12 @@
-"""The commands about one network: train it, look at its layers."""
+"""The commands about one network: train it, look at its layers, export it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sweeps.errors import SweepError
-from sweeps.options import AsJson, Data, Download, Root, err, out, print_json
+from sweeps.options import AsJson, Data, Download, Root, Uri, err, out, print_json
 from sweeps.paths import resolve_root
 
 if TYPE_CHECKING:
@@ -80,19 +80,15 @@ def layers(
     from supermask.artifact import Artifact
     from sweeps import figures, layer_table, mask_figure
 
-    artifact = Artifact.from_bytes(kept.read_bytes(), str(kept))
-    masks = layer_table.from_input_to_output(artifact.masks, artifact.config)
+    artifact = Artifact.load(kept)
+    masks = {layer.name: artifact.masks[layer.name] for layer in artifact.network.layers}
     records = layer_table.records(masks)
     if as_json:
         print_json(records)
     else:
         out.print(layer_table.table(records, title=f"{paths.name}, trial {number}: {_what(artifact.config)}"))
-    shape = mask_figure.shape_of(masks)
-    if shape is None:
-        err.print(f"no picture: the images are not square; 'sweeps train {trial}' draws it", soft_wrap=True)
-        return
     title = f"{paths.name}, trial {number}"
-    figures.save(mask_figure.mask_figure(masks, shape, title=title), kept.with_suffix(".png"))
+    figures.save(mask_figure.mask_figure(masks, artifact.input_shape, title=title), kept.with_suffix(".png"))
     err.print(f"picture: {kept.with_suffix('.png')}", soft_wrap=True)
 
 
@@ -112,8 +108,8 @@ def _files(source: "Source", done: "Training") -> dict[str, bytes]:
         "epochs.csv": training.as_csv(done).encode(),
         "curves.png": as_png(curves),
     }
-    if not done.fault:
-        files["artifact.safetensors"] = training.artifact(done)
+    if done.artifact:
+        files["artifact.safetensors"] = done.artifact.to_bytes()
         files["mask.png"] = as_png(mask_figure(done.masks, done.input_shape, title=source.label))
     return files
 
@@ -144,3 +140,29 @@ def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) ->
         then = f"test accuracy {100 * row['test_accuracy']:.2f} %, remaining {100 * row['remaining']:.2f} %{same}"
         err.print(f"in the sweep: {then}", soft_wrap=True)
     err.print(f"trained in {duration(done.seconds)}; results: {folder}", soft_wrap=True)
+
+
+def export(
+    what: Annotated[str, typer.Argument(metavar="NAME:TRIAL", help="A trial of a sweep, or the path of an artifact.")],
+    to: Annotated[Literal["artifact", "torch", "onnx", "mlflow"], typer.Option("--to", help="What to make of it.")],
+    file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL.* here].")] = None,
+    root: Root = None,
+    tracking_uri: Uri = None,
+    data: Data = None,
+) -> None:
+    """Write a trained network as artifact, PyTorch state dict or ONNX model, or log it to its run in MLflow.
+
+    Example: sweeps export fcn_digits:12 --to onnx --out digits.onnx
+    """
+    from sweeps import export as networks
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    if to == "mlflow" and file is not None:
+        raise SweepError("--out: must be left out with --to mlflow, which writes no file of its own. Remove it.")
+    source = networks.find(what, root)
+    if to == "mlflow":
+        typer.echo(networks.export_model(source, tracking_uri, data_root=data, say=say))
+    else:
+        typer.echo(networks.export_file(source, to, Path(file) if file else None, data_root=data, say=say))

@@ -1,8 +1,8 @@
 """MLflow, a mirror of a sweep for browsing: filled from the background, allowed to fail, rebuilt by `sync`.
 
 A sweep is one experiment with one parent run (tag `role=sweep`) and one child run per trial (`role=trial`); see
-`sweeps.experiment` for what they hold. Only this module imports mlflow, and only when there is something to do: that
-takes seconds.
+`sweeps.experiment` for what they hold. Only this module and `sweeps.model_registry` import mlflow, and only when there
+is something to do: that takes seconds.
 """
 
 import logging

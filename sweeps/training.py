@@ -32,7 +32,7 @@ class Training:
         epochs: Metrics after each epoch.
         fault: Why it diverged, or None.
         test: On the test set; None of a training that diverged.
-        masks: By layer name, from input to output; empty of a training that diverged.
+        artifact: The trained network; None of a training that diverged.
         input_shape: `(channels, height, width)` of an image.
         dtype: Of the matrix products.
         seconds: What it took.
@@ -42,10 +42,15 @@ class Training:
     epochs: tuple[EpochMetrics, ...]
     fault: str | None
     test: Evaluation | None
-    masks: dict[str, Tensor]
+    artifact: Artifact | None
     input_shape: tuple[int, int, int]
     dtype: str
     seconds: float
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """By layer name, from input to output; empty of a training that diverged."""
+        return self.artifact.masks if self.artifact else {}
 
     @property
     def last(self) -> EpochMetrics:
@@ -72,13 +77,17 @@ def train(pack: Pack, data: Dataset, see: Callable[[EpochMetrics], None]) -> Tra
     while not pack.complete() and not (epochs and epochs[-1].fault):
         epochs += pack.train_epoch()
         see(epochs[-1])
-    fault = epochs[-1].fault
+    last, fault = epochs[-1], epochs[-1].fault
+    test = None if fault else pack.evaluate("test")[0]
+    numbers = {name: getattr(last, name) for name in METRICS}
+    if test:
+        numbers |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
     return Training(
         config=config,
         epochs=tuple(epochs),
         fault=fault,
-        test=None if fault else pack.evaluate("test")[0],
-        masks={} if fault else pack.mask(0),
+        test=test,
+        artifact=None if fault else Artifact.of(pack, 0, numbers),
         input_shape=data.input_shape,
         dtype=str(pack.dtype).removeprefix("torch."),
         seconds=time.perf_counter() - started,
@@ -113,14 +122,6 @@ def check_free(folder: Path) -> None:
         raise SweepError(
             f"--out {folder}: must be a folder that can be written, but {there} cannot. Choose another with --out DIR."
         )
-
-
-def artifact(training: Training) -> bytes:
-    """The trained network as the content of a file."""
-    numbers = {name: getattr(training.last, name) for name in METRICS}
-    if training.test:
-        numbers |= {"test_loss": training.test.loss, "test_accuracy": training.test.accuracy}
-    return Artifact(training.config, training.masks, numbers).to_bytes()
 
 
 def as_csv(training: Training) -> str:

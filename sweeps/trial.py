@@ -161,7 +161,7 @@ class PackWorker:
             row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
             if not is_beaten(costs_of(row, self._order["objectives"]), self._order["rivals"]):
                 numbers = {name: row[name] for name in (*_METRICS, "test_loss", "test_accuracy")}
-                row["artifact"] = Artifact(pack.configs[found.lane], pack.mask(found.lane), numbers).to_bytes()
+                row["artifact"] = Artifact.of(pack, found.lane, numbers).to_bytes()
             report["ended"].append(row)
         pack.drop(found.lane for found in metrics)
 

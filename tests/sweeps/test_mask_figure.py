@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 
 from sweeps.figures import as_png
-from sweeps.mask_figure import image_shape, mask_figure, shape_of
+from sweeps.mask_figure import mask_figure
 
 
 def random_mask(*shape: int) -> torch.Tensor:
@@ -21,19 +21,6 @@ def drawn(figure: Figure, place: int) -> np.ndarray:
     array = image.get_array()
     assert array is not None
     return np.asarray(array)
-
-
-@pytest.mark.parametrize(
-    ("features", "shape"),
-    [(784, (1, 28, 28)), (3072, (3, 32, 32)), (64, (1, 8, 8)), (3, (3, 1, 1)), (2, None), (28 * 30, None)],
-)
-def test_square_images_are_known_by_their_number_of_values(features: int, shape: tuple[int, int, int] | None) -> None:
-    assert image_shape(features) == shape
-
-
-def test_a_convolution_tells_its_channels() -> None:
-    assert shape_of({"conv1": random_mask(4, 3, 3, 3)}) == (3, 0, 0)
-    assert shape_of({"linear1": random_mask(4, 64)}) == (1, 8, 8)
 
 
 def test_the_pixels_of_a_fully_connected_layer_by_hand() -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.pack import Pack
-from sweeps import layer_table, training
+from sweeps import training
 from sweeps.config_source import of_file
 from sweeps.paths import SweepPaths
 
@@ -148,45 +149,36 @@ def test_an_empty_folder_may_be_used(sweeps: Any) -> None:
     assert names(sweeps.folder / "net") == FILES
 
 
+SHAPES = {"linear1": (3, 64), "linear2": (1, 3), "linear3": (2, 1)}
+
+
 @pytest.fixture
 def kept(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> SweepPaths:
     """A sweep of two trials, the first with its masks."""
     paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0), ended_row(1, "failed")])
     paths.masks.mkdir()
-    masks = {"linear1": torch.ones(5, 64, dtype=torch.int8), "linear2": torch.tensor([[1, -1, 0, 0]]).to(torch.int8)}
+    config = replace(CONFIG, width=0.01)  # layers of 3x64, 1x3 and 2x1 weights
+    masks = {name: torch.ones(shape, dtype=torch.int8) for name, shape in SHAPES.items()}
     masks["linear1"][0] = 0
-    (paths.masks / "0.safetensors").write_bytes(Artifact(CONFIG, masks, {}).to_bytes())
+    masks["linear2"][:] = torch.tensor([1, -1, 0])
+    (paths.masks / "0.safetensors").write_bytes(Artifact(config, (1, 8, 8), 2, masks, {}, {}).to_bytes())
     return paths
 
 
 def test_layers_of_a_kept_trial(sweeps: Any, kept: SweepPaths) -> None:
     done = sweeps("layers", "small:0", "--json")
     assert json.loads(done.out) == [
-        {"layer": "linear1", "weights": 320, "kept": 256, "inverted": 0, "hidden": 64, "remaining": 0.8},
-        {"layer": "linear2", "weights": 4, "kept": 1, "inverted": 1, "hidden": 2, "remaining": 0.5},
+        {"layer": "linear1", "weights": 192, "kept": 128, "inverted": 0, "hidden": 64, "remaining": 128 / 192},
+        {"layer": "linear2", "weights": 3, "kept": 1, "inverted": 1, "hidden": 1, "remaining": 2 / 3},
+        {"layer": "linear3", "weights": 2, "kept": 2, "inverted": 0, "hidden": 0, "remaining": 1.0},
     ]
     assert done.err == f"picture: {kept.masks / '0.png'}\n"
     with Image.open(kept.masks / "0.png") as image:
         assert image.format == "PNG"
     lines = [" ".join(line.split()) for line in sweeps("layers", "small:0").out.splitlines()]
     assert lines[0] == "small, trial 0: fcn on digits"
-    assert "linear2 4 1 1 2 50.00" in lines
-    assert "all 324 257 1 66 79.63" in lines
-
-
-def test_the_layers_of_a_network_stand_in_its_order() -> None:
-    masks = {name: torch.ones(2, 3, 3, 3, dtype=torch.int8) for name in ("linear1", "conv2", "conv1")}
-    config = TrainConfig(network="conv2", dataset="cifar10")
-    found = layer_table.from_input_to_output({**masks, "unknown": masks["conv1"]}, config)
-    assert list(found) == ["conv1", "conv2", "linear1", "unknown"]
-
-
-def test_layers_whose_images_are_unknown_have_no_picture(sweeps: Any, kept: SweepPaths) -> None:
-    artifact = Artifact(CONFIG, {"linear1": torch.ones(5, 35, dtype=torch.int8)}, {})
-    (kept.masks / "0.safetensors").write_bytes(artifact.to_bytes())
-    done = sweeps("layers", "small:0")
-    assert done.code == 0
-    assert done.err == "no picture: the images are not square; 'sweeps train small:0' draws it\n"
+    assert "linear2 3 1 1 1 66.67" in lines
+    assert "all 197 131 1 65 67.01" in lines
 
 
 @pytest.mark.parametrize(

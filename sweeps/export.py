@@ -1,0 +1,172 @@
+"""A trained network for other programs: as its artifact, a state dict, an ONNX model or an MLflow model."""
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from supermask import data
+from supermask.artifact import Artifact
+from supermask.config import ConfigError
+from supermask.plain import plain_network
+from sweeps import onnx_model, results
+from sweeps.arguments import space_of
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, replacing, resolve_root
+
+SUFFIXES = {"artifact": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
+"""Formats that are a file, and how its name ends."""
+CHECKED_IMAGES = 256
+"""Images on which an exported model must classify as the network does."""
+EXAMPLE_IMAGES = 2
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported.
+
+    Attributes:
+        path: The artifact's file.
+        name: What files made from it are called.
+        sweep: The sweep it belongs to; None when it was given by its path.
+        trial: Number of its trial, likewise.
+    """
+
+    path: Path
+    name: str
+    sweep: SweepPaths | None = None
+    trial: int | None = None
+
+
+def find(text: str, root: str | None) -> Source:
+    """What `NAME:TRIAL` or the path of an artifact stands for.
+
+    Args:
+        text: As the user wrote it.
+        root: The option `--root`.
+
+    Raises:
+        SweepError: If there is no such thing.
+    """
+    if text.endswith(SUFFIXES["artifact"]) or Path(text).is_file():
+        return Source(Path(text), Path(text).stem)
+    found = re.fullmatch(r"(?P<name>[^:]*):(?P<trial>[0-9]{1,18})", text)
+    if not found:
+        raise SweepError(
+            f"WHAT: must be NAME:TRIAL or the path of an artifact, but got {text!r}. "
+            "Write for example fcn_mnist:59 or masks/59.safetensors."
+        )
+    paths, trial = SweepPaths(resolve_root(root), found["name"]), int(found["trial"])
+    space_of(paths)
+    path = paths.masks / f"{trial}{SUFFIXES['artifact']}"
+    if not path.is_file():
+        raise _missing(paths, trial)
+    return Source(path, f"{paths.name}-{trial}", paths, trial)
+
+
+def export_file(source: Source, to: str, out: Path | None, *, data_root: str | None, say: Say) -> Path:
+    """Writes an artifact, a state dict or an ONNX model.
+
+    Args:
+        source: The trained network.
+        to: A key of `SUFFIXES`.
+        out: Where to; by default the source's name in the current folder.
+        data_root: Folder of the datasets, for the check of an ONNX model.
+        say: Told what the user should know.
+
+    Returns:
+        The file.
+
+    Raises:
+        SweepError: If it cannot be written, or would classify otherwise than the network.
+        ConfigError: If the artifact cannot be used.
+    """
+    artifact = Artifact.load(source.path)
+    path = out or Path(source.name + SUFFIXES[to])
+    if path.is_dir() or not path.parent.is_dir():
+        raise SweepError(f"--out {path}: must be a file in a folder that exists, but is not. Choose another.")
+    if to == "artifact":
+        content = artifact.to_bytes()
+    elif to == "torch":
+        content = _state_dict(artifact)
+    else:
+        onnx_model.check_installed("--to onnx")
+        content = onnx_model.convert(plain_network(artifact), example_images(artifact, data_root, say))
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise SweepError(f"--out {path}: must be writable, but got: {error.strerror}. Choose another.") from error
+    return path
+
+
+def export_model(source: Source, uri: str | None, *, data_root: str | None, say: Say) -> str:
+    """Logs a trial's network as a model to its run in MLflow.
+
+    Args:
+        source: The trained network, given as NAME:TRIAL.
+        uri: MLflow store; by default that of the root.
+        data_root: Folder of the datasets, for check and example.
+        say: Told what the user should know.
+
+    Returns:
+        The model's address in MLflow.
+
+    Raises:
+        SweepError: If it is no trial, has no run there, or the store does not answer.
+        ConfigError: If the artifact cannot be used.
+    """
+    from sweeps import model_registry, tracking
+
+    if source.sweep is None or source.trial is None:
+        raise SweepError(
+            f"--to mlflow: a model belongs to a trial's run, but got the path {source.path}. Name it as NAME:TRIAL."
+        )
+    onnx_model.check_installed("--to mlflow")
+    artifact = Artifact.load(source.path)
+    store = uri or tracking.default_uri(source.sweep.root)
+    run_id = model_registry.run_of(store, source.sweep.name, source.trial)
+    images = example_images(artifact, data_root, say)
+    model = onnx_model.convert(plain_network(artifact), images)
+    return model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
+
+
+def example_images(artifact: Artifact, data_root: str | None, say: Say) -> Tensor:
+    """Images to check a model on: of the dataset it was trained on, where that can be loaded."""
+    try:
+        found = data.load(artifact.config.dataset, data_root)
+        if found.input_shape == artifact.input_shape:
+            return found.train_images[:CHECKED_IMAGES]
+        reason = f"its images are {found.input_shape}, the network takes {artifact.input_shape}"
+    except ConfigError as error:
+        reason = str(error)
+    say(f"checked on random images, because dataset {artifact.config.dataset} cannot be used: {reason}")
+    random = torch.Generator().manual_seed(0)
+    return torch.randint(256, (CHECKED_IMAGES, *artifact.input_shape), dtype=torch.uint8, generator=random)
+
+
+def _state_dict(artifact: Artifact) -> bytes:
+    stream = io.BytesIO()
+    torch.save(plain_network(artifact).state_dict(), stream)
+    return stream.getvalue()
+
+
+def _missing(paths: SweepPaths, trial: int) -> SweepError:
+    trials = results.load(paths.root, paths.name).to_pylist()
+    where = f"sweep {paths.name}: "
+    if not any(row["trial"] == trial and row["state"] == "finished" for row in trials):
+        return SweepError(
+            f"{where}trial {trial} must have finished, but there is no such trial. "
+            f"See 'sweeps pareto {paths.name}' for the front."
+        )
+    kept = sorted(int(path.stem) for path in paths.masks.glob(f"*{SUFFIXES['artifact']}") if path.stem.isdecimal())
+    return SweepError(
+        f"{where}the masks of trial {trial} must have been kept, but only those of the front are: "
+        f"{', '.join(map(str, kept)) or 'none'}. Train it again: sweeps train {paths.name}:{trial}."
+    )
