@@ -14,7 +14,12 @@ from supermask.models import Network, build
 
 DATASETS = {"fcn": "mnist"}
 """Images of a network; the convolutional ones train on CIFAR-10."""
-_SHAPES = {"mnist": (60_000, 1, 28, 28), "cifar10-jpeg": (50_000, 3, 32, 32)}
+_SHAPES = {
+    # images, channels, height, width, classes
+    "mnist": (60_000, 1, 28, 28, 10),
+    "cifar10-jpeg": (50_000, 3, 32, 32, 10),
+    "cifar100": (50_000, 3, 32, 32, 100),
+}
 _VALIDATION_IMAGES = 8
 
 
@@ -90,8 +95,8 @@ def find_images(name: str, root: str | None) -> Dataset:
     except ConfigError:
         if name not in _SHAPES:
             raise
-    count, *shape = _SHAPES[name]
-    return noise(count, tuple(shape), classes=10)
+    count, *shape, classes = _SHAPES[name]
+    return noise(count, tuple(shape), classes=classes)
 
 
 def noise(count: int, shape: tuple[int, ...], *, classes: int, seed: int = 0) -> Dataset:
