@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from benchmarks import record
 from benchmarks.record import Row
 from supermask import data as datasets

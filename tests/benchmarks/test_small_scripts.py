@@ -26,3 +26,17 @@ def test_quick_trajectory_writes_the_document(tmp_path: Path, shared_data: Path)
         assert REQUIRED <= row.keys()
         # One epoch at full learning rate: within a tenth of what was reported.
         assert 0.9 < row["low"] <= row["ratio"] <= row["high"] < 1.1
+
+
+@pytest.mark.mnist
+def test_quick_artifact_size_writes_the_document(tmp_path: Path, shared_data: Path) -> None:
+    file = tmp_path / "size.json"
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "artifact_size.py"), "--quick", "--json", str(file), "--data", str(shared_data)],
+        env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert rows
+    for row in rows:
+        assert REQUIRED <= row.keys()
