@@ -217,7 +217,7 @@ def test_a_disk_fault_keeps_the_rows_and_the_sweep_goes_on(driver: Driver, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sweeps.results.pq.write_table", full)
+        patch.setattr("sweeps.parts.pq.write_table", full)
         finish(driver, order)
         assert driver.session.disk_fault is not None
         assert "No space left on device" in driver.session.disk_fault
