@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,31 +13,31 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 REQUIRED = {"case", "ours", "peer", "ratio", "n", "low", "high"}
 
 
+def run(script: str, file: Path, images: Path) -> list[dict[str, Any]]:
+    """The rows that `script --quick` writes."""
+    command = [sys.executable, str(FOLDER / script), "--quick", "--json", str(file), "--data", str(images)]
+    environment = os.environ | {"COLUMNS": "120"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text())["rows"]
+    assert all(row.keys() >= REQUIRED for row in rows)
+    return rows
+
+
 @pytest.mark.mnist
 def test_quick_trajectory_writes_the_document(tmp_path: Path, shared_data: Path) -> None:
-    file = tmp_path / "trajectory.json"
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / "paper_trajectory.py"), "--quick", "--json", str(file), "--data", str(shared_data)],
-        env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    document = json.loads(file.read_text())
-    assert [row["case"] for row in document["rows"]] == ["test_accuracy after epoch 1", "remaining after epoch 1"]
-    for row in document["rows"]:
-        assert row.keys() >= REQUIRED
+    rows = run("paper_trajectory.py", tmp_path / "trajectory.json", shared_data)
+    assert [row["case"] for row in rows] == ["test_accuracy after epoch 1", "remaining after epoch 1"]
+    for row in rows:
         # One epoch at full learning rate: within a tenth of what was reported.
         assert 0.9 < row["low"] <= row["ratio"] <= row["high"] < 1.1
 
 
 @pytest.mark.mnist
 def test_quick_artifact_size_writes_the_document(tmp_path: Path, shared_data: Path) -> None:
-    file = tmp_path / "size.json"
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / "artifact_size.py"), "--quick", "--json", str(file), "--data", str(shared_data)],
-        env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(file.read_text())["rows"]
-    assert rows
-    for row in rows:
-        assert row.keys() >= REQUIRED
+    rows = run("artifact_size.py", tmp_path / "size.json", shared_data)
+    sizes = [row for row in rows if row["case"].startswith("FCN")]
+    assert len(sizes) == 3
+    assert all(row["ratio"] > 16 for row in sizes)  # two bits a weight or fewer
+    exact = [row for row in rows if row["case"].endswith("float32 pack agree")]
+    assert [row["ours"] for row in exact] == [1000, 1000]
