@@ -56,15 +56,16 @@ def records(front: ArrowTable, space: SearchSpace) -> list[dict[str, Any]]:
 
 
 def as_csv(front: ArrowTable, space: SearchSpace) -> str:
-    """The front as CSV with one column per metric and field."""
-    rows = [
-        {**{k: v for k, v in record.items() if k != "config"}, **record["config"]} for record in records(front, space)
+    """The front as CSV with one column per metric and field, and the test accuracy."""
+    names = [
+        "trial",
+        *dict.fromkeys(("val_accuracy", "remaining", *space.objectives, "test_accuracy")),
+        *CONFIG_COLUMNS,
     ]
     text = io.StringIO()
-    names = ["trial", *dict.fromkeys(("val_accuracy", "remaining", *space.objectives)), *CONFIG_COLUMNS]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(front.to_pylist())
     return text.getvalue()
 
 

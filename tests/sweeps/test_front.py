@@ -63,7 +63,7 @@ def test_csv_has_the_same_values_in_flat_columns(small_space: Space, ended_row: 
     text = as_csv(front, small_space())
     assert "\r" not in text
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0])[:4] == ["trial", "val_accuracy", "remaining", "network"]
+    assert list(rows[0])[:5] == ["trial", "val_accuracy", "remaining", "test_accuracy", "network"]
     assert [row["trial"] for row in rows] == ["0", "1"]
     assert float(rows[0]["learning_rate"]) == 1 / 3
     assert as_csv(front.slice(0, 0), small_space()).splitlines() == [",".join(rows[0])]
