@@ -1,7 +1,8 @@
 """The rows of the comparison with arXiv 2201.13361: what is trained, and what the papers report.
 
-`config` of a row is its trial; where a search found it, `found` names the command. Rows without one hold the values
-that the paper's authors published (theirs for `dense` too), which no search here has improved yet.
+`config` of a row is its trial; where a search found it, `found` names the command. Of the others, which no search has
+improved yet, `signed` and `dense` hold values that the paper's authors published, and the rest plausible ones to start
+from.
 """
 
 from dataclasses import dataclass, field
