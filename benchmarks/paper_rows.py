@@ -101,6 +101,10 @@ _FCN_MULTI = {
 }  # fmt: skip
 
 
+_FCN_ZHOU = {
+    "pruning_rate": 0.5518681808122416, "learning_rate": 194.0248009170342, "weight_decay": 0.0005254194991635225,
+    "weight_gain": 0.8685314246440516, "epochs": 25, "decay_epochs": 6.5,
+}  # fmt: skip
 _KEEP_A_TENTH = "--set fixed.pruning_rate=0.9 --set search.weight_decay.low=1.0e-7"
 
 
@@ -115,7 +119,11 @@ def _found(method: str, changes: str) -> str:
 FCN = [
     PaperRow("fcn", "signed", "mnist", _FCN_SPARSE, 0.9748, 0.0377, found=_FOUND_SPARSE),
     PaperRow("fcn", "dense", "mnist", _FCN_DENSE, 0.9742, 1.0, found=_found("dense", "--set fixed.pruning_rate=0.5")),
-    PaperRow("fcn", "zhou", "mnist", _ZHOU_CONV, 0.98, None),
+    PaperRow(
+        "fcn", "zhou", "mnist", _FCN_ZHOU, 0.98, None,
+        found=_found("zhou", "--set search.learning_rate.low=1 --set search.learning_rate.high=500 "
+                     "--set search.weight_decay.low=1.0e-8") + " after 2 epochs, when it was broken off",
+    ),
     PaperRow("fcn", "edge_popup", "mnist", _FCN_EDGE, found=_found("edge_popup", _KEEP_A_TENTH)),
     PaperRow("fcn", "multi_prize", "mnist", _FCN_MULTI, found=_found("multi_prize", _KEEP_A_TENTH)),
 ]  # fmt: skip
