@@ -27,7 +27,9 @@ def check(fixed: Mapping[str, Value | None], parameters: Mapping[str, Parameter]
         met = [conditions[owner]] if owner in conditions else _possible(owner, fixed, parameters)
         wrong = [value for value in met if value not in allowed]
         if wrong:
-            remedy = "Remove it" + (f", or add `when: {{{owner}: {allowed[0]}}}`." if owner in parameters else ".")
+            remedy = "Remove it" + (f", or add `when: {{{owner}: {allowed[0]}}}`" if owner in parameters else "")
+            # An option cannot remove a line of a file; the default is allowed everywhere and does nothing.
+            remedy += f"; from the command line: --set fixed.{name}={DEFAULTS[name]}."
             got = f"{owner} {' or '.join(map(show, wrong))}"
             faults.add(path, f"must be left out unless {owner} is {' or '.join(allowed)}", got=got, remedy=remedy)
 

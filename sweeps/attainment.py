@@ -33,8 +33,8 @@ class Surfaces:
 def surfaces(rows: Sequence[Mapping[str, Any]]) -> Surfaces | None:
     """The attainment surfaces of confirmed trials over their seeds.
 
-    The trials that share a seed index form one front; only the indices that every trial was trained with count.
-    A lane that diverged attained nothing.
+    The trials that share a seed index form one front. Where trials have different numbers of seeds, those trials and
+    indices count that make up most trainings. A lane that diverged attained nothing.
 
     Args:
         rows: Rows of `sweeps.confirmations`, of all trials.
@@ -42,9 +42,9 @@ def surfaces(rows: Sequence[Mapping[str, Any]]) -> Surfaces | None:
     Returns:
         None of fewer than two trials, or without a common seed or anything finished.
     """
-    indices = [{row["seed_index"] for row in rows if row["trial"] == trial} for trial in {row["trial"] for row in rows}]
-    common = set.intersection(*indices) if len(indices) > 1 else set[int]()
-    used = [row for row in rows if row["seed_index"] in common and row["state"] == "finished"]
+    chosen, common = _largest_block(rows)
+    used = [row for row in rows if row["trial"] in chosen and row["seed_index"] in common]
+    used = [row for row in used if row["state"] == "finished"]
     if not used:
         return None
     levels = np.unique([row["remaining"] for row in used])
@@ -57,3 +57,17 @@ def surfaces(rows: Sequence[Mapping[str, Any]]) -> Surfaces | None:
     ordered = np.sort(attained, axis=0)[::-1]
     half = (len(common) + 1) // 2 - 1
     return Surfaces(levels, ordered[0], ordered[half], ordered[-1], len(common))
+
+
+def _largest_block(rows: Sequence[Mapping[str, Any]]) -> tuple[set[int], set[int]]:
+    """Two or more trials and the seed indices that all of them have, as many of both as possible."""
+    indices: dict[int, set[int]] = {}
+    for row in rows:
+        indices.setdefault(row["trial"], set()).add(row["seed_index"])
+    best: tuple[set[int], set[int]] = set(), set()
+    for least in {len(own) for own in indices.values()}:
+        group = {trial for trial, own in indices.items() if len(own) >= least}
+        common = set.intersection(*(indices[trial] for trial in group))
+        if len(group) > 1 and len(group) * len(common) > len(best[0]) * len(best[1]):
+            best = group, common
+    return best

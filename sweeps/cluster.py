@@ -11,6 +11,7 @@ import ray
 
 from supermask.data import Dataset
 from sweeps.errors import SweepError
+from sweeps.interrupts import deferred
 from sweeps.plan import Resources
 
 
@@ -31,7 +32,8 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
         images = sum(dataset.train_images.nbytes + dataset.test_images.nbytes for dataset in datasets.values())
         local = {"include_dashboard": False, "object_store_memory": 2 * images + 256 * 2**20}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        with deferred():  # Ray's start crashes the process when a signal comes in the middle of it
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SweepError(
             f"ray {address or 'on this machine'}: must be reachable, but {str(error).splitlines()[0]}. "

@@ -11,7 +11,7 @@ import yaml
 from search_spaces.document import read
 from search_spaces.faults import Faults, check_value, nearest, show
 from search_spaces.overrides import parse
-from search_spaces.vocabulary import FIELDS
+from search_spaces.vocabulary import FIELDS, OWNERS
 from supermask.config import ConfigError, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
@@ -60,8 +60,12 @@ def find(text: str, root: Path, changes: Sequence[str]) -> Source:
     paths, trial = parse_trial(text, root, what="CONFIG", other="a YAML file or ")
     row = trial_row(paths, trial)
     written = {name: row[name] for name in FIELDS if row.get(name) is not None}
-    config = _checked(written | overrides, Faults(text, overridden=overrides))
-    return Source(config, f"{paths.name}, trial {trial}", f"{paths.name}-{trial}", None if overrides else row)
+    # What belonged to the trial's method, schedule or network goes when a change puts another in its place.
+    lost = [name for name, (owner, legal) in OWNERS.items() if overrides.get(owner, legal[0]) not in legal]
+    kept = {name: value for name, value in written.items() if name not in lost}
+    config = _checked(kept | overrides, Faults(text, overridden=overrides))
+    changed = " changed" if overrides else ""
+    return Source(config, f"{paths.name}, trial {trial}{changed}", f"{paths.name}-{trial}", None if overrides else row)
 
 
 def of_file(path: Path, overrides: Mapping[str, Any]) -> TrainConfig:

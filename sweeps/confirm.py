@@ -104,6 +104,9 @@ def confirm(
         numbers = {row["trial"] for row in chosen}
         _mirror([row for row in rows if row["trial"] in numbers], paths, options, console)
         confirmed.draw(paths, rows)
+        if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
+            text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
+            console.print(text, highlight=False, soft_wrap=True)
     return confirmed.summarise([row for row in rows if row["trial"] in numbers and row["seed_index"] < seeds])
 
 

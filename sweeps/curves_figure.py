@@ -38,7 +38,7 @@ def curves_figure(epochs: Sequence[EpochMetrics], test: Evaluation | None, *, ti
         accuracy_axes.plot([epochs[-1].epoch], [100 * test.accuracy], "*", color=_BLACK, markersize=11, label=label)
     accuracy_axes.set_ylabel("accuracy (%)")
     _line(mask_axes, epochs, [100 * epoch.remaining for epoch in epochs], _GREEN, "remaining")
-    _line(mask_axes, epochs, [100 * epoch.inverted for epoch in epochs], _VERMILLION, "of these inverted")
+    _line(mask_axes, epochs, [100 * epoch.inverted for epoch in epochs], _VERMILLION, "inverted")
     mask_axes.set_ylabel("weights of all layers (%)")
     _layers(figure, layer_axes, epochs)
     for axes in (loss_axes, accuracy_axes, mask_axes, layer_axes):

@@ -91,6 +91,8 @@ def export_file(source: Source, to: str, out: Path | None, *, data_root: str | N
     path = out or Path(source.name + SUFFIXES[to])
     if path.is_dir() or not path.parent.is_dir():
         raise SweepError(f"--out {path}: must be a file in a folder that exists, but is not. Choose another.")
+    if path.exists():
+        raise SweepError(f"--out {path}: must be a new file, but there is one. Remove it, or choose another name.")
     if to == "artifact":
         content = artifact.to_bytes()
     elif to == "torch":

@@ -39,6 +39,8 @@ def parse_bound(text: str, operator: str) -> Constraint:
             f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
             f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."
         )
+    if metric in PERCENT and not 0 <= value <= 1:
+        raise SweepError(f"{option}: {metric} is a fraction in [0, 1], but got {text!r}. 97 % is 0.97.")
     return Constraint(metric, operator, value)
 
 

@@ -101,7 +101,8 @@ def _files(source: "Source", done: "Training") -> dict[str, bytes]:
     from sweeps.mask_figure import mask_figure
 
     left = f"{100 * done.last.remaining:.2f} % of the weights remain"
-    how = f"{_what(done.config)}, {done.last.epoch} epochs in {done.dtype}: {done.fault or left}"
+    epochs = f"{done.last.epoch} epoch{'' if done.last.epoch == 1 else 's'}"
+    how = f"{_what(done.config)}, {epochs} in {done.dtype}: {done.fault or left}"
     curves = curves_figure(done.epochs, done.test, title=source.label, subtitle=how)
     files: dict[str, bytes] = {
         "config.yaml": to_yaml(done.config).encode(),
@@ -115,7 +116,8 @@ def _files(source: "Source", done: "Training") -> dict[str, bytes]:
 
 
 def _what(config: Any) -> str:
-    return f"{config.network} on {config.dataset}"
+    method = "" if config.method == "signed" else f"{config.method} "
+    return f"{method}{config.network} on {config.dataset}"
 
 
 def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) -> None:

@@ -63,7 +63,7 @@ def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]
     * `knee`: the one of them that `pareto.knee` finds.
     * `best:accuracy>=X`: of the finished trials with at least this validation accuracy, the one with the fewest
       weights remaining; `best:remaining<=X`: of those with at most this fraction remaining, the one with the best
-      validation accuracy. The bound stands in place of the space's constraints.
+      validation accuracy. They keep to the space's constraints as well.
     * numbers: these trials, in this order.
 
     Args:
@@ -77,13 +77,14 @@ def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]
     if selection.trials:
         return _named(selection, trials)
     if selection.bound:
-        within = pareto.feasible(pareto.finished(trials), [selection.bound])
+        within = pareto.feasible(pareto.finished(trials), [*space.constraints, selection.bound])
         rows = sorted(within.to_pylist(), key=_ORDERS[selection.bound.metric])[:1]
     else:
         members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
         rows = (pareto.knee(members, space.objectives) if selection.text == "knee" else members).to_pylist()
     if not rows:
-        wanted = str(selection.bound) if selection.bound else ", ".join(map(str, space.constraints))
+        bounds = [*space.constraints, *([selection.bound] if selection.bound else [])]
+        wanted = ", ".join(map(str, bounds))
         keeping = f" that keeps to {wanted}" if wanted else ""
         raise SweepError(
             f"--select {selection.text}: there must be a finished trial{keeping}, but there is none. "

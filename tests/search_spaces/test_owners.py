@@ -15,28 +15,30 @@ BAD = [
     (
         "{method: dense}",
         "pruning_rate: {low: 0.1, high: 0.9}",
-        f"search.pruning_rate: {RULE} method 'dense'. Remove it.",
+        f"search.pruning_rate: {RULE} method 'dense'. Remove it; from the command line: --set fixed.pruning_rate=0.5.",
     ),
     (
         "{method: dense, pruning_rate: 0.7}",
         "learning_rate: {low: 0.1, high: 0.9}",
-        f"fixed.pruning_rate: {RULE} method 'dense'. Remove it.",
+        f"fixed.pruning_rate: {RULE} method 'dense'. Remove it; from the command line: --set fixed.pruning_rate=0.5.",
     ),
     (
         "{}",
         "method: [signed, dense]\n  pruning_rate: {low: 0.1, high: 0.9}",
-        f"search.pruning_rate: {RULE} method 'dense'. Remove it, or add `when: {{method: signed}}`.",
+        f"search.pruning_rate: {RULE} method 'dense'. Remove it, or add `when: {{method: signed}}`; "
+        "from the command line: --set fixed.pruning_rate=0.5.",
     ),
     (
         "{}",
         "plateau_patience: {low: 1, high: 20}",
         "search.plateau_patience: must be left out unless schedule is plateau, but got schedule 'exponential'. "
-        "Remove it.",
+        "Remove it; from the command line: --set fixed.plateau_patience=15.",
     ),
     (
         "{pruning_rate: 0.7}",
         "network: [fcn, conv2]\n  method: {choices: [dense, zhou], when: {network: conv2}}",
-        f"fixed.pruning_rate: {RULE} method 'dense'. Remove it, or add `when: {{method: signed}}`.",
+        f"fixed.pruning_rate: {RULE} method 'dense'. Remove it, or add `when: {{method: signed}}`; "
+        "from the command line: --set fixed.pruning_rate=0.5.",
     ),
 ]
 GOOD = [

@@ -54,3 +54,15 @@ def test_only_seeds_of_all_trials_count_and_a_diverged_lane_attains_nothing() ->
 )
 def test_there_is_no_surface_of_less(rows: list[dict[str, Any]]) -> None:
     assert surfaces(rows) is None
+
+
+def test_a_trial_with_few_seeds_does_not_shorten_the_others() -> None:
+    rows = [
+        {"trial": trial, "seed_index": index, "state": "finished", "remaining": 0.01 * trial, "test_accuracy": 0.9}
+        for trial, seeds in ((1, 5), (2, 5), (3, 1))
+        for index in range(seeds)
+    ]
+    found = surfaces(rows)
+    assert found is not None
+    assert found.seeds == 5
+    assert found.remaining.tolist() == [0.01, 0.02]

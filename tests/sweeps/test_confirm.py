@@ -130,6 +130,7 @@ def test_what_is_there_is_not_trained_again_and_more_seeds_add_to_it(
     assert [row for row in kept(sweep) if row["seed_index"] < 2] == before
     fewer = sweeps("confirm", "small", "--seeds", "2", "--select", "3,2,1,0", "--json")
     assert fewer.out == first.out
+    assert "12 trainings with further seeds there, not counted here: ask for more --seeds" in fewer.err
     assert len(fleet.trained) == 20
 
 

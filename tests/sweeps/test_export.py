@@ -101,7 +101,6 @@ def test_an_onnx_model_gives_the_same(sweeps: Any, network: str, changes: dict[s
 def test_an_onnx_model_that_differs_is_not_put_in_place(
     sweeps: Any, sweep: SweepPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("small-1.onnx").write_text("before")
     run = onnx_model.run
     monkeypatch.setattr(onnx_model, "run", lambda model, images: -run(model, images))
     done = sweeps("export", "small:1", "--to", "onnx")
@@ -110,6 +109,15 @@ def test_an_onnx_model_that_differs_is_not_put_in_place(
         "ONNX model: must classify as the network does, but got other classes for 256 of 256 images. "
         "Export it with --to torch.\n"
     )
+    assert not Path("small-1.onnx").exists()
+
+
+def test_a_file_that_is_there_is_not_written_over(sweeps: Any, sweep: SweepPaths) -> None:
+    Path("small-1.onnx").write_text("before")
+    done = sweeps("export", "small:1", "--to", "onnx")
+    assert (done.code, done.out) == (2, "")
+    text = "--out small-1.onnx: must be a new file, but there is one. Remove it, or choose another name.\n"
+    assert done.err == text
     assert Path("small-1.onnx").read_text() == "before"
 
 

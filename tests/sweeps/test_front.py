@@ -49,6 +49,14 @@ def test_what_is_no_bound_is_an_error_with_an_example(text: str, operator: str, 
     )
 
 
+@pytest.mark.parametrize("text", ["accuracy=97", "accuracy=-0.1"])
+def test_a_percentage_is_no_fraction(text: str) -> None:
+    with pytest.raises(SweepError) as raised:
+        parse_bound(text, ">=")
+    message = f"--min: val_accuracy is a fraction in [0, 1], but got {text!r}. 97 % is 0.97."
+    assert raised.value.message == message
+
+
 def test_records_hold_objectives_and_the_whole_configuration(small_space: Space, ended_row: EndedRow) -> None:
     front = results.table([ended_row(3, seed=9), ended_row(1)])
     found = records(front, small_space(objectives={"val_loss": "minimize", "remaining": "minimize"}))

@@ -91,6 +91,19 @@ def test_a_trial_of_a_sweep_is_trained_again(sweeps: Any, ended_row: EndedRow, w
     assert "in the sweep: test accuracy 88.00 %, remaining 12.50 %, in float16 instead of " in done.err
 
 
+def test_the_dense_twin_of_a_trial_leaves_out_what_belongs_to_its_masks(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    values = CONFIG.to_dict() | {"pruning_rate": 0.8, "score_gain": 2.0, "weight_gain": 0.9}
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(3, **values)])
+    done = sweeps("train", "small:3", "--set", "method=dense", "--set", "learning_rate=0.01", "--out", "twin")
+    assert done.code == 0, done.err
+    config = of_file(sweeps.folder / "twin/config.yaml", {})
+    assert (config.method, config.weight_gain) == ("dense", 0.9)
+    assert config.pruning_rate == TrainConfig.pruning_rate
+    assert "small, trial 3 changed: dense fcn on digits" in done.out
+
+
 def test_a_training_that_diverges_fails_and_keeps_its_curves(sweeps: Any) -> None:
     done = sweeps("train", write_config(sweeps.folder, weight_gain="1.0e+25"), "--set", "epochs=5")
     assert done.code == 1

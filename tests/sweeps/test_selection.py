@@ -55,13 +55,14 @@ def test_what_is_chosen(trials: Any, small_space: Space, text: str, chosen: list
     assert [row["trial"] for row in select(parse(text), trials, small_space())] == chosen
 
 
-def test_front_and_knee_keep_to_the_constraints_and_a_bound_stands_in_their_place(
-    trials: Any, small_space: Space
-) -> None:
+def test_every_choice_but_numbers_keeps_to_the_constraints(trials: Any, small_space: Space) -> None:
     space = small_space(constraints=(Constraint("remaining", "<=", 0.02), Constraint("val_accuracy", ">=", 0.9)))
     assert [row["trial"] for row in select(parse("front"), trials, space)] == [2, 3]
     assert [row["trial"] for row in select(parse("knee"), trials, space)] == [2]
-    assert [row["trial"] for row in select(parse("best:accuracy>=0.98"), trials, space)] == [1]
+    # Trial 1 has this accuracy, but too many weights.
+    with pytest.raises(SweepError, match=r"keeps to remaining <= 0.02, val_accuracy >= 0.9, val_accuracy >= 0.98"):
+        select(parse("best:accuracy>=0.98"), trials, space)
+    assert [row["trial"] for row in select(parse("1"), trials, space)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,10 @@ def test_trials_that_did_not_finish_or_do_not_exist_are_told_together(trials: An
 
 @pytest.mark.parametrize(
     ("text", "keeping"),
-    [("best:accuracy>=0.999", " that keeps to val_accuracy >= 0.999"), ("front", " that keeps to remaining <= 0.001")],
+    [
+        ("best:accuracy>=0.999", " that keeps to remaining <= 0.001, val_accuracy >= 0.999"),
+        ("front", " that keeps to remaining <= 0.001"),
+    ],
 )
 def test_no_trial_within_the_bounds(trials: Any, small_space: Space, text: str, keeping: str) -> None:
     space = small_space(constraints=(Constraint("remaining", "<=", 0.001),))
