@@ -38,7 +38,8 @@ def mask_figure(masks: Mapping[str, Tensor], shape: Shape, *, title: str) -> Fig
     figure.suptitle(text, x=0.01, ha="left", fontsize=11)
     handles = [
         Patch(facecolor=colour, edgecolor=_EDGE, linewidth=0.6, label=label)
-        for colour, label in ((_KEPT, "kept"), (_INVERTED, "inverted"), (_HIDDEN, "hidden"))
+        for colour, label, state in ((_KEPT, "kept", 1), (_INVERTED, "inverted", -1), (_HIDDEN, "hidden", 0))
+        if state >= 0 or (mask == state).any()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -65,16 +66,19 @@ def _meaning(mask: np.ndarray, shape: Shape) -> str:
 
 def _pixels(mask: np.ndarray) -> Figure:
     """A fully connected layer: what its pixels keep, and single neurons."""
-    figure = Figure(figsize=(11, 4.7), dpi=150, layout="constrained")
-    balance_axes, amount_axes, neurons_axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.12))
-    balance = mask.mean(axis=(0, 1))
+    inverts = bool((mask < 0).any())  # without an inverted weight the balance is what remains
+    figure = Figure(figsize=(11 if inverts else 7.6, 4.7), dpi=150, layout="constrained")
+    *maps, neurons_axes = figure.subplots(1, 3 if inverts else 2, width_ratios=(1, 1, 1.12)[-3 if inverts else -2 :])
+    amount_axes = maps[-1]
     amount = (mask != 0).mean(axis=(0, 1))
-    limit = max(float(np.abs(balance).max()), 1e-9)
-    _heat(figure, balance_axes, 100 * balance, cmap=_SIGNED, low=-100 * limit, high=100 * limit)
-    balance_axes.set_title("kept minus inverted", fontsize=10)
+    if inverts:
+        balance = mask.mean(axis=(0, 1))
+        limit = float(np.abs(balance).max()) or 1.0
+        _heat(figure, maps[0], 100 * balance, cmap=_SIGNED, low=-100 * limit, high=100 * limit)
+        maps[0].set_title("kept minus inverted", fontsize=10)
     _heat(figure, amount_axes, 100 * amount, cmap=_AMOUNT, low=0, high=max(100 * float(amount.max()), 1e-9))
     amount_axes.set_title("remaining", fontsize=10)
-    for axes in (balance_axes, amount_axes):
+    for axes in maps:
         axes.set_xlabel("pixel column", fontsize=9)
         axes.set_ylabel("pixel row", fontsize=9)
     _neurons(neurons_axes, mask)
