@@ -28,7 +28,7 @@ def test_each_panel_says_what_it_shows() -> None:
     assert [labels(axes) for axes in figure.axes] == [
         ["training", "validation"],
         ["validation", "test: 87.50 %"],
-        ["remaining", "of these inverted"],
+        ["remaining", "inverted"],
         ["conv1", "conv2"],
     ]
     assert [axes.get_ylabel() for axes in (loss, accuracy, mask)] == [
