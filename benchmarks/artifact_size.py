@@ -19,11 +19,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import record
+from benchmarks import record, script
 from benchmarks.record import Row
 from supermask import data as datasets
 from supermask.artifact import Artifact
-from supermask.config import ConfigError, TrainConfig
+from supermask.config import TrainConfig
 from supermask.data import standardise
 from supermask.layers import logits
 from supermask.pack import Pack
@@ -118,8 +118,4 @@ def _print(rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ConfigError as error:
-        err.print(str(error), markup=False, highlight=False)
-        sys.exit(2)
+    script.start(main)

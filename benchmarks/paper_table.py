@@ -8,7 +8,6 @@ the test set after the last epoch; nothing was chosen by them.
 """
 
 import json as jsonlib
-import os
 import sys
 import tempfile
 import time
@@ -24,16 +23,17 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import record
+from benchmarks import record, script
 from benchmarks.paper_rows import ROWS, PaperRow
 from benchmarks.workload import find_images
 from supermask import data
-from supermask.config import ConfigError, TrainConfig
+from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.intervals import Interval, student_t
+from sweeps.paths import replacing
 from sweeps.seeds import fresh_seeds
 
 CHECKPOINT_SECONDS = 60.0
@@ -63,17 +63,15 @@ class Store:
         self.results |= {result["seed"]: result for result in results}
         document = {"config": self._config, "results": list(self.results.values())}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._file.with_suffix(f".{os.getpid()}")
-        temporary.write_text(jsonlib.dumps(document, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self._file)
+        with replacing(self._file) as temporary:
+            temporary.write_text(jsonlib.dumps(document, indent=1) + "\n", encoding="utf-8")
         self._checkpoint.unlink(missing_ok=True)
 
     def save(self, pack: Pack) -> None:
         """Leaves a checkpoint."""
         self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._checkpoint.with_suffix(f".{os.getpid()}")
-        torch.save({"seeds": _seeds(pack), "config": self._config, "state": pack.state_dict()}, temporary)
-        temporary.replace(self._checkpoint)
+        with replacing(self._checkpoint) as temporary:
+            torch.save({"seeds": _seeds(pack), "config": self._config, "state": pack.state_dict()}, temporary)
 
     def restore(self, pack: Pack) -> None:
         """Goes on from the checkpoint, if it is of this pack."""
@@ -197,8 +195,7 @@ def main(
     ] = False,
 ) -> None:
     """Trains rows of the paper's table and prints them beside the published figures."""
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise typer.BadParameter(f"--device must be cpu or a cuda that this machine has, but got {device!r}.")
+    place = script.device_of(device)
     torch.set_num_threads(threads)
     chosen = choose(rows)
     folder = store or Path(tempfile.mkdtemp() if quick else Path(__file__).parent / "results" / "paper_table")
@@ -214,7 +211,7 @@ def main(
         kept = Store(folder, row, trials[0])
         missing = [trial for trial in trials if trial.seed not in kept.results]
         for start in range(0, len(missing), lanes):
-            train(row, missing[start : start + lanes], kept, images=images, device=torch.device(device))
+            train(row, missing[start : start + lanes], kept, images=images, device=place)
         done.append(summary(row, trials[0], [kept.results[trial.seed] for trial in trials]))
         if json:
             record.write(json, done)
@@ -222,8 +219,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ConfigError as error:
-        err.print(str(error), markup=False, highlight=False)
-        sys.exit(2)
+    script.start(main)

@@ -8,6 +8,7 @@ nothing is chosen. `low` and `high` are the smallest and largest of the seeds, a
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import record
+from benchmarks import record, script
 from supermask import data
-from supermask.config import ConfigError, TrainConfig
+from supermask.config import TrainConfig
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.seeds import fresh_seeds
@@ -49,9 +50,10 @@ def main(
 ) -> None:
     """Trains the setting with several seeds and prints where they are when the others were there."""
     torch.set_num_threads(1)
-    images, place = data.load("mnist", data_root), torch.device(device)
+    place = script.device_of(device)
+    images = data.load("mnist", data_root)
     shared = TrainConfig(pruning_rate=0.6, learning_rate=0.1, weight_decay=1e-4, validation_fraction=0.001)
-    configs = [TrainConfig(**{**shared.to_dict(), "seed": seed}) for seed in fresh_seeds(2 if quick else seeds, ())]
+    configs = [replace(shared, seed=seed) for seed in fresh_seeds(2 if quick else seeds, ())]
     pack = Pack(configs, images, device=place, compiled=compile_pays(shared, images, place) and not quick)
     rows: list[record.Row] = []
     for epoch in range(1, 2 if quick else 16):
@@ -77,8 +79,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ConfigError as error:
-        err.print(str(error), markup=False, highlight=False)
-        sys.exit(2)
+    script.start(main)

@@ -24,7 +24,7 @@ from torchvision.datasets import VisionDataset
 from supermask.config import TrainConfig
 from supermask.data import Dataset, batches, split, standardise
 from supermask.initialisers import initial_scores, unit_weights, weight_scale
-from supermask.models import build
+from supermask.models import network_of
 from supermask.network import Elu, MaskedLayer, Pool
 from supermask.pack import EVALUATION_BATCH
 
@@ -75,7 +75,7 @@ class Masked(nn.Module):
 
 def masked_network(config: TrainConfig, dataset: Dataset, *, dtype: torch.dtype) -> nn.Sequential:
     """The network that a configuration names, as PyTorch modules."""
-    network = build(config.network, input_shape=dataset.input_shape, classes=dataset.classes, width=config.width)
+    network = network_of(config, input_shape=dataset.input_shape, classes=dataset.classes)
     modules: list[nn.Module] = []
     for step in network.steps:
         match step:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweeps.paths import replacing
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 Row = dict[str, Any]
@@ -59,12 +61,8 @@ def write(path: Path, rows: Sequence[Row], *, measured: Mapping[str, Any] | None
         "rows": list(rows),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def commit() -> str | None:

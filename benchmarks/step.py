@@ -24,14 +24,14 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import agreement, limits, record
+from benchmarks import agreement, limits, record, script
 from benchmarks.limits import Limits
 from benchmarks.ours import PackLoop
 from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop
 from benchmarks.record import Row
 from benchmarks.timing import Contender, Loop, in_turn, sized
 from benchmarks.workload import DATASETS, Workload, find_images, first, free_memory_bytes
-from supermask.config import NETWORKS, RESNETS, ConfigError
+from supermask.config import NETWORKS, RESNETS
 from supermask.cost import lane_cost
 from supermask.data import Dataset
 from supermask.pack import default_dtype
@@ -297,9 +297,7 @@ def main(
     """Measures lane-steps per second of packs against what a user would write instead."""
     chosen = _names(networks or ("fcn" if quick else ",".join(_PLAIN)))
     sizes = _numbers(lanes or ("1,8" if quick else "1,8,32,128"))
-    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise typer.BadParameter(f"--device must be cpu or a cuda that this machine has, but got {device!r}.")
-    place = torch.device(device)
+    place = script.device_of(device)
     settings = Settings(place, sizes, repeats, 0.2 if quick else 1.2, compiled and compiler_present(place), quick)
     found: dict[str, Dataset] = {}
     rows: list[Row] = []
@@ -335,8 +333,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except ConfigError as error:
-        err.print(str(error), markup=False, highlight=False)
-        sys.exit(2)
+    script.start(main)

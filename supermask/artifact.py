@@ -25,7 +25,7 @@ from torch import Tensor
 from supermask import mask_codes, methods, sealed
 from supermask.config import ConfigError, TrainConfig
 from supermask.initialisers import unit_weights, weight_scale
-from supermask.models import build
+from supermask.models import network_of
 from supermask.network import MaskedLayer, Network
 from supermask.pack import Pack
 
@@ -107,7 +107,7 @@ class Artifact:
     @cached_property
     def network(self) -> Network:
         """The network that was trained."""
-        return _network(self.config, self.input_shape, self.classes)
+        return network_of(self.config, input_shape=self.input_shape, classes=self.classes)
 
     def weights(self) -> dict[str, Float[Tensor, "..."]]:
         """The effective weights of each layer in float32: the frozen ones, drawn again, times the mask."""
@@ -143,7 +143,7 @@ class Artifact:
         text, arrays = sealed.unseal(data, where)
         try:
             content = _content(json.loads(text))
-            network = _network(content["config"], content["input_shape"], content["classes"])
+            network = network_of(content["config"], input_shape=content["input_shape"], classes=content["classes"])
             if network.parameters > MOST_WEIGHTS:
                 raise ValueError(f"a network of {network.parameters} weights where {MOST_WEIGHTS} are the most.")
             masks = {layer.name: _mask(layer, content["config"].method, arrays) for layer in network.layers}
@@ -173,11 +173,6 @@ class Artifact:
 
 _ENTRIES = {"signed": (-1, 0, 1), "dense": (1,)}
 """Legal mask entries; 0 and 1 for the methods that are not named."""
-
-
-def _network(config: TrainConfig, input_shape: tuple[int, int, int], classes: int) -> Network:
-    shape = {"input_shape": input_shape, "classes": classes}
-    return build(config.network, width=config.width, stem_norm=config.stem_norm, **shape)
 
 
 def _value_shapes(method: str, network: Network) -> dict[str, Shape]:

@@ -68,37 +68,36 @@ def masks_of(
 
 
 def effective_weights(
-    method: str, scores: Float[Tensor, "lane ..."], threshold: Float[Tensor, " lane"], weights: Tensor, keys: Tensor
+    method: str,
+    scores: Float[Tensor, "lane ..."],
+    threshold: Float[Tensor, " lane"],
+    weights: Tensor,
+    keys: Int64[Tensor, " lane"] | None,
 ) -> Float[Tensor, "lane ..."]:
-    """What a layer computes with in training, in units of its scale.
+    """What a layer computes with, in units of its scale.
 
     Args:
         method: Of all lanes.
         scores: Trained scores of one layer.
         threshold: tau of each lane.
         weights: Frozen weights in units of their scale.
-        keys: One whole number per lane, layer and step that decides the draws of `zhou`.
+        keys: One whole number per lane, layer and step that decides the draws of `zhou`; None outside of training,
+            where `zhou` takes the expectation.
     """
     match method:
         case "dense":
             return scores
         case "zhou":
-            return torch.where(_uniform(keys, scores) < torch.sigmoid(scores), weights, 0.0)
+            chance = torch.sigmoid(scores)
+            return chance * weights if keys is None else torch.where(_uniform(keys, scores) < chance, weights, 0.0)
+    kept = shown(method, scores, threshold)
+    match method:
         case "edge_popup":
-            return torch.where(scores > per_lane(threshold, scores), weights, 0.0)
+            return torch.where(kept, weights, 0.0)
         case "multi_prize":
-            return torch.where(scores.abs() > per_lane(threshold, scores), torch.sign(weights), 0.0)
+            return torch.where(kept, torch.sign(weights), 0.0)
         case _:
-            return torch.where(scores.abs() > per_lane(threshold, scores), torch.sign(scores), 0.0) * weights
-
-
-def final_weights(
-    method: str, scores: Float[Tensor, "lane ..."], threshold: Float[Tensor, " lane"], weights: Tensor
-) -> Float[Tensor, "lane ..."]:
-    """What a layer computes with outside of training, in units of its scale: `zhou` takes the expectation."""
-    if method == "zhou":
-        return torch.sigmoid(scores) * weights
-    return effective_weights(method, scores, threshold, weights, threshold)
+            return torch.where(kept, torch.sign(scores), 0.0) * weights
 
 
 def widened_scale(scale: Float[Tensor, " lane"], rates: Float[Tensor, " lane"]) -> Float[Tensor, " lane"]:

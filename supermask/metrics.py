@@ -10,6 +10,9 @@ from torch import Tensor
 
 from supermask.network import MaskedLayer
 
+RECORDED = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+"""The fields of `EpochMetrics` that are recorded of every epoch and of a trial's end."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

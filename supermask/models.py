@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from supermask.config import ConfigError
+from supermask.config import ConfigError, TrainConfig
 from supermask.network import Elu, GlobalAverage, MaskedLayer, Network, Norm, Pool, Residual, Step
 
 
@@ -111,6 +111,16 @@ def build(
     builder = _Builder(input_shape, width, trained_stem=stem_norm == "trained")
     steps = [step for block in HIDDEN[name] for step in builder.steps(block)]
     return Network((*steps, builder.linear(classes)), input_shape, classes)
+
+
+def network_of(config: TrainConfig, *, input_shape: tuple[int, int, int], classes: int) -> Network:
+    """The network that a trial trains; see `build`.
+
+    Raises:
+        ConfigError: If it does not fit the images.
+    """
+    shape = {"input_shape": input_shape, "classes": classes}
+    return build(config.network, width=config.width, stem_norm=config.stem_norm, **shape)
 
 
 class _Builder:

@@ -14,8 +14,9 @@ from supermask import layers, methods, optim
 from supermask.config import STRUCTURAL, ConfigError, TrainConfig
 from supermask.data import Dataset, augment, batches, crops_and_flips, split, standardise
 from supermask.metrics import EpochMetrics, Evaluation, fractions_of_layers
+from supermask.models import network_of
 from supermask.norms import NormState
-from supermask.program import Rates, network_of, program
+from supermask.program import Rates, program
 from supermask.state import LayerState
 
 REFRESH_STEPS = 16
@@ -68,7 +69,7 @@ class Pack:
         shared = self.configs[0]
         self.device = torch.device(device)
         self.dtype = dtype or default_dtype(self.device)
-        self.network = network_of(shared, data)
+        self.network = network_of(shared, input_shape=data.input_shape, classes=data.classes)
         train, validation = split(data, shared)
         self._data = data.to(self.device)
         self._train, self._validation = train.to(self.device), validation.to(self.device)
@@ -257,8 +258,9 @@ class Pack:
             LayerState.draw(configs, layer, index, device=self.device, dtype=self.dtype, wide=self._wide)
             for index, layer in enumerate(self.network.layers)
         ]
-        count = len(configs)
-        self._norms = [NormState.start(norm, count, device=self.device, wide=self._wide) for norm in self.network.norms]
+        self._norms = [
+            NormState.start(norm, len(configs), device=self.device, wide=self._wide) for norm in self.network.norms
+        ]
         self._plateaus = {lane: optim.Plateau() for lane in self.lanes}
 
     def _train_steps(self) -> Tensor:

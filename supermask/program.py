@@ -16,7 +16,7 @@ from supermask import layers, methods, optim
 from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.layers import LaneNorm
-from supermask.models import build
+from supermask.models import network_of
 from supermask.network import Network
 from supermask.norms import NormState
 from supermask.state import LayerState
@@ -173,21 +173,6 @@ def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..
     return torch.compile(function, dynamic=False)
 
 
-def network_of(config: TrainConfig, data: Dataset) -> Network:
-    """The network that a trial trains.
-
-    Raises:
-        ConfigError: If it does not fit the images.
-    """
-    return build(
-        config.network,
-        input_shape=data.input_shape,
-        classes=data.classes,
-        width=config.width,
-        stem_norm=config.stem_norm,
-    )
-
-
 COMPILE_PAYS = 1e9
 """Weights times steps of one lane above which compiling is worth its 10 to 40 s."""
 
@@ -198,7 +183,7 @@ def compile_pays(config: TrainConfig, data: Dataset, device: torch.device) -> bo
     The answer depends on the structure alone, not on the number of lanes: compiled and eager arithmetic
     round differently, and a trial's result must not depend on its company.
     """
-    network = network_of(config, data)
+    network = network_of(config, input_shape=data.input_shape, classes=data.classes)
     images = len(data.train_labels) * (1 - config.validation_fraction)
     steps = config.epochs * images / config.batch_size
     return steps * network.parameters > COMPILE_PAYS and compiler_present(device)

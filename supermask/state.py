@@ -102,9 +102,7 @@ class LayerState:
             kept = methods.shown(self.method, self.scores, self.threshold)
             self.scale.copy_(methods.binarised_scale(self.initial_scale, self.weights, kept))
         with torch.no_grad():
-            parts = (self.method, self.scores, self.threshold, self.weights)
-            found = methods.final_weights(*parts) if keys is None else methods.effective_weights(*parts, keys)
-            self.masked.copy_(found)
+            self.masked.copy_(self._effective(keys))
 
     def retarget(self, config: TrainConfig, pruning_rates: Float[Tensor, " lane"]) -> None:
         """Moves the thresholds so that the prescribed fraction is hidden again."""
@@ -115,8 +113,10 @@ class LayerState:
         """The effective weights outside of training, in the dtype of the products."""
         if self.method != "zhou":
             return self.masked
-        parts = (self.method, self.scores, self.threshold, self.weights)
-        return methods.final_weights(*parts).to(self.masked.dtype)
+        return self._effective(None).to(self.masked.dtype)
+
+    def _effective(self, keys: Int64[Tensor, " lane"] | None) -> Float[Tensor, "lane ..."]:
+        return methods.effective_weights(self.method, self.scores, self.threshold, self.weights, keys)
 
     def mask(self, position: int) -> Int8[Tensor, "..."]:
         """The mask of the lane at a position."""

@@ -128,7 +128,7 @@ def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) ->
     records = layer_table.records(done.masks)
     test = {"test_loss": done.test.loss, "test_accuracy": done.test.accuracy} if done.test else {}
     if as_json:
-        metrics = {name: getattr(done.last, name) for name in training.METRICS}
+        metrics = {name: getattr(done.last, name) for name in training.RECORDED}
         state = {"state": "failed" if done.fault else "finished", "reason": done.fault, "epochs_done": done.last.epoch}
         print_json({**state, **metrics, **test, "dtype": done.dtype, "folder": str(folder), "layers": records})
     elif done.test:

@@ -12,15 +12,12 @@ from torch import Tensor
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from supermask.metrics import EpochMetrics, Evaluation
+from supermask.metrics import RECORDED, EpochMetrics, Evaluation
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.errors import SweepError
 from sweeps.interrupts import deferred
 from sweeps.paths import replacing
-
-METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
-"""What is kept of every epoch, beside its time and its layers."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def train(pack: Pack, data: Dataset, see: Callable[[EpochMetrics], None]) -> Tra
         see(epochs[-1])
     last, fault = epochs[-1], epochs[-1].fault
     test = None if fault else pack.evaluate("test")[0]
-    numbers = {name: getattr(last, name) for name in METRICS}
+    numbers = {name: getattr(last, name) for name in RECORDED}
     if test:
         numbers |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
     return Training(
@@ -126,7 +123,7 @@ def check_free(folder: Path) -> None:
 
 def as_csv(training: Training) -> str:
     """One line an epoch: metrics, seconds, and the two fractions of every layer."""
-    names = ("epoch", *METRICS, "seconds")
+    names = ("epoch", *RECORDED, "seconds")
     layers = [f"layers/{layer.name}/{part}" for layer in training.last.layers for part in ("remaining", "inverted")]
     lines = [",".join((*names, *layers))]
     for epoch in training.epochs:

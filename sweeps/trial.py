@@ -13,7 +13,7 @@ from search_spaces.space import Stopping
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from supermask.metrics import EpochMetrics
+from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.keeping import costs_of, is_beaten
@@ -160,7 +160,7 @@ class PackWorker:
             test = tests[found.lane]
             row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
             if not is_beaten(costs_of(row, self._order["objectives"]), self._order["rivals"]):
-                numbers = {name: row[name] for name in (*_METRICS, "test_loss", "test_accuracy")}
+                numbers = {name: row[name] for name in (*RECORDED, "test_loss", "test_accuracy")}
                 row["artifact"] = Artifact.of(pack, found.lane, numbers).to_bytes()
             report["ended"].append(row)
         pack.drop(found.lane for found in metrics)
@@ -181,7 +181,7 @@ class PackWorker:
             "state": state,
             "reason": reason,
             "epochs_done": found.epoch,
-            **{name: getattr(found, name) for name in _METRICS},
+            **{name: getattr(found, name) for name in RECORDED},
             "layers": _layer_rows(found),
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
@@ -195,11 +195,8 @@ class PackWorker:
             self._seconds[lane] += seconds / len(lanes)
 
 
-_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
-
-
 def _epoch_row(found: EpochMetrics) -> Row:
-    return {name: getattr(found, name) for name in ("epoch", *_METRICS, "seconds")} | {"layers": _layer_rows(found)}
+    return {name: getattr(found, name) for name in ("epoch", *RECORDED, "seconds")} | {"layers": _layer_rows(found)}
 
 
 def _layer_rows(found: EpochMetrics) -> list[Row]:

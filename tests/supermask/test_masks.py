@@ -61,7 +61,7 @@ def test_both_rules_give_the_masks_of_their_tables(rule: Any, table: list[Any]) 
 def test_masked_weights_are_the_product() -> None:
     scores = torch.tensor([[0.9, -0.9, 0.1, -0.1, 0.9, -0.9]])
     weights = torch.tensor([[1, 1, 1, 1, -1, -1]], dtype=torch.int8)
-    found = methods.final_weights("signed", scores, torch.tensor([0.5]), weights)
+    found = methods.effective_weights("signed", scores, torch.tensor([0.5]), weights, None)
     assert found.tolist() == [[1, -1, 0, 0, -1, 1]]
 
 
@@ -140,7 +140,7 @@ def test_the_straight_through_gradient_is_that_of_the_definition(scores: Any, we
     lanes, frozen, tau = (torch.from_numpy(array.copy()) for array in (scores, weights, thresholds))
     images = torch.linspace(-1, 1, 20, dtype=torch.float64).view(5, 4)
 
-    leaf = methods.final_weights("signed", lanes, tau, frozen).requires_grad_()
+    leaf = methods.effective_weights("signed", lanes, tau, frozen, None).requires_grad_()
     (gradient,) = torch.autograd.grad((images @ leaf.mT).exp().sum(), leaf)
     found = methods.score_gradients("signed", gradient, lanes, frozen)
 
