@@ -10,6 +10,7 @@ from torch import Tensor
 from supermask import optim
 from supermask.layers import LaneNorm
 from supermask.network import Norm
+from supermask.optim import Rates
 from supermask.state import take_over
 
 
@@ -40,41 +41,43 @@ class NormState:
         """As before the first step: mean 0, variance 1, gain 1, bias 0."""
         zeros = torch.zeros(lanes, norm.channels, device=device, dtype=wide)
         ones = torch.ones_like(zeros)
-        state = cls(norm.trained, zeros, ones, ones.clone(), *(zeros.clone() for _ in range(3)))
-        state._ask_gradients()
-        return state
+        return cls(norm.trained, zeros, ones, ones.clone(), *(zeros.clone() for _ in range(3)))
 
     @property
-    def leaves(self) -> tuple[Tensor, ...]:
-        """What gradients are taken for."""
+    def affine(self) -> tuple[Tensor, ...]:
+        """Gain and bias where they are trained, else nothing."""
         return (self.gain, self.bias) if self.trained else ()
 
     def lanes(self) -> LaneNorm:
         """What the forward pass takes."""
-        return LaneNorm(self.mean, self.variance, *self.leaves)
+        return LaneNorm(self.mean, self.variance, *self.affine)
 
     def values(self, position: int) -> dict[str, Float[Tensor, " channel"]]:
         """What the lane at a position computes with once it is trained, by part."""
         parts = ("mean", "variance", "gain", "bias") if self.trained else ("mean", "variance")
         return {part: getattr(self, part)[position] for part in parts}
 
-    def update(self, gradients: tuple[Tensor, Tensor], learning_rate: Tensor, momentum: Tensor) -> None:
+    def update(self, gradients: tuple[Tensor, ...], rates: Rates) -> None:
         """One step of gain and bias, without weight decay: it would pull the gain to zero."""
-        rates = {"learning_rate": learning_rate, "momentum": momentum}
-        still = torch.zeros_like(learning_rate)
-        parts = zip((self.gain, self.bias), (self.gain_velocity, self.bias_velocity), gradients, strict=True)
-        for leaf, velocity, gradient in parts:
-            optim.nesterov_update(leaf.detach(), velocity, gradient, weight_decay=still, **rates)
+        parts = zip(self.affine, (self.gain_velocity, self.bias_velocity), gradients, strict=False)
+        for value, velocity, gradient in parts:
+            optim.nesterov_update(
+                value,
+                velocity,
+                gradient,
+                learning_rate=rates.learning_rate,
+                weight_decay=torch.zeros_like(rates.learning_rate),
+                momentum=rates.momentum,
+            )
 
     def select(self, lanes: Int64[Tensor, " kept"]) -> None:
         """Keeps only the lanes at the given positions."""
         for name in _TENSORS:
-            setattr(self, name, getattr(self, name).detach()[lanes])
-        self._ask_gradients()
+            setattr(self, name, getattr(self, name)[lanes])
 
     def saved(self, name: str) -> dict[str, Tensor]:
         """Copies of all tensors, keyed `NAME.PART`."""
-        return {f"{name}.{part}": getattr(self, part).detach().clone() for part in _TENSORS}
+        return {f"{name}.{part}": getattr(self, part).clone() for part in _TENSORS}
 
     def restore(self, name: str, state: dict[str, Any]) -> None:
         """Takes over what `saved` gave.
@@ -82,12 +85,7 @@ class NormState:
         Raises:
             ConfigError: If a part is missing or has another shape.
         """
-        with torch.no_grad():
-            take_over(self, name, _TENSORS, state)
-
-    def _ask_gradients(self) -> None:
-        for leaf in self.leaves:
-            leaf.requires_grad_()
+        take_over(self, name, _TENSORS, state)
 
 
 _TENSORS = ("mean", "variance", "gain", "bias", "gain_velocity", "bias_velocity")

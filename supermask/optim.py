@@ -3,11 +3,22 @@
 import math
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from supermask.config import TrainConfig
 from supermask.masks import per_lane
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Hyperparameters of one step, one number per lane, and the keys of the draws that follow it."""
+
+    learning_rate: Float[Tensor, " lane"]
+    weight_decay: Float[Tensor, " lane"]
+    momentum: Float[Tensor, " lane"]
+    keys: Int64[Tensor, " lane"]
+
 
 PLATEAU_DELTA = 1e-4
 """By how much a training loss must fall below the lowest one to count as lower."""

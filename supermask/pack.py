@@ -16,7 +16,8 @@ from supermask.data import Dataset, augment, batches, crops_and_flips, split, st
 from supermask.metrics import EpochMetrics, Evaluation, fractions_of_layers
 from supermask.models import network_of
 from supermask.norms import NormState
-from supermask.program import Rates, program
+from supermask.optim import Rates
+from supermask.program import program
 from supermask.state import LayerState
 
 REFRESH_STEPS = 16
@@ -136,7 +137,7 @@ class Pack:
         loss = torch.zeros(len(self._slots), dtype=torch.float64, device=self.device)
         hits = torch.zeros_like(loss)
         size = min(EVALUATION_BATCH, len(chosen))
-        weights, scales = [state.final().detach() for state in self._states], [state.scale for state in self._states]
+        weights, scales = [state.final() for state in self._states], [state.scale for state in self._states]
         for indices in chosen.split(size):
             # The last batch is filled up with uncounted images: all batches have one shape, compiled once.
             filled = torch.nn.functional.pad(indices, (0, size - len(indices)))
@@ -278,7 +279,7 @@ class Pack:
         for step, (indices, rate, move) in enumerate(zip(order, rates, moves, strict=True)):
             images = augment(self._data.train_images[indices], move)
             labels = self._data.train_labels[indices]
-            total += self._program.step(self._states, self._norms, standardise(images, self.dtype), labels, rate)
+            total += self._program.step(self._states, self._norms, images, labels, rate)
             if methods.holds_rate(shared) and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
                 rates_of_lanes = self._lane_values("pruning_rate")
                 for state in self._states:

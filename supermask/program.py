@@ -5,33 +5,23 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from supermask import layers, methods, optim
+from supermask import layers
 from supermask.config import TrainConfig
-from supermask.data import Dataset
+from supermask.data import Dataset, standardise
 from supermask.layers import LaneNorm
 from supermask.models import network_of
 from supermask.network import Network
 from supermask.norms import NormState
+from supermask.optim import Rates
 from supermask.state import LayerState
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """Hyperparameters of one step, one number per lane, and the keys of the draws that follow it."""
-
-    learning_rate: Float[Tensor, " lane"]
-    weight_decay: Float[Tensor, " lane"]
-    momentum: Float[Tensor, " lane"]
-    keys: Int64[Tensor, " lane"]
 
 
 RECOMPILE_LIMIT = 256
@@ -50,24 +40,19 @@ def program(network: Network, *, compiled: bool) -> "Program":
 
 
 class Program:
-    """Runs steps over the states of all lanes.
-
-    The loss is compiled apart from the update: the gradients between them come from autograd, and
-    each of the two parts is one fused program.
-    """
+    """Runs steps over the states of all lanes; the whole step, gradients and update included, is one fused program."""
 
     def __init__(self, network: Network, *, compiled: bool) -> None:
         """Prepares the program; see `program`."""
         self._network = network
-        self._mean_losses = _maybe_compiled(self._mean_losses_eager, compiled)
         self._counts = _maybe_compiled(self._counts_eager, compiled)
-        self._update = _maybe_compiled(_update, compiled)
+        self._step = _maybe_compiled(self._step_eager, compiled)
 
     def step(
         self,
         states: Sequence[LayerState],
         norms: Sequence[NormState],
-        images: Float[Tensor, "batch channel height width"],
+        images: UInt8[Tensor, "batch channel height width"],
         labels: Int64[Tensor, " batch"],
         rates: Rates,
     ) -> Float[Tensor, " lane"]:
@@ -76,31 +61,8 @@ class Program:
         Returns:
             The loss of each lane before the update, mean over the batch.
         """
-        masked = [state.masked for state in states]
-        scales = [state.scale for state in states]
-        losses = self._mean_losses(masked, scales, [norm.lanes() for norm in norms], images, labels)
-        leaves = [leaf for norm in norms for leaf in norm.leaves]
-        # Lanes share no weight, so the gradient of the sum is every lane's own gradient.
-        gradients = torch.autograd.grad(losses.sum(), [*masked, *leaves])
         with torch.no_grad():
-            for index, (state, gradient) in enumerate(zip(states, gradients[: len(states)], strict=True)):
-                self._update(
-                    state.method,
-                    gradient,
-                    masked=state.masked.detach(),
-                    scores=state.scores,
-                    velocity=state.velocity,
-                    threshold=state.threshold,
-                    weights=state.weights,
-                    learning_rate=rates.learning_rate,
-                    weight_decay=rates.weight_decay,
-                    momentum=rates.momentum,
-                    keys=methods.layer_keys(rates.keys, index) if state.method == "zhou" else rates.keys,
-                )
-            rest = iter(gradients[len(states) :])
-            for norm in (norm for norm in norms if norm.trained):
-                norm.update((next(rest), next(rest)), rates.learning_rate, rates.momentum)
-        return losses.detach()
+            return self._step(states, norms, images, labels, rates)
 
     def evaluate(
         self,
@@ -122,11 +84,29 @@ class Program:
         with torch.no_grad():
             return self._counts(weights, scales, [norm.lanes() for norm in norms], images, labels)
 
-    def _mean_losses_eager(
-        self, masked: list[Tensor], scales: list[Tensor], norms: list[LaneNorm], images: Tensor, labels: Tensor
+    def _step_eager(
+        self, states: Sequence[LayerState], norms: Sequence[NormState], images: Tensor, labels: Tensor, rates: Rates
     ) -> Float[Tensor, " lane"]:
-        outputs = layers.logits(self._network, masked, scales, images, norms=norms, training=True)
-        return layers.losses(outputs, labels).mean(dim=1)
+        scales = [state.scale for state in states]
+        standardised = standardise(images, states[0].masked.dtype)
+
+        def total(masked: list[Tensor], trained: list[tuple[Tensor, ...]], running: list[tuple[Tensor, Tensor]]):
+            lanes = [LaneNorm(*pair, *own) for pair, own in zip(running, trained, strict=True)]
+            outputs = layers.logits(self._network, masked, scales, standardised, norms=lanes, training=True)
+            losses = layers.losses(outputs, labels).mean(dim=1)
+            # Lanes share no weight, so the gradient of the sum is every lane's own gradient.
+            return losses.sum(), losses
+
+        gradients, losses = torch.func.grad(total, argnums=(0, 1), has_aux=True)(
+            [state.masked for state in states],
+            [norm.affine for norm in norms],
+            [(norm.mean, norm.variance) for norm in norms],
+        )
+        for index, (state, gradient) in enumerate(zip(states, gradients[0], strict=True)):
+            state.update(gradient, rates, index)
+        for norm, own in zip(norms, gradients[1], strict=True):
+            norm.update(own, rates)
+        return losses
 
     def _counts_eager(
         self, masked: list[Tensor], scales: list[Tensor], norms: list[LaneNorm], images: Tensor, labels: Tensor
@@ -135,32 +115,6 @@ class Program:
         outputs = layers.logits(self._network, masked, scales, images, norms=norms)
         loss = torch.where(counted, layers.losses(outputs, labels.clamp_min(0)), 0.0)
         return loss.sum(dim=1), ((outputs.argmax(dim=2) == labels) & counted).sum(dim=1)
-
-
-def _update(
-    method: str,
-    gradient: Tensor,
-    *,
-    masked: Tensor,
-    scores: Tensor,
-    velocity: Tensor,
-    threshold: Tensor,
-    weights: Tensor,
-    learning_rate: Tensor,
-    weight_decay: Tensor,
-    momentum: Tensor,
-    keys: Tensor,
-) -> None:
-    """Gradient of the scores, optimiser step and new masked weights of one layer: one pass over memory when fused."""
-    optim.nesterov_update(
-        scores,
-        velocity,
-        methods.score_gradients(method, gradient, scores, weights),
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        momentum=momentum,
-    )
-    masked.copy_(methods.effective_weights(method, scores, threshold, weights, keys))
 
 
 def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..., Any]:

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int8, Int64
 from torch import Tensor
 
-from supermask import methods
+from supermask import methods, optim
 from supermask.config import ConfigError, TrainConfig
 from supermask.initialisers import TERNARY_INITS, initial_scores, unit_weights, weight_scale
 from supermask.network import MaskedLayer
+from supermask.optim import Rates
 
 TRAINED = ("scores", "velocity", "threshold")
 """What training changes: all a checkpoint holds. The rest is drawn again from the seed or computed."""
@@ -29,7 +30,7 @@ class LayerState:
         scores: `[lane, *shape]`, in the accumulation dtype.
         velocity: Momentum of the scores.
         threshold: tau, `[lane]`.
-        masked: Effective weights in units of `scale`, in the dtype of the products; the leaf of the gradients.
+        masked: Effective weights in units of `scale`, in the dtype of the products.
     """
 
     method: str
@@ -82,15 +83,14 @@ class LayerState:
         masked = torch.empty_like(scores, dtype=dtype)
         threshold = methods.thresholds(shared, scores, rates)
         velocity = torch.zeros_like(scores)
-        state = cls(shared.method, weights, scale, scale.clone(), scores, velocity, threshold, masked.requires_grad_())
+        state = cls(shared.method, weights, scale, scale.clone(), scores, velocity, threshold, masked)
         state.apply_mask()
         return state
 
     def select(self, lanes: Int64[Tensor, " kept"]) -> None:
         """Keeps only the lanes at the given positions."""
         for name in _TENSORS:
-            setattr(self, name, getattr(self, name).detach()[lanes])
-        self.masked.requires_grad_()
+            setattr(self, name, getattr(self, name)[lanes])
 
     def apply_mask(self, keys: Int64[Tensor, " lane"] | None = None) -> None:
         """Computes `masked`, and the scale where the mask decides it.
@@ -101,8 +101,27 @@ class LayerState:
         if self.method == "multi_prize":
             kept = methods.shown(self.method, self.scores, self.threshold)
             self.scale.copy_(methods.binarised_scale(self.initial_scale, self.weights, kept))
-        with torch.no_grad():
-            self.masked.copy_(self._effective(keys))
+        self.masked.copy_(self._effective(keys))
+
+    def update(self, gradient: Float[Tensor, "lane ..."], rates: Rates, index: int) -> None:
+        """Gradient of the scores, optimiser step and new masked weights: one pass over memory when fused.
+
+        Args:
+            gradient: Of `masked`.
+            rates: Of the step.
+            index: Position of the layer in its network.
+        """
+        own = methods.score_gradients(self.method, gradient, self.scores, self.weights)
+        optim.nesterov_update(
+            self.scores,
+            self.velocity,
+            own,
+            learning_rate=rates.learning_rate,
+            weight_decay=rates.weight_decay,
+            momentum=rates.momentum,
+        )
+        keys = methods.layer_keys(rates.keys, index) if self.method == "zhou" else None
+        self.masked.copy_(self._effective(keys))
 
     def retarget(self, config: TrainConfig, pruning_rates: Float[Tensor, " lane"]) -> None:
         """Moves the thresholds so that the prescribed fraction is hidden again."""
