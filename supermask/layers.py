@@ -3,9 +3,11 @@
 The first layer sees the same images in every lane, so its batch has no lane dimension and all lanes
 are one large product. After it a batch is `[lane, batch, feature]` between fully connected layers
 and `[batch, lane * channel, height, width]` between convolutions, which run as one grouped
-convolution. Products are computed in the dtype of the weights, all else in float32 (float64 for float64).
+convolution, on a CPU one after the other. Products are computed in the dtype of the weights, all else in float32
+(float64 for float64).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,7 +117,7 @@ class _Forward:
         self._shared = False
         values = values.to(self._dtype)
         if layer.is_convolution:
-            return _convolution(layer, values, weight, scale, groups=1 if shared else self._lanes)
+            return _convolution(layer, values, weight, scale, shared=shared)
         return _linear(_flat(values, self._lanes, shared), weight, scale)
 
 
@@ -135,10 +137,19 @@ def _normalise(values: Tensor, norm: LaneNorm, *, training: bool) -> Tensor:
     return functional.batch_norm(values, *running, gain, bias, training, NORM_MOMENTUM, NORM_EPSILON)
 
 
-def _convolution(layer: MaskedLayer, values: Tensor, weight: Tensor, scale: Tensor, *, groups: int) -> Tensor:
-    kernel = weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    values = values.contiguous(memory_format=torch.channels_last)
-    out = functional.conv2d(values, kernel, stride=layer.stride, padding=layer.padding, groups=groups)
+def _convolution(layer: MaskedLayer, values: Tensor, weight: Tensor, scale: Tensor, *, shared: bool) -> Tensor:
+    """One convolution of all lanes: of one batch that they share, or of each lane's own channels."""
+    convolve = functools.partial(functional.conv2d, stride=layer.stride, padding=layer.padding)
+    lanes = len(weight)
+    if shared or values.device.type != "cpu":
+        kernel = weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        out = convolve(values.contiguous(memory_format=torch.channels_last), kernel, groups=1 if shared else lanes)
+    else:
+        # On a CPU grouped convolutions are slower, and where channels do not fill a register they multiply a group's
+        # neighbours by zero: the infinities of a lane that diverges would become NaN in other lanes.
+        own = (part.contiguous(memory_format=torch.channels_last) for part in values.chunk(lanes, dim=1))
+        kernels = (kernel.contiguous(memory_format=torch.channels_last) for kernel in weight)
+        out = torch.cat([convolve(part, kernel) for part, kernel in zip(own, kernels, strict=True)], dim=1)
     per_channel = scale.repeat_interleave(weight.shape[1])
     return out.to(accumulation_dtype(weight.dtype)) * per_channel[:, None, None]
 
