@@ -66,7 +66,7 @@ class Trainings:
         """All of them."""
         return [AskedTrial(number, training.config, 0) for number, training in enumerate(self._trainings)]
 
-    def start(self, number: int, attempt: int) -> None:
+    def start(self, attempts: dict[int, int]) -> None:
         """Nobody needs to know: what has not ended is trained again."""
 
 

@@ -20,7 +20,7 @@ from supermask.network import Network
 from supermask.pack import Pack, default_dtype
 from supermask.program import compile_pays
 from sweeps.errors import SweepError
-from sweeps.study import sample
+from sweeps.sampling import sample
 
 CPU_WEIGHTS = 2**21
 """Weights of a pack on a CPU; a compromise: larger packs are faster, smaller ones let the sampler learn more often."""

@@ -7,7 +7,7 @@ from rich.table import Table
 from search_spaces.space import SearchSpace
 from sweeps.display import duration
 from sweeps.plan import Options, estimate, load_datasets, local_resources, plan_packs
-from sweeps.study import sample
+from sweeps.sampling import sample
 
 SAMPLES = 10
 

@@ -58,8 +58,8 @@ class Asks(Protocol):
         """The trials of earlier sessions that have not ended."""
         ...
 
-    def start(self, number: int, attempt: int) -> None:
-        """Records that a trial is being trained."""
+    def start(self, attempts: dict[int, int]) -> None:
+        """Records that trials are being trained, each for so many times."""
         ...
 
 
@@ -87,6 +87,11 @@ class TrialQueue:
     def waiting(self) -> int:
         """Trials asked and not in training; also read by the display's thread."""
         return sum(map(len, self._split)) + sum(map(len, list(self._waiting.values())))
+
+    @property
+    def asked(self) -> int:
+        """Trials asked so far, ended or not."""
+        return self._study.asked
 
     @property
     def exhausted(self) -> bool:
@@ -131,8 +136,7 @@ class TrialQueue:
         self._waiting[trial.config.structure()].append(lane)
 
     def _start(self, lanes: tuple[Lane, ...]) -> PackOrder:
-        for lane in lanes:
-            self._study.start(lane.trial, lane.attempt)
+        self._study.start({lane.trial: lane.attempt for lane in lanes})
         order = PackOrder(self._next_pack, lanes)
         self._next_pack += 1
         return order

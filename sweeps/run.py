@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray import tune
@@ -15,6 +16,7 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps import pareto, provenance, results
+from sweeps.ahead import AskAhead
 from sweeps.cluster import connect
 from sweeps.display import Display
 from sweeps.errors import SweepError
@@ -113,8 +115,7 @@ def _work(
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     study = SweepStudy(space, paths.journal)
     rows = results.load(paths.root, space.name, every_attempt=True).to_pylist()
-    for row in rows:
-        study.tell(row)  # a driver may have died between Parquet and the study
+    study.tell(rows)  # a driver may have died between Parquet and the study
     writer = ResultsWriter(paths.folder)
     mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     commit = provenance.commit()
@@ -135,7 +136,8 @@ def _work(
         mirror.epochs(row for row in epochs if row["trial"] in ended)
         mirror.trials_ended(ended.values())
     first_pack = 1 + max((row["pack"] for row in rows), default=-1)
-    queue = TrialQueue(study, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
+    ahead = AskAhead(study, trials=space.trials)
+    queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
     finished = [row for row in rows if row["state"] == "finished"]
     masks = MaskStore(paths, space, finished)
     session = Session(
@@ -162,7 +164,15 @@ def _work(
         with _logged(paths), Display(viewer.look, console):
             supplies = _supplies(paths, space, datasets)
             while not _fit(
-                PackSearcher(queue, session, masks, cpus=plan.cpus, gpus=plan.gpus, objectives=space.objectives),
+                PackSearcher(
+                    queue,
+                    session,
+                    masks,
+                    cpus=plan.cpus,
+                    gpus=plan.gpus,
+                    objectives=space.objectives,
+                    prepare=partial(ahead.prepare, plan.lanes),
+                ),
                 plan,
                 supplies,
             ):
@@ -172,6 +182,7 @@ def _work(
         session.interrupt()
         state = "interrupted"
     finally:
+        ahead.close()
         session.close(state)
         table = results.load(paths.root, space.name)
         if table.num_rows:

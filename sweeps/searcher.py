@@ -1,6 +1,6 @@
 """Between Ray Tune and the sweep: hands out packs, passes on what they report."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -28,6 +28,7 @@ class PackSearcher(Searcher):
         cpus: int,
         gpus: float,
         objectives: Mapping[str, str],
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the sweep's queue and books.
 
@@ -38,9 +39,11 @@ class PackSearcher(Searcher):
             cpus: Threads of a pack.
             gpus: GPUs of a pack; with none it trains on the CPU, also where there is one.
             objectives: Metrics to `maximize` or `minimize`.
+            prepare: Called when a pack was handed out, to ask for the next one meanwhile; returns at once.
         """
         super().__init__(metric="pack", mode="max")
         self._queue, self._session, self._masks, self._cpus, self._gpus = queue, session, masks, cpus, gpus
+        self._prepare = prepare
         self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
         self._errors: dict[str, str] = {}
@@ -54,6 +57,7 @@ class PackSearcher(Searcher):
             return None if self._packs else Searcher.FINISHED
         self._packs[trial_id] = order.number
         self._session.start(order)
+        self._prepare()
         lanes = [
             {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict()} for lane in order.lanes
         ]

@@ -99,7 +99,7 @@ class Session:
     def counts(self) -> dict[str, int]:
         """Trials by state, and how many were asked in all; also read by the display's thread."""
         running = sum(len(pack.open) for pack in list(self.packs.values()))
-        return {"asked": self._study.asked, **self.ended, "running": running, "waiting": self._queue.waiting}
+        return {"asked": self._queue.asked, **self.ended, "running": running, "waiting": self._queue.waiting}
 
     def start(self, order: PackOrder) -> None:
         """A pack was handed out."""
@@ -187,6 +187,12 @@ class Session:
         """
         self._writer.flush()
         self._tell()
+        if self._untold:
+            raise SweepError(
+                f"{self._paths.journal}: must be writable, but {self.disk_fault}. The results are in Parquet: make "
+                f"room and go on with: sweeps resume {self._paths.name}.",
+                exit_code=1,
+            )
         self._writer.compact(more_than=1)
         self.beat(state)
 
@@ -264,9 +270,12 @@ class Session:
         self._tell()
 
     def _tell(self) -> None:
-        while self._untold:
-            self._study.tell(self._untold[0])
-            del self._untold[0]
+        try:
+            self._study.tell(self._untold)
+        except OSError as error:  # the study keeps what it could not write and tries again
+            self.disk_fault = str(error)
+            return
+        self._untold = []
 
 
 _NOTHING: Row = {

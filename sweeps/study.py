@@ -4,32 +4,30 @@ A trial's whole configuration is stored with it when it is asked, so that a late
 again without asking anew.
 """
 
-import time
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps.errors import SweepError
+from sweeps.journal import Journal
+from sweeps.sampling import Sampling
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy")
 """The final metrics of a trial, as stored in the study, in Parquet and in MLflow."""
-
-TORN_SECONDS = 2.0
-"""Age from which a line without an end counts as torn."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -73,7 +71,7 @@ _TOLD = {state: told for told, state in _STATES.items()}
 
 
 class SweepStudy:
-    """Asks for trials and is told how they ended."""
+    """Asks for trials and is told how they ended; may be used from several threads."""
 
     def __init__(self, space: SearchSpace, journal: Path) -> None:
         """Opens the study of a sweep, or creates it.
@@ -85,14 +83,15 @@ class SweepStudy:
         Raises:
             SweepError: If the file cannot be written, or is damaged.
         """
-        self._space = space
-        self._seed = space.sampler.seed or 0
+        self._space, self._seed = space, space.sampler.seed or 0
+        self._lock = threading.RLock()
         try:
-            _mend(journal)
-            storage = JournalStorage(JournalFileBackend(str(journal)))
+            self._journal = Journal(journal)
+            self._storage = JournalStorage(self._journal)
             self._study = optuna.create_study(
                 study_name=space.name,
-                storage=storage,
+                storage=self._storage,
+                sampler=RandomSampler(),  # never asked: trials come from `Sampling`
                 directions=[StudyDirection[name.upper()] for name in space.objectives.values()],
                 load_if_exists=True,
             )
@@ -107,48 +106,73 @@ class SweepStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.set_metric_names(list(space.objectives))
+        self._id = self._storage.get_study_id_from_name(space.name)
+        # Optuna has no public way to a trial's number in its storage.
         self._open = {
-            frozen.number: self._reopened(frozen)
-            for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            frozen.number: frozen._trial_id  # pyright: ignore[reportPrivateUsage]
+            for frozen in self._trials(TrialState.RUNNING)
         }
-        self._asked = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = _sampler(space, (self._seed, self._asked))
+        self._asked = len(self._trials())
+        self._sampling = Sampling(space)
 
     @property
     def asked(self) -> int:
         """Number of trials sampled so far, ended or not."""
         return self._asked
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is asked, started and told within goes to disk in one write at the end."""
+        with self._lock, self._journal.together():
+            yield
+
     def ask(self) -> AskedTrial:
-        """Samples the next trial and stores its configuration."""
-        if self._space.sampler.name == "random":
-            # Drawn from the trial's number alone: a sweep that was cut off draws the same trials as one that was not.
-            self._study.sampler = _sampler(self._space, (self._seed, self._asked))
-        trial = self._study.ask()
-        self._open[trial.number] = trial
-        self._asked += 1
-        return AskedTrial(trial.number, self._describe(trial))
+        """Samples the next trial and stores it with its configuration."""
+        with self._lock:
+            number = self._asked
+            drawn = self._sampling.draw(number, self._trials)
+            config = TrainConfig.from_dict({"seed": self._seed * 1_000_000 + number} | drawn.values)
+            trial = create_trial(
+                state=TrialState.RUNNING,
+                params=drawn.params,
+                distributions=drawn.distributions,
+                user_attrs={CONFIG: config.to_dict()},
+                system_attrs=drawn.notes,
+            )
+            self._open[number] = self._storage.create_new_trial(self._id, trial)
+            self._asked += 1
+            return AskedTrial(number, config)
 
     def open_trials(self) -> list[AskedTrial]:
         """The trials that were asked and have not ended, by number."""
-        return [
-            AskedTrial(number, self._describe(trial), trial.user_attrs.get(ATTEMPT, 0))
-            for number, trial in sorted(self._open.items())
-        ]
+        with self._lock:
+            return [
+                AskedTrial(
+                    frozen.number, TrainConfig.from_dict(frozen.user_attrs[CONFIG]), frozen.user_attrs.get(ATTEMPT, 0)
+                )
+                for frozen in self._trials(TrialState.RUNNING)
+            ]
 
-    def start(self, number: int, attempt: int) -> None:
-        """Records that an open trial is being trained for the `attempt`-th time."""
-        self._open[number].set_user_attr(ATTEMPT, attempt)
+    def start(self, attempts: Mapping[int, int]) -> None:
+        """Records that open trials are being trained, each for so many times, in one write."""
+        with self.together():
+            for number, attempt in attempts.items():
+                self._storage.set_trial_user_attr(self._open[number], ATTEMPT, attempt)
 
-    def tell(self, row: Mapping[str, Any]) -> None:
-        """Records how a trial ended. Telling an ended trial again changes nothing.
+    def tell(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Records how trials ended, in one write. Telling an ended trial again changes nothing.
 
         Args:
-            row: A trial row as in `sweeps.results`: `trial`, `state`, `reason`, `attempt` and the final metrics.
+            rows: Trial rows as in `sweeps.results`: `trial`, `state`, `reason`, `attempt` and the final metrics.
         """
-        trial = self._open.pop(row["trial"], None)
-        if trial is None:
-            return
+        with self.together():
+            for row in rows:
+                if row["trial"] in self._open:
+                    self._tell(self._open.pop(row["trial"]), row)
+
+    def _tell(self, trial_id: int, row: Mapping[str, Any]) -> None:
+        self._sampling.renew()
+        trial = Trial(self._study, trial_id)
         trial.set_user_attr(RESULT, {name: row[name] for name in ("state", "reason", "attempt", *METRICS)})
         told = _TOLD[row["state"]]
         if told is not TrialState.COMPLETE:
@@ -160,62 +184,17 @@ class SweepStudy:
 
     def trials(self) -> list[StudyTrial]:
         """Every trial of the study, by number."""
-        return [
-            StudyTrial(
-                number=frozen.number,
-                state=_STATES.get(frozen.state, "waiting"),
-                config=frozen.user_attrs.get(CONFIG, {}),
-                values=list(frozen.values or []),
-                result=frozen.user_attrs.get(RESULT, {}),
-            )
-            for frozen in self._study.get_trials(deepcopy=False)
-        ]
+        with self._lock:
+            return [
+                StudyTrial(
+                    number=frozen.number,
+                    state=_STATES.get(frozen.state, "waiting"),
+                    config=frozen.user_attrs.get(CONFIG, {}),
+                    values=list(frozen.values or []),
+                    result=frozen.user_attrs.get(RESULT, {}),
+                )
+                for frozen in self._trials()
+            ]
 
-    def _describe(self, trial: Trial) -> TrainConfig:
-        """The trial's configuration: as stored, or sampled and stored now."""
-        if stored := trial.user_attrs.get(CONFIG):
-            return TrainConfig.from_dict(stored)
-        values = self._space.suggest(trial)
-        values.setdefault("seed", self._seed * 1_000_000 + trial.number)
-        config = TrainConfig.from_dict(values)
-        trial.set_user_attr(CONFIG, config.to_dict())
-        return config
-
-    def _reopened(self, frozen: FrozenTrial) -> Trial:
-        # Optuna has no public way to go on with a trial of an earlier process but its constructor and this number.
-        return Trial(self._study, frozen._trial_id)  # pyright: ignore[reportPrivateUsage]
-
-
-def _mend(journal: Path) -> None:
-    """Cuts off a last line that a crash or a full disk left unfinished: Optuna would refuse the whole file."""
-    while journal.exists() and (end := journal.read_bytes()[-1:]) and end != b"\n":
-        if time.time() - journal.stat().st_mtime < TORN_SECONDS:
-            time.sleep(0.1)  # another process may be writing it
-            continue
-        with journal.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _sampler(space: SearchSpace, seed: tuple[int, int]) -> BaseSampler:
-    """The sampler that a space names; the seed is the sweep's and the number of trials asked before."""
-    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    with warnings.catch_warnings():
-        # Multivariate TPE and GP are marked experimental; the constraints file pins the version they were tested in.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match space.sampler.name:
-            case "random":
-                return RandomSampler(seed=number)
-            case "nsga2":
-                return NSGAIISampler(seed=number)
-            case "gp":
-                return GPSampler(seed=number)
-            case _:
-                conditional = any(parameter.when for parameter in space.parameters.values())
-                return TPESampler(seed=number, multivariate=True, group=conditional, constant_liar=True)
-
-
-def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
-    """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
-    study = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed or 0))
-    values = [space.suggest(study.ask()) for _ in range(count)]
-    return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]
+    def _trials(self, *states: TrialState) -> Sequence[FrozenTrial]:
+        return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)

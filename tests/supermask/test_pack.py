@@ -41,7 +41,8 @@ def _configs(
     shared = {"network": network, "dataset": dataset, "width": width, "batch_size": batch_size, "epochs": EPOCHS}
     # Weights of equal size times whole pixels give equal sums, and a CPU's rounding decides which pooling takes.
     drawn = {"weight_init": "normal"} if network == "conv2" else {}
-    return [TrainConfig(**(shared | more | lane | drawn)) for lane in lanes]
+    rows: list[dict[str, Any]] = [shared | more | lane | drawn for lane in lanes]
+    return [TrainConfig(**row) for row in rows]
 
 
 def _trained(

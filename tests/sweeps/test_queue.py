@@ -30,8 +30,8 @@ class CountingStudy:
     def open_trials(self) -> list[AskedTrial]:
         return self._open
 
-    def start(self, number: int, attempt: int) -> None:
-        self.started.append((number, attempt))
+    def start(self, attempts: dict[int, int]) -> None:
+        self.started += attempts.items()
 
 
 def config(seed: int, batch_size: int = 64) -> TrainConfig:

@@ -182,7 +182,7 @@ def test_parquet_comes_before_the_study(driver: Driver, monkeypatch: pytest.Monk
     order = driver.start()
     seen: list[int] = []
     tell = driver.study.tell
-    monkeypatch.setattr(driver.study, "tell", lambda row: (seen.append(len(driver.rows())), tell(row)))
+    monkeypatch.setattr(driver.study, "tell", lambda rows: (seen.extend([len(driver.rows())] * len(rows)), tell(rows)))
     finish(driver, order)
     assert seen == [3, 3, 3]
 
@@ -192,7 +192,7 @@ def test_a_crash_between_parquet_and_the_study_is_repaired_by_telling_the_rows_a
 ) -> None:
     order = driver.start()
 
-    def crash(_: Row) -> None:
+    def crash(_: list[Row]) -> None:
         raise MemoryError
 
     monkeypatch.setattr(driver.study, "tell", crash)
@@ -201,8 +201,7 @@ def test_a_crash_between_parquet_and_the_study_is_repaired_by_telling_the_rows_a
     assert len(driver.rows()) == 3
     assert driver.states() == ["waiting"] * 3
     study = SweepStudy(driver.space, driver.paths.journal)
-    for row in driver.rows():
-        study.tell(row)
+    study.tell(driver.rows())
     assert driver.states() == ["finished"] * 3
     assert study.open_trials() == []
     rows = {row["trial"]: row for row in driver.rows()}

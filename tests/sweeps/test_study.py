@@ -35,7 +35,7 @@ def ask_and_tell(study: SweepStudy, rounds: int, ended_row: EndedRow) -> list[di
         asked = study.ask()
         config = asked.config.to_dict()
         quality = 1 - abs(math.log10(config["learning_rate"]) + 1) / 3 - config["pruning_rate"] / 5
-        study.tell(ended_row(asked.number, val_accuracy=quality, remaining=1 - config["pruning_rate"]))
+        study.tell([ended_row(asked.number, val_accuracy=quality, remaining=1 - config["pruning_rate"])])
         configs.append(config)
     return configs
 
@@ -51,7 +51,7 @@ for _ in range(int(sys.argv[3])):
     config = asked.config.to_dict()
     quality = 1 - abs(math.log10(config["learning_rate"]) + 1) / 3 - config["pruning_rate"] / 5
     values = dict.fromkeys(METRICS, 0.5) | {"val_accuracy": quality, "remaining": 1 - config["pruning_rate"]}
-    study.tell({"trial": asked.number, "state": "finished", "reason": None, "attempt": 1, **values})
+    study.tell([{"trial": asked.number, "state": "finished", "reason": None, "attempt": 1, **values}])
     print(json.dumps(config))
 """
 
@@ -112,7 +112,7 @@ def test_optuna_sees_how_a_trial_ended(
     space = small_space()
     study = SweepStudy(space, tmp_path / "journal")
     asked = study.ask()
-    study.tell(ended_row(asked.number, state, val_accuracy=0.75, remaining=0.25))
+    study.tell([ended_row(asked.number, state, val_accuracy=0.75, remaining=0.25)])
     (trial,) = stored(space, tmp_path / "journal")
     assert (trial.state, trial.values) == (told, values)
     (again,) = study.trials()
@@ -127,7 +127,7 @@ def test_a_lane_that_failed_without_metrics_is_told_too(
 ) -> None:
     study = SweepStudy(small_space(), tmp_path / "journal")
     row = ended_row(study.ask().number, "failed") | dict.fromkeys(("val_accuracy", "remaining"))
-    study.tell(row | {"train_loss": math.nan})
+    study.tell([row | {"train_loss": math.nan}])
     (found,) = SweepStudy(small_space(), tmp_path / "journal").trials()
     assert found.state == "failed"
     assert found.result["val_accuracy"] is None
@@ -140,7 +140,7 @@ def test_constraints_are_stored_as_how_far_they_are_missed(
     space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.75), Constraint("remaining", "<=", 0.5)))
     study = SweepStudy(space, tmp_path / "journal")
     for accuracy, remaining in ((0.75, 0.25), (0.25, 0.75)):
-        study.tell(ended_row(study.ask().number, val_accuracy=accuracy, remaining=remaining))
+        study.tell([ended_row(study.ask().number, val_accuracy=accuracy, remaining=remaining)])
     kept, missed = (trial.constraints for trial in stored(space, tmp_path / "journal"))
     assert kept == {"val_accuracy >= 0.75": 0.0, "remaining <= 0.5": -0.25}
     assert missed == {"val_accuracy >= 0.75": 0.5, "remaining <= 0.5": 0.25}
@@ -151,22 +151,21 @@ def test_telling_an_ended_or_unknown_trial_changes_nothing(
 ) -> None:
     study = SweepStudy(small_space(), tmp_path / "journal")
     row = ended_row(study.ask().number)
-    study.tell(row)
+    study.tell([row])
     before = study.trials()
-    study.tell(row | {"state": "failed", "val_accuracy": 0.1})
-    study.tell(ended_row(17))
+    study.tell([row | {"state": "failed", "val_accuracy": 0.1}])
+    study.tell([ended_row(17)])
     reopened = SweepStudy(small_space(), tmp_path / "journal")
-    reopened.tell(row | {"state": "stopped"})
+    reopened.tell([row | {"state": "stopped"}])
     assert study.trials() == reopened.trials() == before
 
 
 def test_a_new_session_finds_the_open_trials(tmp_path: Path, small_space: Space, ended_row: EndedRow) -> None:
     study = SweepStudy(small_space(), tmp_path / "journal")
     asked = [study.ask() for _ in range(4)]
-    study.start(0, 1)
-    study.start(2, 1)
-    study.start(2, 2)
-    study.tell(ended_row(1))
+    study.start({0: 1, 2: 1})
+    study.start({2: 2})
+    study.tell([ended_row(1)])
     reopened = SweepStudy(small_space(), tmp_path / "journal")
     assert reopened.asked == 4
     found = reopened.open_trials()
@@ -174,7 +173,7 @@ def test_a_new_session_finds_the_open_trials(tmp_path: Path, small_space: Space,
     assert [trial.config for trial in found] == [asked[number].config for number in (0, 2, 3)]
     assert reopened.ask().number == 4
     for number in (0, 2, 3, 4):
-        reopened.tell(ended_row(number))
+        reopened.tell([ended_row(number)])
     assert [trial.state for trial in reopened.trials()] == ["finished"] * 5
 
 
@@ -214,7 +213,7 @@ def test_a_line_that_another_process_is_writing_is_waited_for(
     SweepStudy(small_space(), journal).ask()
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-20])
-    monkeypatch.setattr("sweeps.study.time.sleep", lambda _: journal.write_bytes(whole))
+    monkeypatch.setattr("sweeps.journal.time.sleep", lambda _: journal.write_bytes(whole))
     assert SweepStudy(small_space(), journal).asked == 1
     assert journal.read_bytes().startswith(whole)
 

@@ -72,7 +72,7 @@ def fill(
     writer.add_epochs(epoch for row in rows for epoch in epoch_rows(row))
     writer.flush()
     for row in rows:
-        study.tell(row)
+        study.tell([row])
     add_runs(paths, rows, epoch_rows)
 
 
@@ -179,7 +179,7 @@ def test_a_result_that_the_study_was_not_told_is_found(
     writer.flush()
     add_runs(paths, [row], epoch_rows)
     assert differences(paths, space) == ["trial 4: state waiting in the study, finished in Parquet"]
-    SweepStudy(space, paths.journal).tell(row)
+    SweepStudy(space, paths.journal).tell([row])
     assert differences(paths, space) == []
 
 

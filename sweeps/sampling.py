@@ -1,0 +1,151 @@
+"""Samples the next trials from the ended ones, at a cost that does not grow with their number.
+
+Optuna's samplers read every trial of a study again for each new one: at 10,000 trials, a pack of 64 takes TPE many
+seconds. They are shown a study in memory instead, which holds a bounded choice of the ended trials.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import moocore
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search_spaces.space import SearchSpace
+from supermask.config import TrainConfig
+
+SHOWN = {"random": 0, "tpe": 400, "nsga2": 400, "gp": 100}
+"""Most ended trials that each sampler is shown: half of them the best, a quarter the newest, the rest by chance."""
+
+History = Callable[[], Sequence[FrozenTrial]]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A sampled trial.
+
+    Attributes:
+        values: Of every field that is not at its default.
+        params: What Optuna sampled.
+        distributions: From where.
+        notes: What the sampler wants to find again with the trial.
+    """
+
+    values: dict[str, Any]
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    notes: dict[str, Any]
+
+
+class Sampling:
+    """The sampler of a sweep. The same seed and the same trials before give the same next one, in any process."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        """Nothing is read before the first trial is drawn."""
+        self._space, self._seed = space, space.sampler.seed or 0
+        self._study: optuna.Study | None = None
+
+    def renew(self) -> None:
+        """A trial has ended: the next one is drawn with the knowledge of it."""
+        self._study = None
+
+    def draw(self, number: int, history: History) -> Drawn:
+        """Samples a trial.
+
+        Args:
+            number: Of the trial, which is how many were sampled before.
+            history: Gives all trials, ended and running; called only after `renew`.
+        """
+        if self._study is None or self._space.sampler.name == "random":
+            # A random trial follows from its number alone: a sweep that was cut off draws as one that was not.
+            self._study = self._shown(number, history)
+        trial = self._study.ask()
+        values = self._space.suggest(trial)
+        notes = self._study.get_trials(deepcopy=False)[trial.number].system_attrs
+        return Drawn(values, trial.params, trial.distributions, dict(notes))
+
+    def _shown(self, number: int, history: History) -> optuna.Study:
+        study = optuna.create_study(
+            sampler=_sampler(self._space, (self._seed, number)),
+            directions=[StudyDirection[name.upper()] for name in self._space.objectives.values()],
+        )
+        limit = SHOWN[self._space.sampler.name]
+        if limit:
+            trials = history()
+            running = [_open_copy(trial) for trial in trials if trial.state is TrialState.RUNNING]
+            ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+            random = np.random.default_rng((self._seed, number))
+            study.add_trials([*choose(ended, self._space.objectives, limit, random), *running])
+        return study
+
+
+def choose(
+    ended: Sequence[FrozenTrial], objectives: Mapping[str, str], limit: int, random: np.random.Generator
+) -> list[FrozenTrial]:
+    """The ended trials that a sampler is shown, in their order.
+
+    Args:
+        ended: Finished and stopped trials.
+        objectives: Metrics to `maximize` or `minimize`, in the order of the trials' values.
+        limit: Most trials to choose: half the best, a quarter the newest, the others by chance.
+        random: Decides these.
+    """
+    if len(ended) <= limit:
+        return list(ended)
+    best = _best_first(ended, objectives)[: limit // 2]
+    newest = range(len(ended) - limit // 4, len(ended))
+    chosen = {*best, *newest}
+    others = np.setdiff1d(np.arange(len(ended)), list(chosen))
+    chosen.update(random.choice(others, min(limit - len(chosen), len(others)), replace=False).tolist())
+    return [ended[place] for place in sorted(chosen)]
+
+
+def _best_first(ended: Sequence[FrozenTrial], objectives: Mapping[str, str]) -> list[int]:
+    """Places of the finished trials: those within the constraints by non-dominated rank, then those nearest to them."""
+    finished = [place for place, trial in enumerate(ended) if trial.state is TrialState.COMPLETE]
+    if not finished:
+        return []
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in objectives.values()]
+    ranks = moocore.pareto_rank(np.array([ended[place].values for place in finished]) * signs)
+    missed = [sum(max(0.0, by) for by in ended[place].constraints.values()) for place in finished]
+    return [finished[at] for at in np.lexsort((ranks, missed)).tolist()]
+
+
+def _open_copy(trial: FrozenTrial) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        system_attrs=trial.system_attrs,
+    )
+
+
+def _sampler(space: SearchSpace, seed: tuple[int, int]) -> BaseSampler:
+    """The sampler that a space names; the seed is the sweep's and the number of trials asked before."""
+    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    with warnings.catch_warnings():
+        # Multivariate TPE and GP are marked experimental; the constraints file pins the version they were tested in.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match space.sampler.name:
+            case "random":
+                return RandomSampler(seed=number)
+            case "nsga2":
+                return NSGAIISampler(seed=number)
+            case "gp":
+                return GPSampler(seed=number)
+            case _:
+                conditional = any(parameter.when for parameter in space.parameters.values())
+                return TPESampler(seed=number, multivariate=True, group=conditional, constant_liar=True)
+
+
+def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
+    """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
+    study = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed or 0))
+    values = [space.suggest(study.ask()) for _ in range(count)]
+    return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]
