@@ -1,8 +1,8 @@
 """What it costs to ask for a pack of trials, and whether a sampler that is shown fewer trials samples worse.
 
-The time is that of a sweep's own study, journal and all; the peer is Optuna's sampler on a study that holds every trial,
-in the same kind of journal, as the stock stack has it. The quality is the hypervolume that a sampler reaches on a problem
-with a known front and the shape of a sweep: accuracy against remaining weights, with noise.
+The time is that of a sweep's own study, journal and all; the peer is Optuna's sampler on a study that holds every
+trial, in the same kind of journal, as the stock stack has it. The quality is the hypervolume that a sampler reaches on a
+made-up problem with the shape of a sweep: accuracy against remaining weights, with noise.
 """
 
 import math
@@ -22,6 +22,7 @@ import typer
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from rich.console import Console
 from rich.table import Table
 
@@ -59,7 +60,8 @@ def stock_study(space: SearchSpace, journal: Path) -> optuna.Study:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = TPESampler(seed=space.sampler.seed, multivariate=True, constant_liar=True)
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.create_study(directions=[*space.objectives.values()], storage=storage, sampler=sampler)
+    directions = [StudyDirection[name.upper()] for name in space.objectives.values()]
+    return optuna.create_study(directions=directions, storage=storage, sampler=sampler)
 
 
 def asking(space: SearchSpace, trials: int, repeats: int) -> Row:
@@ -151,7 +153,9 @@ def main(
     table = Table("case", "ours", "peer", "ratio", "range", "n")
     for row in rows:
         span = f"{row['low']:.3g} to {row['high']:.3g}"
-        table.add_row(row["case"], f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span, str(row["n"]))
+        table.add_row(
+            row["case"], f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span, str(row["n"])
+        )
     Console().print(table)
 
 

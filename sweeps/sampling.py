@@ -113,7 +113,7 @@ def _best_first(ended: Sequence[FrozenTrial], objectives: Mapping[str, str]) -> 
         return []
     signs = [1.0 if direction == "minimize" else -1.0 for direction in objectives.values()]
     ranks = moocore.pareto_rank(np.array([ended[place].values for place in finished]) * signs)
-    missed = [sum(max(0.0, by) for by in ended[place].constraints.values()) for place in finished]
+    missed = np.array([sum(max(0.0, by) for by in ended[place].constraints.values()) for place in finished])
     return [finished[at] for at in np.lexsort((ranks, missed)).tolist()]
 
 

@@ -41,3 +41,12 @@ def test_quick_artifact_size_writes_the_document(tmp_path: Path, shared_data: Pa
     assert all(row["ratio"] > 16 for row in sizes)  # two bits a weight or fewer
     exact = [row for row in rows if row["case"].endswith("float32 pack agree")]
     assert [row["ours"] for row in exact] == [1000, 1000]
+
+
+def test_quick_sampler_writes_the_document(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "sampler.py"), "--quick", "--json", str(tmp_path / "sampler.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *asking, quality = json.loads((tmp_path / "sampler.json").read_text())["rows"]
+    assert [row["case"] for row in asking] == ["asking 64 after 100 trials", "asking 64 after 500 trials"]
+    assert 0.9 < quality["ratio"] < 1.1  # being shown fewer trials costs next to nothing

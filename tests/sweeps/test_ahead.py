@@ -1,0 +1,113 @@
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search_spaces.space import SearchSpace
+from sweeps.ahead import FIRST_PACKS, AskAhead
+from sweeps.study import AskedTrial, SweepStudy
+
+Space = Callable[..., SearchSpace]
+LANES = 2
+FIRST = FIRST_PACKS * LANES
+
+
+@pytest.fixture
+def study(tmp_path: Path, small_space: Space) -> SweepStudy:
+    return SweepStudy(small_space(), tmp_path / "journal")
+
+
+def settle(ahead: AskAhead) -> None:
+    if ahead._asking:  # pyright: ignore[reportPrivateUsage]
+        ahead._asking.result(timeout=20)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_the_first_packs_are_asked_when_they_are_needed(study: SweepStudy) -> None:
+    ahead = AskAhead(study, trials=100)
+    for number in range(FIRST - 1):
+        assert ahead.ask().number == number
+        ahead.prepare(LANES)
+    settle(ahead)
+    assert study.asked == ahead.asked == FIRST - 1
+    ahead.close()
+
+
+def test_later_ones_are_at_hand_in_order_and_within_the_budget(study: SweepStudy) -> None:
+    ahead = AskAhead(study, trials=FIRST + 5)
+    numbers = [ahead.ask().number for _ in range(FIRST)]
+    while ahead.asked < FIRST + 5:
+        ahead.prepare(LANES)
+        settle(ahead)
+        at_hand = min(FIRST + 5, ahead.asked + LANES)
+        assert study.asked == at_hand
+        numbers.append(ahead.ask().number)
+    ahead.prepare(LANES)
+    settle(ahead)
+    assert numbers == list(range(FIRST + 5))
+    assert study.asked == FIRST + 5
+    ahead.close()
+
+
+def test_asking_happens_elsewhere_and_whoever_needs_a_trial_waits_for_it(
+    study: SweepStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, may_go, asked_by = AskAhead(study, trials=100), threading.Event(), list[str]()
+    for _ in range(FIRST):
+        ahead.ask()
+    ask = study.ask
+
+    def slow() -> AskedTrial:
+        asked_by.append(threading.current_thread().name)
+        assert may_go.wait(20)
+        return ask()
+
+    monkeypatch.setattr(study, "ask", slow)
+    ahead.prepare(LANES)  # returns while the sampler is at work
+    assert ahead.asked == FIRST
+    may_go.set()
+    assert [ahead.ask().number for _ in range(LANES)] == [FIRST, FIRST + 1]
+    assert all(name.startswith("ask-ahead") for name in asked_by)
+    assert len(asked_by) == LANES
+    ahead.close()
+
+
+def test_what_was_not_handed_out_waits_for_the_next_session(
+    study: SweepStudy, tmp_path: Path, small_space: Space
+) -> None:
+    ahead = AskAhead(study, trials=100)
+    for _ in range(FIRST):
+        ahead.ask()
+    ahead.prepare(LANES)
+    settle(ahead)
+    ahead.close()
+    ahead.prepare(LANES)  # after the end nothing is asked
+    later = SweepStudy(small_space(), tmp_path / "journal")
+    assert [trial.number for trial in later.open_trials()] == list(range(FIRST + LANES))
+    assert {trial.attempts for trial in later.open_trials()} == {0}
+    assert AskAhead(later, trials=100).asked == FIRST + LANES
+
+
+def test_what_the_sampler_raised_reaches_whoever_asks_and_nothing_is_lost(
+    study: SweepStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = AskAhead(study, trials=100)
+    for _ in range(FIRST):
+        ahead.ask()
+    ask = study.ask
+
+    def breaking() -> AskedTrial:
+        if study.asked > FIRST:
+            raise OSError("disk full")
+        return ask()
+
+    monkeypatch.setattr(study, "ask", breaking)
+    ahead.prepare(LANES)
+    with pytest.raises(OSError, match="disk full"):
+        settle(ahead)
+    assert ahead.ask().number == FIRST
+    with pytest.raises(OSError, match="disk full"):
+        ahead.ask()
+    monkeypatch.setattr(study, "ask", ask)
+    assert ahead.ask().number == FIRST + 1
+    ahead.close()
