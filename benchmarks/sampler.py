@@ -1,8 +1,8 @@
 """What it costs to ask for a pack of trials, and whether a sampler that is shown fewer trials samples worse.
 
 The time is that of a sweep's own study, journal and all; the peer is Optuna's sampler on a study that holds every
-trial, in the same kind of journal, as the stock stack has it. The quality is the hypervolume that a sampler reaches on a
-made-up problem with the shape of a sweep: accuracy against remaining weights, with noise.
+trial, in the same kind of journal, as the stock stack has it. The quality is the hypervolume that a sampler reaches on
+a made-up problem with the shape of a sweep: accuracy against remaining weights, with noise.
 """
 
 import math
