@@ -21,7 +21,7 @@ class PackLoop:
 
     def steps(self) -> list[float]:
         """The steps of an epoch alone: validating after the few steps of a repetition would count too much."""
-        return self.pack._train_steps().tolist()  # pyright: ignore[reportPrivateUsage]
+        return self.pack.train_steps().tolist()
 
     def close(self) -> None:
         """Nothing to end."""

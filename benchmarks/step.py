@@ -34,8 +34,7 @@ from benchmarks.workload import DATASETS, Workload, find_images, first, free_mem
 from supermask.config import NETWORKS, RESNETS
 from supermask.cost import lane_cost
 from supermask.data import Dataset
-from supermask.pack import default_dtype
-from supermask.program import compiler_present
+from supermask.program import compiler_present, default_dtype
 
 MEMORY_FRACTION = 0.6
 """Share of the free memory that one contender may take by its estimate."""

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -280,3 +280,26 @@ def _fault(name: str, rule: Rule, value: Any) -> str:
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, RULES, n=1, cutoff=0.0)
     return f"TrainConfig.{name}: no such field exists, but got a value for it. Did you mean {near[0]!r}?"
+
+
+def check_lanes(configs: Sequence[TrainConfig], dataset: str) -> None:
+    """Checks that configurations can be trained together on a dataset.
+
+    Raises:
+        ConfigError: If there are none, they differ in structure or name another dataset.
+    """
+    if not configs:
+        raise ConfigError("pack: at least one configuration must be given, but got none. Pass one per lane.")
+    first = configs[0]
+    for lane, config in enumerate(configs):
+        for name in STRUCTURAL:
+            if getattr(config, name) != getattr(first, name):
+                raise ConfigError(
+                    f"pack: {name} must be equal for all lanes, but got {getattr(config, name)!r} in lane {lane} and "
+                    f"{getattr(first, name)!r} in lane 0. Train them in separate packs."
+                )
+    if first.dataset != dataset:
+        raise ConfigError(
+            f"pack: the dataset must be the one the configurations name, {first.dataset!r}, but got {dataset!r}. "
+            f"Pass supermask.data.load({first.dataset!r})."
+        )

@@ -11,13 +11,13 @@ from jaxtyping import Float, Int8, Shaped
 from torch import Tensor
 
 from supermask import layers, methods, optim
-from supermask.config import STRUCTURAL, ConfigError, TrainConfig
+from supermask.config import ConfigError, TrainConfig, check_lanes
 from supermask.data import Dataset, augment, batches, crops_and_flips, split, standardise
 from supermask.metrics import EpochMetrics, Evaluation, fractions_of_layers
 from supermask.models import network_of
 from supermask.norms import NormState
 from supermask.optim import Rates
-from supermask.program import program
+from supermask.program import default_dtype, program
 from supermask.state import LayerState
 
 REFRESH_STEPS = 16
@@ -51,6 +51,7 @@ class Pack:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
         compiled: bool = False,
+        slots: int | None = None,
     ) -> None:
         """Draws weights and scores of every lane.
 
@@ -61,12 +62,14 @@ class Pack:
             dtype: Of the matrix products; by default what `default_dtype` says for the device. Scores and
                 momentum are float32 (float64 with float64).
             compiled: Whether to compile the program with torch.compile: worth its 10 to 40 s in long runs.
+            slots: Most lanes of packs that share compiled programs; these are made for so many lanes, half as many, a
+                quarter and so on, and smaller packs fill theirs up. None takes the number of configurations.
 
         Raises:
             ConfigError: If the configurations differ in structure or do not fit the dataset.
         """
         self.configs = tuple(configs)
-        _check(self.configs, data)
+        check_lanes(self.configs, data.name)
         shared = self.configs[0]
         self.device = torch.device(device)
         self.dtype = dtype or default_dtype(self.device)
@@ -74,7 +77,7 @@ class Pack:
         train, validation = split(data, shared)
         self._data = data.to(self.device)
         self._train, self._validation = train.to(self.device), validation.to(self.device)
-        self._compiled = compiled
+        self._compiled, self._most_slots = compiled, max(slots or 0, len(self.configs))
         self._program = program(self.network, compiled=compiled)
         self._start(range(len(self.configs)))
 
@@ -92,7 +95,7 @@ class Pack:
         if not self.lanes:
             return []
         started = time.perf_counter()
-        train_losses = self._of_lanes(self._train_steps())
+        train_losses = self._of_lanes(self.train_steps())
         self.epoch += 1
         for lane, loss in zip(self.lanes, train_losses, strict=True):
             self._plateaus[lane].note(loss, self.configs[lane])
@@ -154,8 +157,8 @@ class Pack:
     def drop(self, lanes: Iterable[int]) -> None:
         """Takes lanes out of training; the others go on unchanged.
 
-        A compiled program is made for one number of lanes, so its dropped lanes are carried along until half of
-        them are gone; an eager pack shrinks at once.
+        A compiled program is made for one number of slots, so its dropped lanes are carried along until half of the
+        slots are free; an eager pack shrinks at once.
 
         Args:
             lanes: Places in `configs`.
@@ -167,12 +170,13 @@ class Pack:
         for lane in gone:
             self._position(lane)
         self.lanes = [lane for lane in self.lanes if lane not in gone]
-        if self._compiled and len(self.lanes) > len(self._slots) // 2:
+        slots = self._filled(self.lanes)
+        if self._compiled and len(slots) == len(self._slots):
             return
-        kept = torch.tensor([self._position(lane) for lane in self.lanes], dtype=torch.int64, device=self.device)
+        kept = torch.tensor([self._position(lane) for lane in slots], dtype=torch.int64, device=self.device)
         for state in (*self._states, *self._norms):
             state.select(kept)
-        self._slots = list(self.lanes)
+        self._slots = slots
 
     def mask(self, lane: int) -> dict[str, Int8[Tensor, "..."]]:
         """The mask of one lane by layer name, entries -1, 0 and +1, on the CPU.
@@ -241,10 +245,16 @@ class Pack:
                 f"lanes {lanes!r}. Load it into a pack built from the same configurations."
             )
         self._start(in_order)
+        rows = torch.tensor([in_order.index(lane) for lane in self._slots])
+        of_slots = {
+            # A tensor of another number of lanes is left as it is, to be refused.
+            name: value[rows] if isinstance(value, Tensor) and len(value) == len(in_order) else value
+            for name, value in state.items()
+        }
         for layer, own in zip(self.network.layers, self._states, strict=True):
-            own.restore(layer.name, state)
+            own.restore(layer.name, of_slots)
         for norm, values in zip(self.network.norms, self._norms, strict=True):
-            values.restore(norm.name, state)
+            values.restore(norm.name, of_slots)
         for lane, plateau in zip(self.lanes, state.get("plateaus", []), strict=False):
             self._plateaus[lane] = optim.Plateau(*plateau)
         self.epoch = epoch
@@ -252,8 +262,8 @@ class Pack:
     def _start(self, lanes: Iterable[int]) -> None:
         """Draws the given lanes as they are before the first epoch."""
         self.lanes, self.epoch = list(lanes), 0
-        self._slots = list(self.lanes)  # what the tensors hold; dropped lanes may linger in it
-        configs = [self.configs[lane] for lane in self.lanes]
+        self._slots = self._filled(self.lanes)  # what the tensors hold; dropped lanes may linger in it
+        configs = [self.configs[lane] for lane in self._slots]
         self._wide = layers.accumulation_dtype(self.dtype)
         self._states = [
             LayerState.draw(configs, layer, index, device=self.device, dtype=self.dtype, wide=self._wide)
@@ -264,7 +274,16 @@ class Pack:
         ]
         self._plateaus = {lane: optim.Plateau() for lane in self.lanes}
 
-    def _train_steps(self) -> Tensor:
+    def _filled(self, lanes: list[int]) -> list[int]:
+        """Lanes for all slots of a program; spare ones of a compiled one train the first lane again, unseen."""
+        if not self._compiled or not lanes:
+            return lanes
+        slots = self._most_slots
+        while slots > 1 and -(-slots // 2) >= len(lanes):
+            slots = -(-slots // 2)
+        return lanes + lanes[:1] * (slots - len(lanes))
+
+    def train_steps(self) -> Tensor:
         """One epoch of updates; returns the mean loss of each lane, NaN for a lane that has diverged."""
         shared = self.configs[0]
         order = batches(self._train, shared, self.epoch)
@@ -325,29 +344,3 @@ class Pack:
         if lane not in self.lanes:
             raise ConfigError(f"pack: a lane must be in training, but got {lane}. In training: {self.lanes or 'none'}.")
         return self._slots.index(lane)
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it in hardware (CUDA, AMX or AVX-512 BF16), else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    capable = torch.cpu.get_capabilities()
-    return torch.bfloat16 if capable.get("amx_bf16") or capable.get("avx512_bf16") else torch.float32
-
-
-def _check(configs: tuple[TrainConfig, ...], data: Dataset) -> None:
-    if not configs:
-        raise ConfigError("pack: at least one configuration must be given, but got none. Pass one per lane.")
-    first = configs[0]
-    for lane, config in enumerate(configs):
-        for name in STRUCTURAL:
-            if getattr(config, name) != getattr(first, name):
-                raise ConfigError(
-                    f"pack: {name} must be equal for all lanes, but got {getattr(config, name)!r} in lane {lane} and "
-                    f"{getattr(first, name)!r} in lane 0. Train them in separate packs."
-                )
-    if first.dataset != data.name:
-        raise ConfigError(
-            f"pack: the dataset must be the one the configurations name, {first.dataset!r}, but got {data.name!r}. "
-            f"Pass supermask.data.load({first.dataset!r})."
-        )

@@ -154,3 +154,11 @@ def compiler_present(device: torch.device) -> bool:
         return True
     _log.warning("torch.compile on %s: no C++ compiler found; training eagerly, slower. Install g++.", device.type)
     return False
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it in hardware (CUDA, AMX or AVX-512 BF16), else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    capable = torch.cpu.get_capabilities()
+    return torch.bfloat16 if capable.get("amx_bf16") or capable.get("avx512_bf16") else torch.float32

@@ -17,8 +17,8 @@ from supermask.cost import lane_cost
 from supermask.data import Dataset
 from supermask.models import build
 from supermask.network import Network
-from supermask.pack import Pack, default_dtype
-from supermask.program import compile_pays
+from supermask.pack import Pack
+from supermask.program import compile_pays, default_dtype
 from sweeps.errors import SweepError
 from sweeps.sampling import sample
 

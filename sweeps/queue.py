@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from supermask.config import TrainConfig
@@ -22,11 +23,22 @@ class Lane:
         trial: Its number in the study.
         attempt: Which start of the trial this is, from 1.
         config: What to train.
+        epoch: Epochs that it is trained already.
+        seconds: Time that these took.
+        started: When they began; None while there are none.
     """
 
     trial: int
     attempt: int
     config: TrainConfig
+    epoch: int = 0
+    seconds: float = 0.0
+    started: datetime | None = None
+
+    @property
+    def group(self) -> tuple[Any, ...]:
+        """Lanes that are equal in this can be packed together."""
+        return (self.epoch, *self.config.structure())
 
 
 @dataclass(frozen=True)
@@ -35,11 +47,18 @@ class PackOrder:
 
     Attributes:
         number: Counts the packs of a sweep, from 0.
-        lanes: The trials, equal in structure.
+        lanes: The trials, equal in structure and epoch.
+        slots: Most trials of a pack.
     """
 
     number: int
     lanes: tuple[Lane, ...]
+    slots: int
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that its trials are trained already."""
+        return self.lanes[0].epoch
 
 
 class Asks(Protocol):
@@ -102,12 +121,24 @@ class TrialQueue:
         """The next trials to train together, or None when there are none."""
         if self._split:
             return self._start(self._split.pop(0))
-        while self._study.asked < self._trials and self.waiting < LOOK_AHEAD * self._lanes and not self._full():
+        while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._full():
             self._wait(self._study.ask())
-        bucket = max(self._waiting.values(), key=len, default=[])
+        # Of full packs the one that has come farthest: it ends first, and the fewest trained states have to be kept.
+        fullest = max(
+            self._waiting, key=lambda group: (min(len(self._waiting[group]), self._lanes), group[0]), default=()
+        )
+        bucket = self._waiting[fullest] if fullest else []
         chosen = tuple(bucket[: self._lanes])
         del bucket[: self._lanes]
         return self._start(chosen) if chosen else None
+
+    def pause(self, lane: Lane) -> None:
+        """Takes back a lane that has passed a rung: it waits, trained as it is, for others that have."""
+        self._waiting[lane.group].append(lane)
+
+    def paused(self) -> list[Lane]:
+        """The lanes that are trained in part and wait."""
+        return [lane for bucket in self._waiting.values() for lane in bucket if lane.epoch]
 
     def lost(self, lanes: Sequence[Lane]) -> list[Lane]:
         """Takes back the lanes of a pack that broke before they ended.
@@ -128,15 +159,19 @@ class TrialQueue:
         # A trial in company may be its neighbours' victim: only one that breaks alone is given up.
         return company == 1 and self._losses[lane.trial] >= LOSSES
 
+    @property
+    def _new(self) -> int:
+        return sum(len(bucket) for group, bucket in self._waiting.items() if not group[0])
+
     def _full(self) -> bool:
         return any(len(bucket) >= self._lanes for bucket in self._waiting.values())
 
     def _wait(self, trial: AskedTrial) -> None:
         lane = Lane(trial.number, trial.attempts + 1, trial.config)
-        self._waiting[trial.config.structure()].append(lane)
+        self._waiting[lane.group].append(lane)
 
     def _start(self, lanes: tuple[Lane, ...]) -> PackOrder:
         self._study.start({lane.trial: lane.attempt for lane in lanes})
-        order = PackOrder(self._next_pack, lanes)
+        order = PackOrder(self._next_pack, lanes, self._lanes)
         self._next_pack += 1
         return order

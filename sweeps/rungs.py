@@ -13,6 +13,7 @@ from typing import Any
 import moocore
 import numpy as np
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces.space import Stopping
 from sweeps.keeping import Costs, costs_of
@@ -105,19 +106,43 @@ def _crowding(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def start(rungs: Rungs) -> Any:
-    """Puts rungs into an actor of their own, where the packs of all nodes report.
+    """Puts rungs into an actor of their own on this node, where the packs of all nodes report.
 
     Returns:
-        Its handle; `judge` of it takes and returns what `Rungs.judge` does.
+        Its handle; see `Waypoint`.
     """
-    return ray.remote(num_cpus=0)(_Judge).remote(rungs)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0)(Waypoint)
+    return actor.options(scheduling_strategy=here).remote(rungs)
 
 
-class _Judge:
-    """The actor around `Rungs`."""
+class Waypoint:
+    """Where lanes stand at a rung: it judges them, and keeps the trained state of those that wait for a new pack.
+
+    A state of the paper's FCN takes 2 MB, of Conv8 about 40 MB; no more wait than fill a pack of each structure and
+    rung.
+    """
 
     def __init__(self, rungs: Rungs) -> None:
+        """Nobody waits yet."""
         self._rungs = rungs
+        self._states: dict[int, Any] = {}
 
     def judge(self, epoch: int, reached: Mapping[int, Sequence[float]]) -> list[int]:
+        """See `Rungs.judge`."""
         return self._rungs.judge(epoch, reached)
+
+    def keep(self, states: Mapping[int, Any]) -> None:
+        """Keeps the states of trials."""
+        self._states.update(states)
+
+    def take(self, trials: Sequence[int]) -> list[Any]:
+        """Gives the states of trials away, in their order.
+
+        Raises:
+            LookupError: If one is not here; its trial must start again.
+        """
+        gone = [trial for trial in trials if trial not in self._states]
+        if gone:
+            raise LookupError(f"the trained states of trials {gone} are gone")
+        return [self._states.pop(trial) for trial in trials]

@@ -59,12 +59,15 @@ class PackSearcher(Searcher):
         self._session.start(order)
         self._prepare()
         lanes = [
-            {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict()} for lane in order.lanes
+            {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict(), "seconds": lane.seconds}
+            for lane in order.lanes
         ]
         return {
             "pack": order.number,
             "cpus": self._cpus,
             "gpus": self._gpus,
+            "slots": order.slots,
+            "epoch": order.epoch,
             "lanes": lanes,
             "objectives": self._objectives,
             "rivals": [list(costs) for costs in self._masks.rivals],

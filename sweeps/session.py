@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -124,6 +124,10 @@ class Session:
             self._writer.add_epochs(epochs)
             self._mirror.epochs(epochs)
         self._end(pack, [row for row in report["ended"] if row["trial"] in pack.open])
+        for row in report["paused"]:
+            lane = pack.open.pop(row["trial"])
+            started = lane.started or pack.place.get("started", pack.started)
+            self._queue.pause(replace(lane, epoch=row["epoch"], seconds=row["seconds"], started=started))
         self.beat()
 
     def close_pack(self, number: int, reason: str) -> None:
@@ -171,7 +175,8 @@ class Session:
             How many trials were in training.
         """
         lanes = [lane for pack in self.packs.values() for lane in pack.open.values()]
-        self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in lanes)
+        waiting = [*lanes, *self._queue.paused()]
+        self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in waiting)
         self._queue.lost(lanes)
         self.packs.clear()
         return len(lanes)
@@ -232,6 +237,7 @@ class Session:
             | pack.open[row["trial"]].config.to_dict()
             | {"started": pack.started}
             | pack.place
+            | ({"started": started} if (started := pack.open[row["trial"]].started) else {})
             | row
             for row in rows
         ]

@@ -10,6 +10,7 @@ import torch
 from ray import tune
 
 from search_spaces.space import Stopping
+from supermask import lane_states
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
@@ -41,7 +42,7 @@ class PackTrainable(tune.Trainable):
             config: The Tune trial's configuration, an order of `PackWorker`.
             datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
             stopping: Where the rungs are; None trains every trial to its end.
-            judge: Handle of the actor that decides at a rung, see `sweeps.rungs`.
+            judge: Handle of the actor that decides at a rung and keeps states, see `sweeps.rungs.Waypoint`.
         """
         self._worker = PackWorker(datasets or {}, stopping, judge)
         self._worker.take(config)
@@ -59,14 +60,17 @@ class PackTrainable(tune.Trainable):
 class PackWorker:
     """Trains one pack after the other; one step is as many epochs as fit between two reports.
 
-    An order is `{"pack": number, "cpus": threads, "gpus": share, "lanes": [{"trial", "attempt", "config"}, ...],
-    "objectives": [[metric, direction], ...], "rivals": [costs, ...]}`. A report holds
+    An order is `{"pack": number, "cpus": threads, "gpus": share, "slots": most lanes of any pack, "epoch": where it
+    starts, "lanes": [{"trial", "attempt", "config", "seconds"}, ...], "objectives": [[metric, direction], ...],
+    "rivals": [costs, ...]}`. Where it starts after epoch 0, the lanes' states are with the judge. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
       flattens dictionaries);
     * `epochs`: one row per lane and epoch;
     * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
       network (`artifact`) where no rival beats it;
+    * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
+      seconds so far. Its state is with the judge, so that it goes on in a full pack;
     * `error`: why the whole pack broke, else None.
 
     Args:
@@ -84,12 +88,19 @@ class PackWorker:
         self._order = order
         self._lanes: list[Row] = order["lanes"]
         self._pack: Pack | None = None
-        self._seconds = [0.0] * len(self._lanes)
+        self._seconds: list[float] = [lane["seconds"] for lane in self._lanes]
         self._started = datetime.now(UTC)
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
-        report: Row = {"pack": self._order["pack"], "started": [], "epochs": [], "ended": [], "error": None}
+        report: Row = {
+            "pack": self._order["pack"],
+            "started": [],
+            "epochs": [],
+            "ended": [],
+            "paused": [],
+            "error": None,
+        }
         try:
             if self._pack is None:
                 self._pack = self._build()
@@ -113,7 +124,11 @@ class PackWorker:
             self._loaded[name] = Dataset.from_arrays(self._datasets[name])
         device = torch.device("cuda" if self._order["gpus"] and torch.cuda.is_available() else "cpu")
         data = self._loaded[name]
-        pack = Pack(configs, data, device=device, compiled=compile_pays(configs[0], data, device))
+        compiled = compile_pays(configs[0], data, device)
+        pack = Pack(configs, data, device=device, compiled=compiled, slots=self._order["slots"])
+        if self._order["epoch"]:
+            trials = [lane["trial"] for lane in self._lanes]
+            pack.load_state_dict(lane_states.join(ray.get(self._judge.take.remote(trials))))
         self._share(time.perf_counter() - started, pack.lanes)
         return pack
 
@@ -141,7 +156,7 @@ class PackWorker:
             self._stop(pack, metrics, report)
 
     def _stop(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
-        """A rung: lanes that are not among the best of the sweep there have ended."""
+        """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty."""
         lanes = {self._lanes[found.lane]["trial"]: found for found in metrics if found.lane in pack.lanes}
         objectives = self._order["objectives"]
         reached = {trial: costs_of(vars(found), objectives) for trial, found in lanes.items()}
@@ -150,6 +165,18 @@ class PackWorker:
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"
         report["ended"] += [self._ended(lanes[trial], state="stopped", reason=reason) for trial in stopped]
         pack.drop(lanes[trial].lane for trial in stopped)
+        if stopped and pack.lanes:
+            self._pause(pack, report)
+
+    def _pause(self, pack: Pack, report: Row) -> None:
+        """The lanes left go on in other packs."""
+        states = lane_states.split(pack.state_dict())
+        ray.get(self._judge.keep.remote({self._lanes[lane]["trial"]: state for lane, state in states.items()}))
+        report["paused"] += [
+            {"trial": self._lanes[lane]["trial"], "epoch": pack.epoch, "seconds": self._seconds[lane]}
+            for lane in states
+        ]
+        pack.drop(list(states))
 
     def _finish(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
         """These lanes are through: test accuracy, masks, and their end."""

@@ -42,6 +42,10 @@ def drain(queue: TrialQueue) -> list[PackOrder]:
     return list(iter(queue.next_pack, None))
 
 
+def take(queue: TrialQueue, count: int) -> list[PackOrder]:
+    return [pack for pack in (queue.next_pack() for _ in range(count)) if pack]
+
+
 def numbers(packs: Sequence[PackOrder]) -> list[list[int]]:
     return [[lane.trial for lane in pack.lanes] for pack in packs]
 
@@ -204,3 +208,45 @@ def test_a_lane_keeps_its_configuration_when_it_starts_again() -> None:
     queue.lost(pack.lanes)
     again = [lane for order in drain(queue) for lane in order.lanes]
     assert again == [Lane(lane.trial, 2, lane.config) for lane in pack.lanes]
+
+
+def paused(trial: int, epoch: int, batch_size: int = 64) -> Lane:
+    return Lane(trial, 1, config(trial, batch_size), epoch=epoch, seconds=2.0)
+
+
+def test_paused_lanes_wait_until_they_fill_a_pack() -> None:
+    queue = TrialQueue(CountingStudy(), trials=12, lanes=3)
+    assert numbers(take(queue, 2)) == [[0, 1, 2], [3, 4, 5]]
+    queue.pause(paused(1, 5))
+    queue.pause(paused(3, 5))
+    assert queue.waiting == 2
+    assert numbers(take(queue, 1)) == [[6, 7, 8]]
+    queue.pause(paused(7, 5))
+    (full,) = take(queue, 1)
+    assert ([lane.trial for lane in full.lanes], full.epoch, full.slots) == ([1, 3, 7], 5, 3)
+    assert {lane.attempt for lane in full.lanes} == {1}
+
+
+def test_of_full_packs_the_farthest_goes_first_and_at_the_end_the_fullest() -> None:
+    queue = TrialQueue(CountingStudy(), trials=2, lanes=2)
+    for lane in (paused(10, 3), paused(11, 9), paused(12, 3), paused(13, 9), paused(14, 27), paused(15, 9, 32)):
+        queue.pause(lane)
+    assert [(pack.epoch, [lane.trial for lane in pack.lanes]) for pack in drain(queue)] == [
+        (9, [11, 13]),
+        (3, [10, 12]),
+        (0, [0, 1]),
+        (27, [14]),
+        (9, [15]),
+    ]
+    assert queue.exhausted
+
+
+def test_a_paused_lane_that_is_lost_starts_again() -> None:
+    queue = TrialQueue(CountingStudy(), trials=0, lanes=2)
+    queue.pause(paused(7, 9))
+    assert queue.paused() == [paused(7, 9)]
+    (pack,) = drain(queue)
+    queue.lost(pack.lanes)
+    (again,) = drain(queue)
+    assert again.lanes == (Lane(7, 2, config(7)),)
+    assert queue.paused() == []

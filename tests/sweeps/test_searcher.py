@@ -80,7 +80,8 @@ def report(pack: Row, *, error: str | None = None) -> Row:
         | {"test_loss": 0.5, "test_accuracy": 0.75, "ended": None, "seconds": 1.0}
         for lane in pack["lanes"]
     ]
-    return {"pack": pack["pack"], "started": [], "epochs": [], "ended": [] if error else ended, "error": error}
+    ended = [] if error else ended
+    return {"pack": pack["pack"], "started": [], "epochs": [], "ended": ended, "paused": [], "error": error}
 
 
 def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:

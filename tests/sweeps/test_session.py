@@ -24,6 +24,7 @@ from sweeps.session import BREAKS, Session
 from sweeps.study import SweepStudy
 
 PLACE = {"host": "node7", "device": "cpu", "dtype": "float32"}
+BEGAN = datetime(2026, 5, 4, 12, tzinfo=UTC)
 FINAL = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
 Row = dict[str, Any]
 
@@ -75,7 +76,7 @@ def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any)
 
 
 def report(order: PackOrder, **parts: list[Row]) -> Row:
-    return {"pack": order.number, "started": [], "epochs": [], "ended": [], "error": None} | parts
+    return {"pack": order.number, "started": [], "epochs": [], "ended": [], "paused": [], "error": None} | parts
 
 
 def epoch(order: PackOrder, lane: int, number: int) -> Row:
@@ -315,3 +316,45 @@ def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
     monkeypatch.setattr("sweeps.session.write_session", full)
     driver.session.beat()
     assert driver.session.disk_fault == "[Errno 28] No space left on device"
+
+
+def test_a_lane_that_passed_a_rung_waits_and_ends_as_one_trial(driver: Driver) -> None:
+    order = driver.start()
+    passed, stopped = order.lanes[1], ended(order, 0, "stopped", "stopped after epoch 1")
+    driver.session.report(
+        report(
+            order,
+            started=[PLACE | {"started": BEGAN}],
+            epochs=[epoch(order, lane, 1) for lane in range(3)],
+            ended=[stopped, ended(order, 2, "failed", "diverged: x")],
+            paused=[{"trial": passed.trial, "epoch": 1, "seconds": 3.0}],
+        )
+    )
+    driver.session.close_pack(order.number, "the worker process died")
+    assert driver.states() == ["stopped", "waiting", "failed"]
+    counts = driver.session.counts
+    assert (counts["waiting"], counts["running"], counts["stopped"], counts["failed"]) == (1, 0, 1, 1)
+    (waiting,) = driver.queue.paused()
+    assert (waiting.trial, waiting.attempt, waiting.epoch, waiting.seconds) == (passed.trial, 1, 1, 3.0)
+    again = driver.start()
+    while not again.epoch:  # new trials fill a pack, so they go first
+        assert len(again.lanes) == 3
+        again = driver.start()
+    assert (again.lanes, again.epoch) == ((waiting,), 1)
+    later = PLACE | {"started": BEGAN + timedelta(minutes=1)}
+    driver.session.report(report(again, started=[later], epochs=[epoch(again, 0, 2)], ended=[ended(again, 0)]))
+    driver.session.close_pack(again.number, "the worker process died")
+    (row,) = [row for row in driver.rows() if row["trial"] == passed.trial]
+    assert (row["state"], row["attempt"], row["pack"], row["started"]) == ("finished", 1, again.number, BEGAN)
+
+
+def test_an_interrupt_counts_lanes_between_two_packs_as_waiting(driver: Driver) -> None:
+    order = driver.start()
+    driver.session.report(
+        report(order, paused=[{"trial": lane.trial, "epoch": 1, "seconds": 1.0} for lane in order.lanes])
+    )
+    driver.session.close_pack(order.number, "the worker process died")
+    assert driver.session.interrupt() == 0
+    assert sorted(driver.mirror.numbers("waiting")) == [0, 1, 2]
+    found = SweepStudy(driver.space, driver.paths.journal).open_trials()
+    assert [(trial.number, trial.attempts) for trial in found] == [(0, 1), (1, 1), (2, 1)]

@@ -308,3 +308,26 @@ def test_resuming_a_complete_sweep_changes_nothing(machine: Machine, whole: Done
     assert repr(machine.rows("whole")) == repr(before)  # a NaN does not equal itself
     assert machine.status("whole")["trials"]["asked"] == 40
     assert json.loads(machine("verify", "whole", "--json").out)["ok"]
+
+
+def test_trials_that_pass_a_rung_are_packed_anew_and_each_is_trained_once(machine: Machine) -> None:
+    stopping = ["stopping={eta: 2, grace_epochs: 1}", "fixed.epochs=4", *SMALL[1:]]
+    done = machine.end(machine.sweep("--name", "rungs", "--trials", "24", "--lanes", "4", changes=stopping))
+    assert done.code == 0, done.err
+    rows = {row["trial"]: row for row in machine.rows("rungs")}
+    assert sorted(rows) == list(range(24))
+    states = Counter(row["state"] for row in rows.values())
+    assert states["finished"] + states["stopped"] == 24
+    assert states["stopped"] > 8
+    epochs = Counter(
+        row["trial"] for row in results.load_epochs(machine.root, "rungs", latest_attempt=False).to_pylist()
+    )
+    for trial, row in rows.items():
+        assert row["attempt"] == 1, row["reason"]
+        assert (
+            row["epochs_done"] == epochs[trial] == 4 if row["state"] == "finished" else row["epochs_done"] in (1, 2, 4)
+        )
+    packs = {row["pack"] for row in rows.values()}
+    assert len(packs | {0}) > 6  # 24 trials fill six packs of four; survivors make more of them
+    found = machine("verify", "rungs", "--json")
+    assert (found.code, json.loads(found.out)["ok"]) == (0, True), found.err

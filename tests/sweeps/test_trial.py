@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from search_spaces.space import Stopping
 from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.pack import Pack
-from sweeps.trial import PackTrainable
+from sweeps.trial import PackTrainable, PackWorker
 
 EPOCHS = 2
 OBJECTIVES = [["val_accuracy", "maximize"], ["remaining", "minimize"]]
@@ -29,8 +31,12 @@ def config(seed: int, **changes: Any) -> TrainConfig:
 
 
 def order(configs: list[TrainConfig], *, number: int = 0, rivals: list[list[float]] = UNBEATABLE) -> Row:
-    lanes = [{"trial": 10 + lane, "attempt": 1 + lane, "config": c.to_dict()} for lane, c in enumerate(configs)]
-    return {"pack": number, "cpus": 1, "gpus": 0, "lanes": lanes, "objectives": OBJECTIVES, "rivals": rivals}
+    lanes: list[Row] = [
+        {"trial": 10 + lane, "attempt": 1 + lane, "config": c.to_dict(), "seconds": 0.0}
+        for lane, c in enumerate(configs)
+    ]
+    place: Row = {"pack": number, "cpus": 1, "gpus": 0, "slots": len(configs), "epoch": 0}
+    return {**place, "lanes": lanes, "objectives": OBJECTIVES, "rivals": rivals}
 
 
 @pytest.fixture
@@ -191,3 +197,76 @@ def test_masks_are_sent_unless_a_rival_beats_the_trial(
         entries = sum(mask.numel() for mask in artifact.masks.values())
         shown = sum(int((mask != 0).sum()) for mask in artifact.masks.values())
         assert shown / entries == pytest.approx(row["remaining"])
+
+
+class Judge:
+    """A waypoint in this process, called as the actor is."""
+
+    def __init__(self, stops: dict[int, list[int]]) -> None:
+        """Stops the given trials at each epoch."""
+        self.states: dict[int, Any] = {}
+        self._stops = stops
+        for method in (self.judge, self.keep, self.take):
+            setattr(self, method.__name__, SimpleNamespace(remote=method))
+
+    def judge(self, epoch: int, reached: dict[int, Any]) -> list[int]:
+        return [trial for trial in reached if trial in self._stops.get(epoch, [])]
+
+    def keep(self, states: dict[int, Any]) -> None:
+        self.states |= states
+
+    def take(self, trials: list[int]) -> list[Any]:
+        return [self.states.pop(trial) for trial in trials]
+
+
+@pytest.fixture
+def race(datasets: dict[str, Row], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[list[Row], Judge]]:
+    """Trains orders one after the other in one worker, with rungs after epochs 1 and 2."""
+    monkeypatch.setattr("sweeps.trial.ray.get", lambda value: value)
+
+    def begin(orders: list[Row], stops: dict[int, list[int]]) -> tuple[list[Row], Judge]:
+        judge = Judge(stops)
+        worker, reports = PackWorker(datasets, Stopping(eta=2, grace_epochs=1), judge), list[Row]()
+        for pack in orders:
+            worker.take(pack)
+            reports.append(worker.step())
+            while not reports[-1]["done"]:
+                reports.append(worker.step())
+        assert {report["error"] for report in reports} == {None}
+        return reports, judge
+
+    return begin
+
+
+def test_lanes_that_pass_a_rung_go_on_in_another_pack_as_if_nothing_had_been(
+    start: Callable[[Row], PackTrainable], race: Callable[..., tuple[list[Row], Judge]]
+) -> None:
+    lanes = [config(seed, epochs=4) for seed in range(4)]
+    straight = {row["trial"]: row for row in gather(train(start(order(lanes))), "ended")}
+    first, second = order(lanes[:2]), order(lanes[2:], number=1)
+    for lane in second["lanes"]:
+        lane["trial"] += 2
+    third: Row = order([lanes[3], lanes[0]], number=2) | {"epoch": 1}
+    for lane, trial in zip(third["lanes"], (13, 10), strict=True):
+        lane |= {"trial": trial, "seconds": 7.0}
+    reports, judge = race([first, second, third], {1: [11, 12]})
+    assert [(row["trial"], row["epoch"]) for row in gather(reports, "paused")] == [(10, 1), (13, 1)]
+    assert all(row["seconds"] > 0 for row in gather(reports, "paused"))
+    assert judge.states == {}
+    ended = {row["trial"]: row for row in gather(reports, "ended")}
+    assert {trial: (row["state"], row["epochs_done"]) for trial, row in ended.items()} == {
+        10: ("finished", 4), 11: ("stopped", 1), 12: ("stopped", 1), 13: ("finished", 4),
+    }  # fmt: skip
+    for trial in (10, 13):
+        for name in ("train_loss", "val_loss", "val_accuracy", "remaining", "test_accuracy"):
+            assert ended[trial][name] == straight[trial][name], name
+        assert ended[trial]["seconds"] > 7
+    epochs = [(row["trial"], row["epoch"]) for row in gather(reports, "epochs")]
+    assert len(epochs) == len(set(epochs)) == 4 + 2 * 3
+
+
+def test_a_pack_that_lost_nobody_at_a_rung_goes_on(race: Callable[..., tuple[list[Row], Judge]]) -> None:
+    reports, judge = race([order([config(0, epochs=3)])], {})
+    assert gather(reports, "paused") == []
+    assert [row["epochs_done"] for row in gather(reports, "ended")] == [3]
+    assert judge.states == {}

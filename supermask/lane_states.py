@@ -1,0 +1,57 @@
+"""Trained lanes on their way from one pack to another: a lane's state is the state of a pack of that lane alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supermask.config import ConfigError
+
+State = dict[str, Any]
+
+
+def split(state: State) -> dict[int, State]:
+    """Takes the state of a pack apart.
+
+    Args:
+        state: Of `Pack.state_dict`.
+
+    Returns:
+        A state per lane in training, by its place in the pack, on the CPU; of copies, so that one lane alone can be
+        kept without the others' memory.
+    """
+    states: dict[int, State] = {}
+    for place, lane in enumerate(state["lanes"]):
+        tensors = {
+            name: value[place : place + 1].to("cpu", copy=True)
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
+        states[lane] = {"epoch": state["epoch"], "lanes": [0], "plateaus": [state["plateaus"][place]], **tensors}
+    return states
+
+
+def join(states: Sequence[State]) -> State:
+    """Puts lanes together to the state of a pack.
+
+    Args:
+        states: Of `split`, in the order of the new pack's configurations; they may come from different packs.
+
+    Returns:
+        What `Pack.load_state_dict` takes.
+
+    Raises:
+        ConfigError: If there are none, or they are of different epochs or structures.
+    """
+    first = states[0] if states else {}
+    for state in states or [{}]:
+        if state.get("epoch") != first.get("epoch") or state.keys() != first.keys() or not state:
+            raise ConfigError(
+                f"lane states: must be of one epoch and structure, but got epochs {[s.get('epoch') for s in states]}. "
+                "Join lanes that have come equally far."
+            )
+    names = [name for name, value in first.items() if isinstance(value, Tensor)]
+    tensors = {name: torch.cat([state[name] for state in states]) for name in names}
+    plateaus = [plateau for state in states for plateau in state["plateaus"]]
+    return {"epoch": first["epoch"], "lanes": list(range(len(states))), "plateaus": plateaus, **tensors}
