@@ -87,7 +87,7 @@ def _report(reference: Any, pack: _Pack) -> Row:
     except RayError as error:
         _LOG.info("pack %d: its worker died: %s", pack.order.number, str(error).splitlines()[0])
         ray.kill(pack.actor)  # it may have raised without dying
-        nothing: Row = {"started": [], "epochs": [], "ended": [], "done": True, "died": True}
+        nothing: Row = {"started": [], "epochs": [], "ended": [], "done": True, "died": True, "out_of_memory": False}
         return nothing | {"error": f"the worker process died: {type(error).__name__}"}
 
 
@@ -103,6 +103,6 @@ def _ended(pack: _Pack, report: Row, queue: TrialQueue) -> list[Row]:
         rows += [
             pack.place
             | {"trial": lane.trial, "attempt": lane.attempt, "state": "failed", "reason": report["error"], "ended": now}
-            for lane in queue.lost(list(pack.open.values()))
+            for lane in queue.lost(list(pack.open.values()), out_of_memory=report["out_of_memory"])
         ]
     return rows

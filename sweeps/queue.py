@@ -98,6 +98,7 @@ class TrialQueue:
         self._next_pack = first_pack
         self._losses: Counter[int] = Counter()
         self._split: list[tuple[Lane, ...]] = []
+        self._most: dict[tuple[Any, ...], int] = {}  # lanes by structure, where memory has run out
         self._waiting: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
         for trial in study.open_trials():
             self._wait(trial)
@@ -124,12 +125,10 @@ class TrialQueue:
         while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._full():
             self._wait(self._study.ask())
         # Of full packs the one that has come farthest: it ends first, and the fewest trained states have to be kept.
-        fullest = max(
-            self._waiting, key=lambda group: (min(len(self._waiting[group]), self._lanes), group[0]), default=()
-        )
+        fullest = max(self._waiting, key=lambda group: (self._fullness(group), group[0]), default=())
         bucket = self._waiting[fullest] if fullest else []
-        chosen = tuple(bucket[: self._lanes])
-        del bucket[: self._lanes]
+        chosen = tuple(bucket[: self._limit(fullest)])
+        del bucket[: len(chosen)]
         return self._start(chosen) if chosen else None
 
     def pause(self, lane: Lane) -> None:
@@ -140,16 +139,22 @@ class TrialQueue:
         """The lanes that are trained in part and wait."""
         return [lane for bucket in self._waiting.values() for lane in bucket if lane.epoch]
 
-    def lost(self, lanes: Sequence[Lane]) -> list[Lane]:
+    def lost(self, lanes: Sequence[Lane], *, out_of_memory: bool = False) -> list[Lane]:
         """Takes back the lanes of a pack that broke before they ended.
 
         They wait again in two halves, so that one trial that breaks its pack is soon alone, and a pack too
         large for its device shrinks.
 
+        Args:
+            lanes: Those that had not ended.
+            out_of_memory: Whether that was the reason: later packs of their structure take half as many.
+
         Returns:
             The lanes that were lost too often and are given up.
         """
         self._losses.update(lane.trial for lane in lanes)
+        if out_of_memory and lanes:
+            self._most[lanes[0].config.structure()] = max(1, len(lanes) // 2)
         again = [Lane(lane.trial, lane.attempt + 1, lane.config) for lane in lanes if not self._spent(lane, len(lanes))]
         middle = (len(again) + 1) // 2
         self._split += [tuple(half) for half in (again[:middle], again[middle:]) if half]
@@ -164,7 +169,13 @@ class TrialQueue:
         return sum(len(bucket) for group, bucket in self._waiting.items() if not group[0])
 
     def _full(self) -> bool:
-        return any(len(bucket) >= self._lanes for bucket in self._waiting.values())
+        return any(self._fullness(group) >= 1 for group in self._waiting)
+
+    def _fullness(self, group: tuple[Any, ...]) -> float:
+        return min(1.0, len(self._waiting[group]) / self._limit(group))
+
+    def _limit(self, group: tuple[Any, ...]) -> int:
+        return min(self._lanes, self._most.get(group[1:], self._lanes))
 
     def _wait(self, trial: AskedTrial) -> None:
         lane = Lane(trial.number, trial.attempts + 1, trial.config)
@@ -172,6 +183,6 @@ class TrialQueue:
 
     def _start(self, lanes: tuple[Lane, ...]) -> PackOrder:
         self._study.start({lane.trial: lane.attempt for lane in lanes})
-        order = PackOrder(self._next_pack, lanes, self._lanes)
+        order = PackOrder(self._next_pack, lanes, self._limit(lanes[0].group))
         self._next_pack += 1
         return order

@@ -46,7 +46,7 @@ class PackSearcher(Searcher):
         self._prepare = prepare
         self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
-        self._errors: dict[str, str] = {}
+        self._errors: dict[str, tuple[str, bool]] = {}
 
     @deferred()
     def suggest(self, trial_id: str) -> Any:  # Tune's own annotation leaves FINISHED, a string, out
@@ -83,9 +83,9 @@ class PackSearcher(Searcher):
         """A pack is over. Tune passes the last report here only, when it came with `done`."""
         if result and not error:
             self._take(trial_id, result)
-        reason = self._errors.pop(trial_id, "the worker process died")
+        reason, out_of_memory = self._errors.pop(trial_id, ("the worker process died", False))
         if trial_id in self._packs:
-            self._session.close_pack(self._packs.pop(trial_id), reason)
+            self._session.close_pack(self._packs.pop(trial_id), reason, out_of_memory=out_of_memory)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the truth, and a new session reads it."""
@@ -99,5 +99,5 @@ class PackSearcher(Searcher):
 
     def _take(self, trial_id: str, result: dict[str, Any]) -> None:
         if result.get("error"):
-            self._errors[trial_id] = result["error"]
+            self._errors[trial_id] = result["error"], result["out_of_memory"]
         self._session.report(result)

@@ -130,17 +130,20 @@ class Session:
             self._queue.pause(replace(lane, epoch=row["epoch"], seconds=row["seconds"], started=started))
         self.beat()
 
-    def close_pack(self, number: int, reason: str) -> None:
+    def close_pack(self, number: int, reason: str, *, out_of_memory: bool = False) -> None:
         """A pack is over; lanes of it that have not ended were lost and wait again, or are given up.
 
         Args:
             number: The pack.
             reason: Why its lanes were lost, if any were.
+            out_of_memory: Whether it was for want of memory: packs of this structure stay smaller from now on.
         """
         pack = self.packs.pop(number)
         if pack.open:
             _LOG.info("pack %d: lost %d trials: %s", number, len(pack.open), reason)
-        given_up = self._queue.lost(list(pack.open.values()))
+        given_up = self._queue.lost(list(pack.open.values()), out_of_memory=out_of_memory)
+        if out_of_memory:
+            reason += ". It does not fit alone: lower batch_size or width, or train where there is more memory."
         now = datetime.now(UTC)
         self._end(
             pack,

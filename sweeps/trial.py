@@ -10,7 +10,7 @@ import torch
 from ray import tune
 
 from search_spaces.space import Stopping
-from supermask import lane_states
+from supermask import lane_states, memory
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.data import Dataset
@@ -71,7 +71,7 @@ class PackWorker:
       network (`artifact`) where no rival beats it;
     * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
       seconds so far. Its state is with the judge, so that it goes on in a full pack;
-    * `error`: why the whole pack broke, else None.
+    * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`).
 
     Args:
         datasets: See `PackTrainable.setup`.
@@ -100,6 +100,7 @@ class PackWorker:
             "ended": [],
             "paused": [],
             "error": None,
+            "out_of_memory": False,
         }
         try:
             if self._pack is None:
@@ -110,9 +111,12 @@ class PackWorker:
                 self._epoch(self._pack, report)
         except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
             report["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+            report["out_of_memory"] = memory.ran_out(error)
         report["done"] = bool(report["error"]) or self._pack is None or not self._pack.lanes
         if report["done"]:
             self._pack = None
+        if report["out_of_memory"] and torch.cuda.is_available():
+            torch.cuda.empty_cache()
         return report
 
     def _build(self) -> Pack:

@@ -250,3 +250,40 @@ def test_a_paused_lane_that_is_lost_starts_again() -> None:
     (again,) = drain(queue)
     assert again.lanes == (Lane(7, 2, config(7)),)
     assert queue.paused() == []
+
+
+def test_out_of_memory_halves_the_packs_of_that_structure_only() -> None:
+    queue = TrialQueue(CountingStudy([32, 64]), trials=32, lanes=8)
+    (first,) = take(queue, 1)
+    assert len(first.lanes) == 8
+    assert queue.lost(first.lanes, out_of_memory=True) == []
+    sizes: dict[int, list[int]] = {32: [], 64: []}
+    trials: list[int] = []
+    for pack in drain(queue):
+        sizes[pack.lanes[0].config.batch_size].append(len(pack.lanes))
+        assert pack.slots == (4 if pack.lanes[0].config.batch_size == 32 else 8)
+        trials += [lane.trial for lane in pack.lanes]
+    assert sizes == {32: [4, 4, 4, 4], 64: [8, 8]}
+    assert sorted(trials) == list(range(32))
+
+
+def test_a_device_that_holds_so_many_lanes_gets_them_all_trained() -> None:
+    # As a sweep on it goes: packs of more than three lanes run out of memory.
+    queue, trained = TrialQueue(CountingStudy(), trials=40, lanes=16), Counter[int]()
+    while pack := queue.next_pack():
+        if len(pack.lanes) > 3:
+            assert queue.lost(pack.lanes, out_of_memory=True) == []
+        else:
+            trained.update(lane.trial for lane in pack.lanes)
+    assert trained == Counter(range(40))
+
+
+def test_a_trial_that_does_not_fit_alone_is_given_up() -> None:
+    queue, given_up = TrialQueue(CountingStudy(), trials=1, lanes=4), list[Lane]()
+    for attempt in range(1, LOSSES + 1):
+        assert given_up == []
+        (pack,) = take(queue, 1)
+        assert [lane.attempt for lane in pack.lanes] == [attempt]
+        given_up = queue.lost(pack.lanes, out_of_memory=True)
+    assert [lane.trial for lane in given_up] == [0]
+    assert queue.exhausted

@@ -81,7 +81,8 @@ def report(pack: Row, *, error: str | None = None) -> Row:
         for lane in pack["lanes"]
     ]
     ended = [] if error else ended
-    return {"pack": pack["pack"], "started": [], "epochs": [], "ended": ended, "paused": [], "error": error}
+    failed = {"error": error, "out_of_memory": False}
+    return {"pack": pack["pack"], "started": [], "epochs": [], "ended": ended, "paused": [], **failed}
 
 
 def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:

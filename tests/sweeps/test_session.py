@@ -76,7 +76,15 @@ def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any)
 
 
 def report(order: PackOrder, **parts: list[Row]) -> Row:
-    return {"pack": order.number, "started": [], "epochs": [], "ended": [], "paused": [], "error": None} | parts
+    return {
+        "pack": order.number,
+        "started": [],
+        "epochs": [],
+        "ended": [],
+        "paused": [],
+        "error": None,
+        "out_of_memory": False,
+    } | parts
 
 
 def epoch(order: PackOrder, lane: int, number: int) -> Row:
@@ -358,3 +366,15 @@ def test_an_interrupt_counts_lanes_between_two_packs_as_waiting(driver: Driver) 
     assert sorted(driver.mirror.numbers("waiting")) == [0, 1, 2]
     found = SweepStudy(driver.space, driver.paths.journal).open_trials()
     assert [(trial.number, trial.attempts) for trial in found] == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_a_trial_that_does_not_fit_alone_fails_with_the_remedy(driver: Driver) -> None:
+    order, reason = driver.start(), "OutOfMemoryError: CUDA out of memory"
+    while True:
+        driver.session.close_pack(order.number, reason, out_of_memory=True)
+        if driver.session.counts["failed"]:
+            break
+        order = driver.start()
+    (row,) = driver.rows()
+    assert row["state"] == "failed"
+    assert row["reason"].startswith(f"{reason}. It does not fit alone: lower batch_size or width")

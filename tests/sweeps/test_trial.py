@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from search_spaces.space import Stopping
 from supermask import data
@@ -270,3 +271,25 @@ def test_a_pack_that_lost_nobody_at_a_rung_goes_on(race: Callable[..., tuple[lis
     assert gather(reports, "paused") == []
     assert [row["epochs_done"] for row in gather(reports, "ended")] == [3]
     assert judge.states == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("can't allocate memory"), False),
+    ],
+)
+def test_a_pack_that_runs_out_of_memory_says_so(
+    start: Callable[[Row], PackTrainable], monkeypatch: pytest.MonkeyPatch, error: Exception, *, memory: bool
+) -> None:
+    def fail(_: Pack) -> None:
+        raise error
+
+    monkeypatch.setattr(Pack, "train_epoch", fail)
+    (report,) = train(start(order([config(0), config(1)])))
+    assert (report["out_of_memory"], report["done"]) == (memory, True)
+    assert report["error"].startswith(type(error).__name__)
