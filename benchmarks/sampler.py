@@ -110,7 +110,9 @@ def _volume(space: SearchSpace, trials: int) -> float:
             told = [ended(trial.number, trial.config.to_dict()) for trial in pack]
             study.tell(told)
             rows += told
-    table = results.table([{name: row[name] for name in ("trial", "state", "attempt", *METRICS)} for row in rows])
+    table = results.trials_table(
+        [{name: row[name] for name in ("trial", "state", "attempt", *METRICS)} for row in rows]
+    )
     return pareto.hypervolume(table, space.objectives)
 
 

@@ -232,7 +232,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain Python values, in the order of the class."""
-        return dataclasses.asdict(self)
+        return dict(vars(self))
 
     def structure(self) -> tuple[Any, ...]:
         """The values of the structural fields: two configs share a pack when these are equal."""

@@ -1,6 +1,7 @@
 """Asks the sampler for the next pack while the devices train the last one."""
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from sweeps.study import AskedTrial, SweepStudy
@@ -12,14 +13,16 @@ FIRST_PACKS = 10
 class AskAhead:
     """A study that has trials at hand. Those not handed out when a session ends are open trials of the next one."""
 
-    def __init__(self, study: SweepStudy, *, trials: int) -> None:
-        """Starts no thread before `prepare`.
+    def __init__(self, study: SweepStudy, *, trials: int, settled: Callable[[], None] = lambda: None) -> None:
+        """Nothing is asked yet.
 
         Args:
             study: Where trials come from.
             trials: Budget of the sweep: trials to ask in all.
+            settled: Returns when the study was told all that is known, called before it is asked.
         """
         self._study, self._trials, self._handed_out = study, trials, study.asked
+        self._settled = settled
         self._ready: deque[AskedTrial] = deque()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ask-ahead")
         self._asking: Future[None] | None = None
@@ -31,7 +34,9 @@ class AskAhead:
         return self._handed_out
 
     def ask(self) -> AskedTrial:
-        """The next trial; waits for the sampler if it is at work on it, and raises what it raised."""
+        """The next trial; waits for the sampler if it is not at hand, and raises what that raised."""
+        if not self._ready:
+            self._begin(1)
         if not self._ready and self._asking:
             asking, self._asking = self._asking, None
             asking.result()
@@ -43,15 +48,23 @@ class AskAhead:
         """The trials of earlier sessions that have not ended."""
         return self._study.open_trials()
 
-    def start(self, attempts: dict[int, int]) -> None:
-        """Records that trials are being trained, each for so many times."""
-        self._study.start(attempts)
+    def is_ready(self, count: int) -> bool:
+        """Whether so many trials, or all that are left, are at hand; if not, they are asked for in the background."""
+        if len(self._ready) >= min(count, self._trials - self._handed_out):
+            return True
+        if self._asking and self._asking.done() and self._asking.exception():
+            return True  # for `ask` to raise it
+        self._begin(count)
+        return False
 
     def prepare(self, count: int) -> None:
-        """Begins to ask so many trials in the background, within the budget, unless it is at it."""
-        if self._closed or self._study.asked < FIRST_PACKS * count or (self._asking and not self._asking.done()):
-            return
-        if missing := min(count - len(self._ready), self._trials - self._study.asked):
+        """Begins to ask so many trials in the background, within the budget; early in a sweep nothing is asked yet."""
+        if self._study.asked >= FIRST_PACKS * count:
+            self._begin(count)
+
+    def _begin(self, count: int) -> None:
+        missing = min(count - len(self._ready), self._trials - self._study.asked)
+        if missing > 0 and not self._closed and not (self._asking and not self._asking.done()):
             self._asking = self._thread.submit(self._ask, missing)
 
     def close(self) -> None:
@@ -60,7 +73,11 @@ class AskAhead:
         self._thread.shutdown()
 
     def _ask(self, count: int) -> None:
-        for _ in range(count):
-            if self._closed:
-                return
-            self._ready.append(self._study.ask())
+        self._settled()
+        asked = list[AskedTrial]()
+        try:
+            with self._study.together():
+                while len(asked) < count and not self._closed:
+                    asked.append(self._study.ask())
+        finally:
+            self._ready += asked

@@ -66,9 +66,6 @@ class Trainings:
         """All of them."""
         return [AskedTrial(number, training.config, 0) for number, training in enumerate(self._trainings)]
 
-    def start(self, attempts: dict[int, int]) -> None:
-        """Nobody needs to know: what has not ended is trained again."""
-
 
 def confirm(
     paths: SweepPaths, space: SearchSpace, options: Options, console: Console, *, select: str, seeds: int
@@ -174,7 +171,7 @@ def _ended(
         epochs_bar = bar.add_task("epochs", total=sum(training.config.epochs for training in missing))
         task = bar.add_task("trainings", total=len(missing))
         for epochs, ended in fleet.train(queue, packs, datasets):
-            bar.advance(epochs_bar, len(epochs))
+            bar.advance(epochs_bar, epochs)
             bar.advance(task, len(ended))
             if ended:
                 yield [_row(missing[row["trial"]], row) for row in ended]

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import Table
 
+from sweeps import parts
 from sweeps.parts import Parts, newest, read
 from sweeps.results import CONFIG_COLUMNS, TRIALS
 
@@ -53,7 +54,7 @@ class ConfirmationWriter:
         Raises:
             SweepError: If writing failed.
         """
-        self._parts.add(rows)
+        self._parts.add(parts.table(rows, CONFIRMATIONS, keys=_KEYS, where="confirm"))
         self._parts.flush()
 
     def compact(self) -> None:

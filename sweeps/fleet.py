@@ -31,7 +31,7 @@ class _Pack:
     place: Row = field(default_factory=lambda: _NOWHERE | {"started": datetime.now(UTC)})
 
 
-def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> Iterator[tuple[list[Row], list[Row]]]:
+def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> Iterator[tuple[int, list[Row]]]:
     """Trains all packs of a queue, as many at a time as planned.
 
     A pack that breaks, or whose process dies, goes back to the queue, which tries it again in halves and gives a lane
@@ -43,8 +43,8 @@ def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> It
         datasets: All that the packs need, by name; they travel to the object store once.
 
     Yields:
-        Rows of epochs, and rows of lanes that have ended with host, device, dtype and start of their pack; see
-        `sweeps.trial.PackWorker`. `trial` is the number that the lane has in the queue.
+        How many epochs lanes have done since, and rows of lanes that have ended with host, device, dtype and start of
+        their pack; see `sweeps.trial.PackWorker`. `trial` is the number that the lane has in the queue.
     """
     arrays = ray.put({name: dataset.to_arrays() for name, dataset in datasets.items()})
     worker: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(PackWorker)
@@ -60,7 +60,7 @@ def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> It
         (reference,), _ = ray.wait(list(running), num_returns=1)
         pack = running.pop(reference)
         report = _report(reference, pack)
-        yield report["epochs"], _ended(pack, report, queue)
+        yield len(report["epochs"]), _ended(pack, report, queue)
         if report["died"]:
             continue
         if report["done"]:
@@ -87,7 +87,7 @@ def _report(reference: Any, pack: _Pack) -> Row:
     except RayError as error:
         _LOG.info("pack %d: its worker died: %s", pack.order.number, str(error).splitlines()[0])
         ray.kill(pack.actor)  # it may have raised without dying
-        nothing: Row = {"started": [], "epochs": [], "ended": [], "done": True, "died": True, "out_of_memory": False}
+        nothing: Row = {"started": [], "epochs": (), "ended": [], "done": True, "died": True, "out_of_memory": False}
         return nothing | {"error": f"the worker process died: {type(error).__name__}"}
 
 

@@ -16,6 +16,10 @@ _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 30.0
 _REST = 3  # times what sending took: the thread shares the interpreter with the sweep's own loop
 
 
+Making = Callable[[], Iterable[tuple[str, Mapping[str, Any]]]]
+"""Makes rows, each with its key."""
+
+
 class Row(NamedTuple):
     """One thing to tell. Rows of one key keep their order and are sent together."""
 
@@ -54,7 +58,7 @@ class Outbox:
         self.rejected_rows = 0
         self._connect, self._refused, self._explain = connect, refused, explain
         self._name, self._interval_seconds = name, interval_seconds
-        self._rows: list[Row] = []
+        self._rows: list[tuple[str, int, Making]] = []
         self._pending: dict[str, list[Row]] = {}  # the thread's own
         self._tries: dict[str, int] = {}
         self._waiting = 0
@@ -71,11 +75,14 @@ class Outbox:
 
     def add(self, kind: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Takes copies of rows, each with its key, and returns at once."""
-        stamp = int(time.time() * 1000)
-        new = [Row(kind, key, dict(values), stamp) for key, values in rows]
+        new = [(key, dict(values)) for key, values in rows]
+        self.add_later(kind, len(new), lambda: new)
+
+    def add_later(self, kind: str, count: int, make: Making) -> None:
+        """Takes so many rows that its own thread makes when it needs them: of something that does not change."""
         with self._changed:
-            self._rows += new
-            self._waiting += len(new)
+            self._rows.append((kind, int(time.time() * 1000), make))
+            self._waiting += count
             self._changed.notify_all()
 
     def close(self, timeout_seconds: float) -> int:
@@ -118,9 +125,10 @@ class Outbox:
     def _gather(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._pending or self._closing)
-            for row in self._rows:
-                self._pending.setdefault(row.key, []).append(row)
-            self._rows = []
+            new, self._rows = self._rows, []
+        for kind, stamp, make in new:
+            for key, values in make():
+                self._pending.setdefault(key, []).append(Row(kind, key, values, stamp))
         return bool(self._pending) and not self._abandoned
 
     def _round(self, receive: Callable[[Sequence[Row]], None]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import Table
 
@@ -49,29 +50,10 @@ class Parts:
             ) from error
         self._number = max((_number(path) for path in _parts(folder)), default=0)
 
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keeps rows until the next flush.
-
-        Raises:
-            ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some
-                types a TypeError).
-        """
-        rows = list(rows)
-        for row in rows:
-            self._check(row)
-        if rows:
-            # Converted now, so that a wrong value fails where it was made and not in a flush with other trials' rows.
-            self._waiting.append(Table.from_pylist(rows, schema=self._schema))
-
-    def _check(self, row: Mapping[str, Any]) -> None:
-        where = self._folder.name
-        unknown = sorted(set(row) - set(self._schema.names))
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], self._schema.names, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{where}: every column must be known, but got {unknown}. Did you mean {near!r}?")
-        missing = [key for key in self._keys if row.get(key) is None]
-        if missing:
-            raise ValueError(f"{where}: every row must have {', '.join(self._keys)}, but got no {missing}. Add it.")
+    def add(self, rows: Table) -> None:
+        """Keeps rows of the folder's schema until the next flush; see `table`."""
+        if rows.num_rows:
+            self._waiting.append(rows)
 
     def flush(self) -> None:
         """Writes what was added.
@@ -105,11 +87,42 @@ class Parts:
         self._number += 1
 
 
-def read(folder: Path, schema: pa.Schema) -> Table:
-    """All rows of a folder in the order they were written."""
+def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, keys: tuple[str, ...], where: str) -> Table:
+    """Rows as a table: a wrong value fails where it was made, and not in a flush with other trials' rows.
+
+    Args:
+        rows: By column name; what is missing is null.
+        schema: Of the table.
+        keys: Columns that no row may lack.
+        where: What the rows are, for messages.
+
+    Raises:
+        ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some types a
+            TypeError).
+    """
+    rows = list(rows)
+    for row in rows:
+        unknown = sorted(set(row) - set(schema.names))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], schema.names, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{where}: every column must be known, but got {unknown}. Did you mean {near!r}?")
+        missing = [key for key in keys if row.get(key) is None]
+        if missing:
+            raise ValueError(f"{where}: every row must have {', '.join(keys)}, but got no {missing}. Add it.")
+    return Table.from_pylist(rows, schema=schema)
+
+
+def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None) -> Table:
+    """The rows of a folder in the order they were written.
+
+    Args:
+        folder: Where its files are.
+        schema: Of the rows.
+        where: Which rows; parts of files without any are not read.
+    """
     for _ in range(_READ_TRIES):
         try:
-            tables = [table for path in _parts(folder) if (table := _read_file(path, schema)) is not None]
+            tables = [table for path in _parts(folder) if (table := _read_file(path, schema, where)) is not None]
         except FileNotFoundError:
             continue  # The writer compacted after we had listed: the rows now live in a newer file.
         return pa.concat_tables([schema.empty_table(), *tables])
@@ -124,8 +137,10 @@ def _number(path: Path) -> int:
     return int(path.stem.removeprefix("part-"))
 
 
-def _read_file(path: Path, schema: pa.Schema) -> Table | None:
+def _read_file(path: Path, schema: pa.Schema, where: pc.Expression | None = None) -> Table | None:
     try:
+        if where is not None:
+            return _conform(pq.read_table(path, filters=where), schema)
         with pq.ParquetFile(path) as file:
             return _conform(file.read(), schema)
     except FileNotFoundError:

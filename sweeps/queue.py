@@ -77,10 +77,6 @@ class Asks(Protocol):
         """The trials of earlier sessions that have not ended."""
         ...
 
-    def start(self, attempts: dict[int, int]) -> None:
-        """Records that trials are being trained, each for so many times."""
-        ...
-
 
 class TrialQueue:
     """Hands out packs until the budget is asked and nothing waits."""
@@ -182,7 +178,6 @@ class TrialQueue:
         self._waiting[lane.group].append(lane)
 
     def _start(self, lanes: tuple[Lane, ...]) -> PackOrder:
-        self._study.start({lane.trial: lane.attempt for lane in lanes})
         order = PackOrder(self._next_pack, lanes, self._limit(lanes[0].group))
         self._next_pack += 1
         return order

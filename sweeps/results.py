@@ -6,15 +6,17 @@ folder; a file is never changed. A row that was written twice, as after a crash,
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
+from sweeps import parts
 from sweeps.errors import SweepError
 from sweeps.parts import Parts, integers, newest, read
 from sweeps.paths import SweepPaths, sweep_names
@@ -91,18 +93,13 @@ class ResultsWriter:
         self._trials = Parts(folder / "trials", TRIALS, keys=_TRIAL_KEYS)
         self._epochs = Parts(folder / "epochs", EPOCHS, keys=_EPOCH_KEYS)
 
-    def add_epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keeps rows of `EPOCHS` until the next flush.
+    def add_epochs(self, epochs: Table) -> None:
+        """Keeps a table of `EPOCHS` until the next flush; see `epochs_table`."""
+        self._epochs.add(epochs)
 
-        Raises:
-            ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some
-                types a TypeError).
-        """
-        self._epochs.add(rows)
-
-    def add_trials(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keeps rows of `TRIALS` until the next flush; see `add_epochs`. Times without a zone are taken as UTC."""
-        self._trials.add(rows)
+    def add_trials(self, trials: Table) -> None:
+        """Keeps a table of `TRIALS` until the next flush; see `trials_table`."""
+        self._trials.add(trials)
 
     def flush(self) -> None:
         """Writes what was added: the epochs first, so that a trial on disk has all its epochs there.
@@ -123,9 +120,28 @@ class ResultsWriter:
         self._trials.compact(more_than)
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Rows of trials as a table with the columns of `TRIALS`."""
-    return Table.from_pylist(list(rows), schema=TRIALS)
+def trials_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Rows of trials as a table with the columns of `TRIALS`. Times without a zone are taken as UTC.
+
+    Raises:
+        ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some types a
+            TypeError).
+    """
+    return parts.table(rows, TRIALS, keys=_TRIAL_KEYS, where="trials")
+
+
+def epochs_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Rows of epochs as a table with the columns of `EPOCHS`; see `trials_table`."""
+    return parts.table(rows, EPOCHS, keys=_EPOCH_KEYS, where="epochs")
+
+
+def of_trials(epochs: Table, trials: Container[int]) -> Table:
+    """The rows of `epochs` that belong to these trials; the table itself if all do."""
+    present = epochs.column("trial").unique().to_pylist()
+    if all(trial in trials for trial in present):
+        return epochs
+    wanted = [trial for trial in present if trial in trials]
+    return epochs.filter(pc.field("trial").isin(wanted))
 
 
 def load(root: Path | str, name: str, *, every_attempt: bool = False) -> Table:
@@ -173,6 +189,26 @@ def load_epochs(root: Path | str, name: str, *, latest_attempt: bool = True) -> 
     has_epochs = np.isin(integers(ended, "trial"), known)
     wanted[place[has_epochs]] = integers(ended, "attempt")[has_epochs]
     return table.filter(pa.array(attempts == wanted[group]))
+
+
+def load_block(root: Path | str, name: str, trials: range) -> tuple[Table, Table]:
+    """Some neighbouring trials of a sweep, without reading all of it.
+
+    Args:
+        root: The folder of all sweeps.
+        name: The sweep.
+        trials: Their numbers.
+
+    Returns:
+        The latest rows of those that have ended, as from `load`, and all their epochs of every attempt.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
+    paths = _folder(root, name)
+    where = (pc.field("trial") >= trials.start) & (pc.field("trial") < trials.stop)
+    ended = newest(read(paths.trials, TRIALS, where=where), _TRIAL_KEYS, per=("trial",))
+    return ended, newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
 
 
 def _folder(root: Path | str, name: str) -> SweepPaths:

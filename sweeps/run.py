@@ -23,6 +23,8 @@ from sweeps.errors import SweepError
 from sweeps.front import draw
 from sweeps.heartbeat import read_session
 from sweeps.keeping import MaskStore
+from sweeps.leaders import Leaders
+from sweeps.mirror import Mirror
 from sweeps.paths import SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, load_datasets, plan_packs
 from sweeps.queue import TrialQueue
@@ -31,7 +33,7 @@ from sweeps.rungs import Rungs, start
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.study import SweepStudy
-from sweeps.tracking import Mirror, default_uri
+from sweeps.tracking import default_uri
 from sweeps.trial import PackTrainable
 from sweeps.viewer import Viewer
 
@@ -132,11 +134,10 @@ def _work(
     if earlier["state"] not in ("new", "finished"):
         # What the last driver could not send any more; runs that are complete stay as they are.
         ended = {row["trial"]: row for row in rows}
-        epochs = results.load_epochs(paths.root, space.name).to_pylist()
-        mirror.epochs(row for row in epochs if row["trial"] in ended)
+        mirror.epochs(results.of_trials(results.load_epochs(paths.root, space.name), ended))
         mirror.trials_ended(ended.values())
     first_pack = 1 + max((row["pack"] for row in rows), default=-1)
-    ahead = AskAhead(study, trials=space.trials)
+    ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
     queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
     finished = [row for row in rows if row["state"] == "finished"]
     masks = MaskStore(paths, space, finished)
@@ -147,11 +148,11 @@ def _work(
         writer,
         mirror,
         masks=masks,
+        leaders=Leaders(space.objectives, finished),
         commit=commit,
         ended=Counter(row["state"] for row in rows),
         seconds=earlier["seconds"],
     )
-    session.best += finished
     viewer = Viewer(space, session, mirror)
     state = "failed"
     console.print(
@@ -171,6 +172,7 @@ def _work(
                     cpus=plan.cpus,
                     gpus=plan.gpus,
                     objectives=space.objectives,
+                    ready=lambda: queue.waiting >= plan.lanes or ahead.is_ready(plan.lanes),
                     prepare=partial(ahead.prepare, plan.lanes),
                 ),
                 plan,

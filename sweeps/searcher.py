@@ -28,6 +28,7 @@ class PackSearcher(Searcher):
         cpus: int,
         gpus: float,
         objectives: Mapping[str, str],
+        ready: Callable[[], bool] = lambda: True,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         """Takes the sweep's queue and books.
@@ -39,11 +40,12 @@ class PackSearcher(Searcher):
             cpus: Threads of a pack.
             gpus: GPUs of a pack; with none it trains on the CPU, also where there is one.
             objectives: Metrics to `maximize` or `minimize`.
+            ready: Whether a pack can be had without waiting for the sampler; if not, it is set to work.
             prepare: Called when a pack was handed out, to ask for the next one meanwhile; returns at once.
         """
         super().__init__(metric="pack", mode="max")
         self._queue, self._session, self._masks, self._cpus, self._gpus = queue, session, masks, cpus, gpus
-        self._prepare = prepare
+        self._ready, self._prepare = ready, prepare
         self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
         self._errors: dict[str, tuple[str, bool]] = {}
@@ -51,7 +53,8 @@ class PackSearcher(Searcher):
     @deferred()
     def suggest(self, trial_id: str) -> Any:  # Tune's own annotation leaves FINISHED, a string, out
         """The next pack as a Tune configuration; None while there is nothing to do, FINISHED when all is done."""
-        self._session.beat()
+        if not self._ready() and self._packs:
+            return None  # Tune asks again soon, and meanwhile hears what the packs in training report
         order = self._queue.next_pack()
         if order is None:
             return None if self._packs else Searcher.FINISHED

@@ -1,4 +1,4 @@
-"""The driver's books: what packs report goes to Parquet, the study, the mirror and the session file."""
+"""The driver's books: which trials are in training, and where what packs report goes."""
 
 import logging
 import os
@@ -12,16 +12,14 @@ from typing import Any
 from sweeps.errors import SweepError
 from sweeps.heartbeat import write_session
 from sweeps.keeping import MaskStore
+from sweeps.leaders import Leaders
+from sweeps.mirror import Mirror
 from sweeps.paths import SweepPaths
 from sweeps.queue import Lane, PackOrder, TrialQueue
-from sweeps.results import ResultsWriter
+from sweeps.recorder import Recorder
+from sweeps.results import ResultsWriter, of_trials
 from sweeps.study import SweepStudy
-from sweeps.tracking import Mirror
 
-FLUSH_SECONDS = 5.0
-"""Longest time that epochs are kept in memory."""
-BEAT_SECONDS = 1.0
-"""Time between two updates of the session file."""
 BREAKS = 5
 """Times in a row that all packs may be lost without a trial that ended in between."""
 
@@ -48,9 +46,13 @@ class RunningPack:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     epoch: int = 0
 
+    def __post_init__(self) -> None:
+        """Numbers the lanes."""
+        self.places = {lane.trial: place for place, lane in enumerate(self.order.lanes)}
+
 
 class Session:
-    """One driver at work on a sweep. All methods are called from one thread and return at once."""
+    """One driver at work on a sweep. All methods are called from one thread; nothing waits for a disk or a network."""
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Session:
         mirror: Mirror,
         *,
         masks: MaskStore,
+        leaders: Leaders,
         commit: str | None,
         ended: Mapping[str, int],
         seconds: float,
@@ -74,21 +77,20 @@ class Session:
             writer: Of the Parquet files.
             mirror: In MLflow.
             masks: Where trained masks are kept.
+            leaders: Best trials of earlier sessions.
             commit: Git commit of the code, if known.
             ended: Number of finished, stopped and failed trials of earlier sessions.
             seconds: Time that earlier sessions took.
         """
-        self._paths, self._queue, self._study = paths, queue, study
-        self._writer, self._mirror, self._masks, self._commit = writer, mirror, masks, commit
+        self._paths, self._queue, self._mirror, self._commit = paths, queue, mirror, commit
         self._earlier_seconds, self._began = seconds, time.monotonic()
-        self._flushed = self._beaten = -FLUSH_SECONDS
-        self._untold: list[Row] = []
         self.packs: dict[int, RunningPack] = {}
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
-        self.best: list[Row] = []
         self.reasons: dict[str, int] = {}
-        self.disk_fault: str | None = None
         self._breaks, self._ended_at_break = 0, dict(self.ended)
+        self.leaders = leaders
+        self._beat()
+        self.recorder = Recorder(writer, study, mirror, masks=masks, leaders=leaders, beat=self._beat)
 
     @property
     def seconds(self) -> float:
@@ -105,11 +107,13 @@ class Session:
         """A pack was handed out."""
         _LOG.info("pack %d: trials %s", order.number, ", ".join(str(lane.trial) for lane in order.lanes))
         self.packs[order.number] = RunningPack(order, {lane.trial: lane for lane in order.lanes})
+        self.recorder.started({lane.trial: lane.attempt for lane in order.lanes})
         self._mirror.trials_started(
-            {"trial": lane.trial, "attempt": lane.attempt, "pack": order.number, **lane.config.to_dict()}
-            for lane in order.lanes
+            [
+                {"trial": lane.trial, "attempt": lane.attempt, "pack": order.number, **lane.config.to_dict()}
+                for lane in order.lanes
+            ]
         )
-        self.beat()
 
     def report(self, report: Mapping[str, Any]) -> None:
         """A pack reported epochs and ended trials; see `sweeps.trial`."""
@@ -118,17 +122,18 @@ class Session:
             return
         for place in report["started"]:
             pack.place = dict(place)
-        epochs = [row for row in report["epochs"] if row["trial"] in pack.open]
+        epochs = report["epochs"]
+        if any(trial not in pack.open for trial in report["trials"]):
+            epochs = of_trials(epochs, pack.open)
         if epochs:
-            pack.epoch = epochs[-1]["epoch"]
-            self._writer.add_epochs(epochs)
+            pack.epoch = report["epoch"]
+            self.recorder.epochs(epochs)
             self._mirror.epochs(epochs)
         self._end(pack, [row for row in report["ended"] if row["trial"] in pack.open])
         for row in report["paused"]:
             lane = pack.open.pop(row["trial"])
             started = lane.started or pack.place.get("started", pack.started)
             self._queue.pause(replace(lane, epoch=row["epoch"], seconds=row["seconds"], started=started))
-        self.beat()
 
     def close_pack(self, number: int, reason: str, *, out_of_memory: bool = False) -> None:
         """A pack is over; lanes of it that have not ended were lost and wait again, or are given up.
@@ -152,7 +157,6 @@ class Session:
                 for lane in given_up
             ],
         )
-        self.beat()
 
     def lose_packs(self, reason: str) -> None:
         """All packs in training were lost together.
@@ -193,98 +197,51 @@ class Session:
         Raises:
             SweepError: If the results cannot be written.
         """
-        self._writer.flush()
-        self._tell()
-        if self._untold:
+        self.recorder.close()
+        if self.recorder.untold:
             raise SweepError(
-                f"{self._paths.journal}: must be writable, but {self.disk_fault}. The results are in Parquet: make "
-                f"room and go on with: sweeps resume {self._paths.name}.",
+                f"{self._paths.journal}: must be writable, but {self.recorder.disk_fault}. The results are in Parquet: "
+                f"make room and go on with: sweeps resume {self._paths.name}.",
                 exit_code=1,
             )
-        self._writer.compact(more_than=1)
-        self.beat(state)
-
-    def beat(self, state: str = "running") -> None:
-        """Writes what is due: epochs now and then, and the session file."""
-        now = time.monotonic()
-        if now - self._flushed > FLUSH_SECONDS:
-            self._flush()
-        if state == "running" and now - self._beaten < BEAT_SECONDS:
-            return
-        self._beaten = now
         try:
-            write_session(
-                self._paths,
-                {
-                    "name": self._paths.name,
-                    "state": state,
-                    "host": socket.gethostname(),
-                    "pid": os.getpid(),
-                    "updated": datetime.now(UTC).isoformat(),
-                    "seconds": round(self.seconds, 3),
-                    "trials": self.counts,
-                },
-            )
+            self._beat(state)
         except OSError as error:
-            self.disk_fault = str(error)
+            _LOG.warning("%s: must be written, but got: %s", self._paths.session, error)
+
+    def _beat(self, state: str = "running") -> None:
+        write_session(
+            self._paths,
+            {
+                "name": self._paths.name,
+                "state": state,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "updated": datetime.now(UTC).isoformat(),
+                "seconds": round(self.seconds, 3),
+                "trials": self.counts,
+            },
+        )
 
     def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
-        """Parquet first, then the study: what the study calls ended is always in Parquet."""
         if not rows:
             return
-        artifacts = {row["trial"]: row.pop("artifact", None) for row in rows}
-        places = {lane.trial: place for place, lane in enumerate(pack.order.lanes)}
-        complete: list[Row] = [
-            _NOTHING
-            | {"pack": pack.order.number, "lane": places[row["trial"]], "commit": self._commit}
-            | pack.open[row["trial"]].config.to_dict()
-            | {"started": pack.started}
-            | pack.place
-            | ({"started": started} if (started := pack.open[row["trial"]].started) else {})
-            | row
-            for row in rows
-        ]
-        self._writer.add_trials(complete)
-        self._untold += complete
-        self._flush()
-        for row in complete:
-            del pack.open[row["trial"]]
+        lanes = [pack.open.pop(row["trial"]) for row in rows]
+        self.recorder.ended(lambda: [self._complete(pack, *pair) for pair in zip(lanes, rows, strict=True)])
+        for row in rows:
             self.ended[row["state"]] += 1
             if row["state"] == "failed":
                 kind = str(row["reason"]).split(":")[0]
                 self.reasons[kind] = self.reasons.get(kind, 0) + 1
                 _LOG.info("trial %d: failed: %s", row["trial"], row["reason"])
-            elif row["state"] == "finished":
-                self._keep(row, artifacts[row["trial"]])
-        self._mirror.trials_ended(complete)
-        # The display converts these again and again: without the layers, of which a deep network has a hundred.
-        self.best += [row | {"layers": None} for row in complete if row["state"] == "finished"]
 
-    def _keep(self, row: Row, artifact: bytes | None) -> None:
-        try:
-            self._masks.offer(row, artifact)
-        except OSError as error:
-            # Without its masks a trial on the front can be trained again; the sweep goes on.
-            _LOG.warning("trial %d: its masks could not be kept: %s", row["trial"], error)
-
-    def _flush(self) -> None:
-        self._flushed = time.monotonic()
-        try:
-            self._writer.flush()
-        except SweepError as error:
-            # The rows stay in memory and are tried again; Tune's loop must not die of a full disk.
-            self.disk_fault = error.message
-            return
-        self.disk_fault = None
-        self._tell()
-
-    def _tell(self) -> None:
-        try:
-            self._study.tell(self._untold)
-        except OSError as error:  # the study keeps what it could not write and tries again
-            self.disk_fault = str(error)
-            return
-        self._untold = []
+    def _complete(self, pack: RunningPack, lane: Lane, row: Row) -> tuple[Row, bytes | None]:
+        """A row of `sweeps.results.TRIALS`, and the trained network."""
+        complete = _NOTHING | {"pack": pack.order.number, "lane": pack.places[lane.trial], "commit": self._commit}
+        complete |= lane.config.to_dict() | {"started": pack.started} | pack.place | row
+        if lane.started:
+            complete["started"] = lane.started
+        return complete, complete.pop("artifact", None)
 
 
 _NOTHING: Row = {

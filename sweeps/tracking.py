@@ -1,4 +1,4 @@
-"""MLflow, a mirror of a sweep for browsing: filled from the background, allowed to fail, rebuilt by `sync`.
+"""MLflow, a mirror of a sweep for browsing: filled by `sweeps.mirror`, rebuilt by `sync`.
 
 A sweep is one experiment with one parent run (tag `role=sweep`) and one child run per trial (`role=trial`); see
 `sweeps.experiment` for what they hold. Only this module and `sweeps.model_registry` import mlflow, and only when there
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
-from sweeps.experiment import Experiment, Run, add_confirmations
-from sweeps.outbox import LAST, Outbox, Row
+from sweeps.experiment import Experiment, Run, Store, add_confirmations
+from sweeps.outbox import Row
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,71 +92,9 @@ class _Store:
         self._client.log_artifact(run_id, str(path))
 
 
-class Mirror:
-    """Mirrors a running sweep. Its methods take copies and return at once; see `Outbox` for what happens on errors.
-
-    Rows have the columns of `sweeps.results`; a started or waiting trial needs `trial` and `attempt` only.
-
-    Args:
-        uri: A store of MLflow: a database or a server's address.
-        sweep: The sweep's name, which becomes the experiment's.
-        root: The folder of all sweeps; artifacts are kept there if `uri` is its default store.
-        interval_seconds: Least time between two rounds of requests.
-    """
-
-    def __init__(self, uri: str, sweep: str, *, root: Path, interval_seconds: float = 2.0) -> None:
-        self._outbox = Outbox(
-            lambda: Experiment(_Store(uri, sweep, root), sweep).apply,
-            _refused,
-            name=f"MLflow store {redact(uri)}",
-            explain=_explain,
-            interval_seconds=interval_seconds,
-        )
-
-    @property
-    def lag(self) -> int:
-        """Rows on their way."""
-        return self._outbox.lag
-
-    @property
-    def rejected(self) -> Mapping[str, str]:
-        """What the store refused for good, and why: trial numbers, `sweep` or `last` (the sweep's end)."""
-        return self._outbox.rejected
-
-    def start_sweep(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """A session begins or goes on. A parameter that changed since an earlier session is also kept as a tag."""
-        self._outbox.add("sweep", [("sweep", {"params": params, "tags": {**tags, "state": "running"}})])
-
-    def trials_started(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Trials begin; one that begins again, in a later attempt, gets a new run in place of its old one."""
-        self._add("started", ({**row, "state": "running"} for row in rows))
-
-    def trials_waiting(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Trials were interrupted and wait for the next session."""
-        self._add("waiting", ({**row, "state": "waiting"} for row in rows))
-
-    def epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Epochs ended."""
-        self._add("epoch", rows)
-
-    def trials_ended(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Trials ended: finished, stopped or failed."""
-        self._add("ended", rows)
-
-    def log_sweep(self, metrics: Mapping[str, float], artifacts: Sequence[Path] = ()) -> None:
-        """The sweep's own numbers, each call one step later, and files; a file replaces an older one of its name."""
-        self._outbox.add("sweep", [("sweep", {"metrics": metrics, "artifacts": list(artifacts)})])
-
-    def finish(self, state: str) -> None:
-        """The session ends; sent after everything else. `finished` and `failed` are shown so, all else as killed."""
-        self._outbox.add("sweep", [(LAST, {"tags": {"state": state}})])
-
-    def close(self, timeout_seconds: float) -> int:
-        """Sends what is left and returns the number of rows not mirrored; 0 means that the mirror is equal."""
-        return self._outbox.close(timeout_seconds)
-
-    def _add(self, kind: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._outbox.add(kind, ((str(row["trial"]), row) for row in rows))
+def open_store(uri: str, sweep: str, root: Path) -> Store:
+    """The experiment of one sweep in MLflow, made if missing; see `sweeps.mirror.Mirror` for the arguments."""
+    return _Store(uri, sweep, root)
 
 
 def sync(
@@ -172,9 +110,9 @@ def sync(
     """Makes a store equal the rows of ended trials. Doing it again changes nothing.
 
     Args:
-        uri: See `Mirror`.
-        sweep: See `Mirror`.
-        root: See `Mirror`.
+        uri: See `sweeps.mirror.Mirror`.
+        sweep: See `sweeps.mirror.Mirror`.
+        root: See `sweeps.mirror.Mirror`.
         trials: Rows of ended trials, one per trial. Runs of other trials are left alone.
         epochs: The rows of each trial's epochs, of all its attempts.
         params: The sweep's own parameters.
@@ -187,7 +125,7 @@ def sync(
         SweepError: If the store does not answer or refuses.
     """
     with answering(uri):
-        experiment = Experiment(_Store(uri, sweep, root), sweep)
+        experiment = Experiment(open_store(uri, sweep, root), sweep)
         removed = experiment.removed
         values = {"params": params or {}, "tags": tags or {}}
         experiment.apply([Row("sweep", "sweep", values, int(time.time() * 1000))])
@@ -200,9 +138,9 @@ def send_confirmations(
     """Adds what trials reached with fresh seeds to their runs. Makes and removes no run; doing it again adds nothing.
 
     Args:
-        uri: See `Mirror`.
-        sweep: See `Mirror`.
-        root: See `Mirror`.
+        uri: See `sweeps.mirror.Mirror`.
+        sweep: See `sweeps.mirror.Mirror`.
+        root: See `sweeps.mirror.Mirror`.
         confirmations: All rows of `sweeps.confirmations` of each trial.
 
     Returns:
@@ -216,7 +154,7 @@ def send_confirmations(
     with answering(uri):
         if experiment_id(connect(uri), sweep) is None:
             return 0, sorted(confirmations)
-        store = _Store(uri, sweep, root)
+        store = open_store(uri, sweep, root)
         trials = (run for run in store.runs() if run.tags["role"] == "trial" and run.tags.get("state") == "finished")
         runs = {int(run.tags["trial"]): run for run in trials}
         changed = sum(
@@ -286,7 +224,8 @@ def _known(run: "MlflowRun") -> Run:
     return Run(run.info.run_id, run.info.status, dict(run.data.tags), dict(run.data.params), latest)
 
 
-def _refused(error: Exception) -> bool:
+def refused(error: Exception) -> bool:
+    """Whether an error of MLflow is about what it was sent, rather than about the connection."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
@@ -295,7 +234,8 @@ def _refused(error: Exception) -> bool:
     return not isinstance(error, OSError) or isinstance(error, FileNotFoundError)
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """An error of MLflow in one line without secrets."""
     return redact(str(error).strip().split("\n")[0])[:300] or type(error).__name__
 
 
@@ -307,5 +247,5 @@ def answering(uri: str) -> Iterator[None]:
     except (SweepError, KeyError, TypeError):
         raise
     except Exception as error:
-        text = f"MLflow store {redact(uri)}: must answer, but got: {_explain(error)}. Check the address and try again."
+        text = f"MLflow store {redact(uri)}: must answer, but got: {explain(error)}. Check the address and try again."
         raise SweepError(text, exit_code=1) from None

@@ -18,6 +18,7 @@ from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.keeping import costs_of, is_beaten
+from sweeps.results import epochs_table
 from sweeps.rungs import is_rung
 
 REPORT_SECONDS = 1.0
@@ -66,7 +67,8 @@ class PackWorker:
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
       flattens dictionaries);
-    * `epochs`: one row per lane and epoch;
+    * `epochs`: one row per lane and epoch, as a table of `sweeps.results.EPOCHS`; the latest `epoch`, and the `trials`
+      in the table;
     * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
       network (`artifact`) where no rival beats it;
     * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
@@ -93,10 +95,13 @@ class PackWorker:
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
+        epochs: list[Row] = []
         report: Row = {
             "pack": self._order["pack"],
             "started": [],
-            "epochs": [],
+            "epochs": None,
+            "epoch": 0,
+            "trials": [],
             "ended": [],
             "paused": [],
             "error": None,
@@ -108,10 +113,12 @@ class PackWorker:
                 report["started"].append(self._place(self._pack))
             due = time.monotonic() + REPORT_SECONDS
             while self._pack.lanes and time.monotonic() < due:
-                self._epoch(self._pack, report)
+                epochs += self._epoch(self._pack, report)
+                report["epoch"] = self._pack.epoch
         except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
             report["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             report["out_of_memory"] = memory.ran_out(error)
+        report["epochs"], report["trials"] = epochs_table(epochs), list({row["trial"] for row in epochs})
         report["done"] = bool(report["error"]) or self._pack is None or not self._pack.lanes
         if report["done"]:
             self._pack = None
@@ -145,12 +152,11 @@ class PackWorker:
             "started": self._started,
         }
 
-    def _epoch(self, pack: Pack, report: Row) -> None:
-        """One epoch of every lane; lanes that diverged or are done have ended and leave the pack."""
+    def _epoch(self, pack: Pack, report: Row) -> list[Row]:
+        """One epoch of every lane, as rows; lanes that diverged or are done have ended and leave the pack."""
         metrics = pack.train_epoch()
         for found in metrics:
             self._share(found.seconds, [found.lane])
-            report["epochs"].append(self._identity(found.lane) | _epoch_row(found))
         failed = [found for found in metrics if found.fault]
         report["ended"] += [self._ended(found, state="failed", reason=found.fault) for found in failed]
         pack.drop(found.lane for found in failed)
@@ -158,6 +164,7 @@ class PackWorker:
             self._finish(pack, [found for found in metrics if found.lane in complete], report)
         if pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
             self._stop(pack, metrics, report)
+        return [self._identity(found.lane) | _epoch_row(found) for found in metrics]
 
     def _stop(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
         """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty."""

@@ -6,8 +6,8 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from sweeps import pareto, results
 from sweeps.display import PackView, SweepView
+from sweeps.mirror import Mirror
 from sweeps.session import Session
-from sweeps.tracking import Mirror
 
 LEVELS = (0.02, 0.05, 0.20)
 """Fractions of remaining weights at which the display names the best accuracy."""
@@ -21,7 +21,7 @@ class Viewer:
     def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
         self._space, self._session, self._mirror = space, session, mirror
         self._began, self._before = time.monotonic(), sum(session.ended.values())
-        self._known: tuple[int, float | None] = (0, None)
+        self._known: tuple[tuple[dict[str, Any], ...], float | None] = ((), None)
 
     def look(self) -> SweepView:
         """The view of this moment."""
@@ -36,7 +36,7 @@ class Viewer:
             )
             for number, pack in list(session.packs.items())
         )
-        rows = list(session.best)
+        rows = session.leaders.rows
         return SweepView(
             name=self._space.name,
             budget=self._space.trials,
@@ -49,9 +49,9 @@ class Viewer:
             notes=self._notes(),
         )
 
-    def _volume(self, rows: list[dict[str, Any]]) -> float | None:
-        if len(rows) != self._known[0]:
-            self._known = len(rows), pareto.hypervolume(results.table(rows), self._space.objectives)
+    def _volume(self, rows: tuple[dict[str, Any], ...]) -> float | None:
+        if rows is not self._known[0]:
+            self._known = rows, pareto.hypervolume(results.trials_table(rows), self._space.objectives)
         return self._known[1]
 
     def _left(self, packs: tuple[PackView, ...]) -> float | None:
@@ -63,12 +63,12 @@ class Viewer:
 
     def _notes(self) -> tuple[str, ...]:
         notes = [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
-        if self._session.disk_fault:
-            notes.append(f"results wait in memory: {self._session.disk_fault}")
+        if self._session.recorder.disk_fault:
+            notes.append(f"results wait in memory: {self._session.recorder.disk_fault}")
         if self._mirror.lag > LAG_ROWS:
             notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
         return tuple(notes)
 
 
-def _best_within(rows: list[dict[str, Any]], level: float) -> float | None:
+def _best_within(rows: tuple[dict[str, Any], ...], level: float) -> float | None:
     return max((row["val_accuracy"] for row in rows if row["remaining"] <= level), default=None)

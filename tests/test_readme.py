@@ -12,7 +12,7 @@ import yaml
 from search_spaces.load import load
 from supermask.config import TrainConfig
 from sweeps.__main__ import app
-from sweeps.results import ResultsWriter
+from sweeps.results import ResultsWriter, trials_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,9 +57,8 @@ def test_the_search_space_loads(tmp_path: Path) -> None:
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig().to_dict()
     writer = ResultsWriter(tmp_path / "sweeps-out" / "demo")
-    writer.add_trials(
-        [{"trial": 0, "attempt": 1, "state": "finished", "val_accuracy": 0.9, "remaining": 0.1, **config}]
-    )
+    row = {"trial": 0, "attempt": 1, "state": "finished", "val_accuracy": 0.9, "remaining": 0.1, **config}
+    writer.add_trials(trials_table([row]))
     writer.flush()
     monkeypatch.chdir(tmp_path)
     (block,) = blocks("python")

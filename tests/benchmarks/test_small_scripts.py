@@ -43,6 +43,16 @@ def test_quick_artifact_size_writes_the_document(tmp_path: Path, shared_data: Pa
     assert [row["ours"] for row in exact] == [1000, 1000]
 
 
+def test_quick_driver_writes_the_document(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "driver.py"), "--quick", "--json", str(tmp_path / "driver.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "driver.json").read_text())["rows"]
+    assert [row["case"].split(":")[0] for row in rows] == ["2 packs", "2 packs", "4 packs", "4 packs", "1280 trials"]
+    assert all(row.keys() >= REQUIRED for row in rows)
+    assert all(0 < row["blocked_share"] < 1 for row in rows if "blocked_share" in row)
+
+
 def test_quick_sampler_writes_the_document(tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDER / "sampler.py"), "--quick", "--json", str(tmp_path / "sampler.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -16,7 +16,7 @@ from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
-from sweeps.results import ResultsWriter
+from sweeps.results import ResultsWriter, epochs_table, trials_table
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -46,8 +46,8 @@ class RecordingMirror:
     def trials_waiting(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._keep("waiting", rows)
 
-    def epochs(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._keep("epochs", rows)
+    def epochs(self, epochs: Any) -> None:
+        self._keep("epochs", epochs.to_pylist())
 
     def trials_ended(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._keep("ended", rows)
@@ -116,8 +116,8 @@ def write_sweep() -> Callable[..., SweepPaths]:
         space = replace(SPACE, **changes)
         paths = SweepPaths(root, space.name)
         writer = ResultsWriter(paths.folder)
-        writer.add_trials(rows)
-        writer.add_epochs(epoch for row in rows for epoch in epoch_rows(row))
+        writer.add_trials(trials_table(rows))
+        writer.add_epochs(epochs_table(epoch for row in rows for epoch in epoch_rows(row)))
         writer.flush()
         paths.space.write_text(space.to_yaml())
         counts = {"asked": len(rows) if asked is None else asked, "running": 0}

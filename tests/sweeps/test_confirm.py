@@ -36,14 +36,14 @@ class Fleet:
         self.fate: Callable[[TrainConfig], str | None] = lambda _: None
         self.stop_after = 10**6
 
-    def train(self, queue: TrialQueue, plan: PackPlan, _: Any) -> Iterator[tuple[list[Row], list[Row]]]:
+    def train(self, queue: TrialQueue, plan: PackPlan, _: Any) -> Iterator[tuple[int, list[Row]]]:
         self.plan = plan
         while order := queue.next_pack():
             for lane in order.lanes:
                 if len(self.trained) == self.stop_after:
                     raise KeyboardInterrupt
                 self.trained.append(lane.config)
-                yield [], [self._ended(lane.trial, lane.config)]
+                yield 0, [self._ended(lane.trial, lane.config)]
 
     def _ended(self, number: int, config: TrainConfig) -> Row:
         row: Row = {"trial": number, "attempt": 1, "started": MOMENT, "ended": MOMENT}

@@ -58,7 +58,7 @@ def test_a_percentage_is_no_fraction(text: str) -> None:
 
 
 def test_records_hold_objectives_and_the_whole_configuration(small_space: Space, ended_row: EndedRow) -> None:
-    front = results.table([ended_row(3, seed=9), ended_row(1)])
+    front = results.trials_table([ended_row(3, seed=9), ended_row(1)])
     found = records(front, small_space(objectives={"val_loss": "minimize", "remaining": "minimize"}))
     assert [list(record) for record in found] == [["trial", "val_accuracy", "remaining", "val_loss", "config"]] * 2
     assert found[0]["trial"] == 3
@@ -67,7 +67,7 @@ def test_records_hold_objectives_and_the_whole_configuration(small_space: Space,
 
 
 def test_csv_has_the_same_values_in_flat_columns(small_space: Space, ended_row: EndedRow) -> None:
-    front = results.table([ended_row(0, learning_rate=1 / 3), ended_row(1)])
+    front = results.trials_table([ended_row(0, learning_rate=1 / 3), ended_row(1)])
     text = as_csv(front, small_space())
     assert "\r" not in text
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -85,7 +85,7 @@ def shown(front: Any, space: SearchSpace) -> list[str]:
 
 
 def test_the_table_shows_percentages_and_what_was_searched(small_space: Space, ended_row: EndedRow) -> None:
-    lines = shown(results.table([ended_row(7, pruning_rate=0.123456, test_accuracy=None)]), small_space())
+    lines = shown(results.trials_table([ended_row(7, pruning_rate=0.123456, test_accuracy=None)]), small_space())
     assert lines[0] == "front of small: 1 trials"
     assert lines[1] == "trial val accuracy % remaining % test accuracy % pruning rate learning rate"
     assert lines[-1] == "7 83.00 6.25 - 0.123 0.05"
@@ -113,7 +113,7 @@ def test_the_picture_shows_a_sweep_in_any_state(
 
 
 def test_the_shown_front_follows_constraints(small_space: Space, ended_row: EndedRow) -> None:
-    trials = results.table([ended_row(trial) for trial in range(4)])
+    trials = results.trials_table([ended_row(trial) for trial in range(4)])
     space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.885),))
     front = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
     assert [record["trial"] for record in records(front, space)] == [0, 1]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
 from sweeps.errors import SweepError
-from sweeps.results import CONFIG_COLUMNS, EPOCHS, TRIALS, ResultsWriter, load, load_epochs
+from sweeps.results import CONFIG_COLUMNS, EPOCHS, TRIALS, ResultsWriter, epochs_table, load, load_epochs, trials_table
 
 START = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -54,8 +54,8 @@ def epoch_row(trial: int, epoch: int, *, attempt: int = 1, **other: Any) -> dict
 
 def write(folder: Path, trials: list[dict[str, Any]], epochs: list[dict[str, Any]] | None = None) -> None:
     writer = ResultsWriter(folder)
-    writer.add_trials(trials)
-    writer.add_epochs(epochs or [])
+    writer.add_trials(trials_table(trials))
+    writer.add_epochs(epochs_table(epochs or []))
     writer.flush()
 
 
@@ -120,9 +120,9 @@ def test_a_wrong_row_fails_where_it_is_added_and_spoils_no_other(
     tmp_path: Path, row: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     writer = ResultsWriter(tmp_path / "s")
-    writer.add_epochs([epoch_row(0, 1)])
+    writer.add_epochs(epochs_table([epoch_row(0, 1)]))
     with pytest.raises(error, match=message):
-        writer.add_epochs([row])
+        writer.add_epochs(epochs_table([row]))
     writer.flush()
     assert load_epochs(tmp_path, "s").num_rows == 1
 
@@ -132,10 +132,10 @@ def test_a_flush_writes_at_most_one_file_a_folder_and_a_new_writer_counts_on(tmp
     writer.flush()
     assert files(tmp_path / "s" / "trials") == []
     for trial in range(2):
-        writer.add_epochs([epoch_row(trial, 1)])
-        writer.add_epochs([epoch_row(trial, 2)])
+        writer.add_epochs(epochs_table([epoch_row(trial, 1)]))
+        writer.add_epochs(epochs_table([epoch_row(trial, 2)]))
         writer.flush()
-    writer.add_trials([trial_row(0)])
+    writer.add_trials(trials_table([trial_row(0)]))
     writer.flush()
     write(tmp_path / "s", [trial_row(1)])
     assert files(tmp_path / "s" / "trials") == ["part-000001.parquet", "part-000002.parquet"]
@@ -189,7 +189,9 @@ def test_whatever_the_order_the_newest_row_of_a_key_is_read_once(
     expected: dict[tuple[int, int, int], float] = {}
     for number, rows in enumerate(flushes):
         writer = ResultsWriter(root / "s")
-        writer.add_epochs([epoch_row(trial, epoch, attempt=a, val_loss=loss) for trial, a, epoch, loss in rows])
+        writer.add_epochs(
+            epochs_table([epoch_row(trial, epoch, attempt=a, val_loss=loss) for trial, a, epoch, loss in rows])
+        )
         writer.flush()
         if number == compact_after:
             writer.compact(more_than=1)
@@ -212,10 +214,10 @@ def test_a_crash_before_the_rename_leaves_nothing_to_read_and_the_next_writer_cl
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from sweeps.results import ResultsWriter\n"
+        "from sweeps.results import ResultsWriter, trials_table\n"
         "Path.replace = lambda *_: os._exit(9)\n"
         "writer = ResultsWriter(Path(sys.argv[1]))\n"
-        "writer.add_trials([{'trial': 1, 'attempt': 1}])\n"
+        "writer.add_trials(trials_table([{'trial': 1, 'attempt': 1}]))\n"
         "writer.flush()\n"
     )
     assert subprocess.run([sys.executable, "-c", script, tmp_path / "s"], check=False).returncode == 9
@@ -231,7 +233,7 @@ def test_a_crash_before_the_rename_leaves_nothing_to_read_and_the_next_writer_cl
 
 def test_a_failed_write_keeps_the_rows_for_the_next_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = ResultsWriter(tmp_path / "s")
-    writer.add_trials([trial_row(0)])
+    writer.add_trials(trials_table([trial_row(0)]))
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -242,7 +244,7 @@ def test_a_failed_write_keeps_the_rows_for_the_next_flush(tmp_path: Path, monkey
             writer.flush()
     assert caught.value.exit_code == 1
     assert files(tmp_path / "s" / "trials") == []
-    writer.add_trials([trial_row(1)])
+    writer.add_trials(trials_table([trial_row(1)]))
     writer.flush()
     assert files(tmp_path / "s" / "trials") == ["part-000001.parquet"]
     assert load(tmp_path, "s")["trial"].to_pylist() == [0, 1]
@@ -250,8 +252,8 @@ def test_a_failed_write_keeps_the_rows_for_the_next_flush(tmp_path: Path, monkey
 
 def test_epochs_are_on_disk_before_their_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = ResultsWriter(tmp_path / "s")
-    writer.add_trials([trial_row(0)])
-    writer.add_epochs([epoch_row(0, 1)])
+    writer.add_trials(trials_table([trial_row(0)]))
+    writer.add_epochs(epochs_table([epoch_row(0, 1)]))
     written = []
     true_write = pq.write_table
 
@@ -275,7 +277,7 @@ def test_a_torn_file_is_set_aside_with_a_warning(tmp_path: Path, caplog: pytest.
     assert f"{torn}: must be a readable Parquet file, but got: " in caplog.text
     assert "Its rows are left out. Restore the file or delete it." in caplog.text
     writer = ResultsWriter(tmp_path / "s")
-    writer.add_trials([trial_row(2)])
+    writer.add_trials(trials_table([trial_row(2)]))
     writer.flush()
     writer.compact(more_than=1)
     assert files(torn.parent) == ["part-000001.parquet", "part-000004.parquet"]

@@ -3,7 +3,7 @@
 import os
 import pickle
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
 from sweeps.keeping import MaskStore
+from sweeps.leaders import Leaders
 from sweeps.paths import SweepPaths
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
@@ -48,6 +49,7 @@ class Sweep:
             ResultsWriter(paths.folder),
             self.mirror,
             masks=masks,
+            leaders=Leaders(self.space.objectives),
             commit=None,
             ended={},
             seconds=0.0,
@@ -63,13 +65,16 @@ class Sweep:
 
     def states(self) -> list[tuple[str, str | None]]:
         """State and reason of every ended trial, from Parquet."""
+        self.session.recorder.wait()
         rows = results.load(self.root, self.space.name).to_pylist()
         return [(row["state"], row["reason"]) for row in rows]
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Sweep:
-    return Sweep(tmp_path, small_space(trials=4), mirror)
+def sweep(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Iterator[Sweep]:
+    found = Sweep(tmp_path, small_space(trials=4), mirror)
+    yield found
+    found.session.recorder.stop()
 
 
 def report(pack: Row, *, error: str | None = None) -> Row:
@@ -82,7 +87,15 @@ def report(pack: Row, *, error: str | None = None) -> Row:
     ]
     ended = [] if error else ended
     failed = {"error": error, "out_of_memory": False}
-    return {"pack": pack["pack"], "started": [], "epochs": [], "ended": ended, "paused": [], **failed}
+    return {
+        "pack": pack["pack"],
+        "started": [],
+        "trials": [],
+        "epochs": results.epochs_table([]),
+        "ended": ended,
+        "paused": [],
+        **failed,
+    }
 
 
 def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:
@@ -163,7 +176,8 @@ def test_a_trial_that_breaks_alone_fails_with_what_its_worker_said(
 def test_an_interrupt_waits_until_the_books_are_whole(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(sweep.study, "tell", interrupting(sweep.study.tell, number))
+    recorder = sweep.session.recorder
+    monkeypatch.setattr(recorder, "ended", interrupting(recorder.ended, number))
     monkeypatch.setattr(sweep.study, "ask", interrupting(sweep.study.ask, number))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -30,7 +30,7 @@ def trials(ended_row: EndedRow) -> Any:
         ended_row(trial, val_accuracy=accuracy, remaining=remaining, test_accuracy=test)
         for trial, (accuracy, remaining, test) in POINTS.items()
     ]
-    return results.table([*rows, ended_row(6, "failed", val_accuracy=1.0, remaining=0.001)])
+    return results.trials_table([*rows, ended_row(6, "failed", val_accuracy=1.0, remaining=0.001)])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_no_trial_within_the_bounds(trials: Any, small_space: Space, text: str, 
 def test_a_row_without_its_configuration_cannot_be_trained_again(small_space: Space, ended_row: EndedRow) -> None:
     bare = {name: value for name, value in ended_row(3).items() if name in ("trial", "state", "attempt")}
     with pytest.raises(SweepError, match="trial 3: its row must hold its configuration, but every field is null"):
-        select(parse("3"), results.table([bare]), small_space())
+        select(parse("3"), results.trials_table([bare]), small_space())
 
 
 def test_it_loads_without_ray_mlflow_torch_and_scipy() -> None:

@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from sweeps import results
 from sweeps.errors import SweepError
 from sweeps.heartbeat import read_session
 from sweeps.keeping import MaskStore
+from sweeps.leaders import Leaders
 from sweeps.paths import SweepPaths
 from sweeps.queue import PackOrder, TrialQueue
 from sweeps.results import ResultsWriter
@@ -47,6 +49,7 @@ class Driver:
             ResultsWriter(self.paths.folder),
             self.mirror,
             masks=MaskStore(self.paths, self.space, []),
+            leaders=Leaders(self.space.objectives),
             commit="abc",
             ended={"finished": 0},
             seconds=100.0,
@@ -60,26 +63,37 @@ class Driver:
         return order
 
     def rows(self) -> list[Row]:
+        """What is in Parquet when all that was reported has been dealt with."""
+        self.session.recorder.wait()
+        return self.written()
+
+    def written(self) -> list[Row]:
         """What is in Parquet now."""
         return results.load(self.paths.root, self.paths.name, every_attempt=True).to_pylist()
 
     def states(self) -> list[str]:
         """How the study says the trials ended, read from its file."""
+        self.session.recorder.wait()
         return [trial.state for trial in SweepStudy(self.space, self.paths.journal).trials()]
 
 
 @pytest.fixture
-def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Driver:
+def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Iterator[Driver]:
     paths = SweepPaths(tmp_path, "small")
     paths.folder.mkdir()
-    return Driver(paths, small_space(), mirror)
+    found = Driver(paths, small_space(), mirror)
+    yield found
+    found.session.recorder.stop()
 
 
-def report(order: PackOrder, **parts: list[Row]) -> Row:
+def report(order: PackOrder, *, epochs: Iterable[Row] = (), **parts: list[Row]) -> Row:
+    table = results.epochs_table(epochs)
     return {
         "pack": order.number,
         "started": [],
-        "epochs": [],
+        "epochs": table,
+        "trials": table.column("trial").to_pylist(),
+        "epoch": max(table.column("epoch").to_pylist(), default=0),
         "ended": [],
         "paused": [],
         "error": None,
@@ -130,7 +144,7 @@ def test_a_pack_from_start_to_end(driver: Driver) -> None:
     kinds = [kind for kind, _ in driver.mirror.calls]
     assert kinds == ["started", "epochs", "ended"]
     assert driver.mirror.numbers("ended") == [0, 1, 2]
-    assert [row["trial"] for row in driver.session.best] == [0, 1, 2]
+    assert [row["trial"] for row in driver.session.leaders.rows] == [0]  # the others are as good
 
 
 def test_a_diverged_lane_is_a_failed_trial_and_its_neighbours_go_on(driver: Driver) -> None:
@@ -191,8 +205,11 @@ def test_parquet_comes_before_the_study(driver: Driver, monkeypatch: pytest.Monk
     order = driver.start()
     seen: list[int] = []
     tell = driver.study.tell
-    monkeypatch.setattr(driver.study, "tell", lambda rows: (seen.extend([len(driver.rows())] * len(rows)), tell(rows)))
+    monkeypatch.setattr(
+        driver.study, "tell", lambda rows: (seen.extend([len(driver.written())] * len(rows)), tell(rows))
+    )
     finish(driver, order)
+    driver.session.recorder.wait()
     assert seen == [3, 3, 3]
 
 
@@ -205,15 +222,15 @@ def test_a_crash_between_parquet_and_the_study_is_repaired_by_telling_the_rows_a
         raise MemoryError
 
     monkeypatch.setattr(driver.study, "tell", crash)
+    finish(driver, order)
     with pytest.raises(MemoryError):
-        finish(driver, order)
-    assert len(driver.rows()) == 3
-    assert driver.states() == ["waiting"] * 3
+        driver.session.close("finished")
+    assert len(driver.written()) == 3
+    assert [trial.state for trial in SweepStudy(driver.space, driver.paths.journal).trials()] == ["waiting"] * 3
     study = SweepStudy(driver.space, driver.paths.journal)
-    study.tell(driver.rows())
-    assert driver.states() == ["finished"] * 3
+    study.tell(driver.written())
     assert study.open_trials() == []
-    rows = {row["trial"]: row for row in driver.rows()}
+    rows = {row["trial"]: row for row in driver.written()}
     for trial in study.trials():
         assert trial.values == [rows[trial.number]["val_accuracy"], rows[trial.number]["remaining"]]
 
@@ -227,18 +244,29 @@ def test_a_disk_fault_keeps_the_rows_and_the_sweep_goes_on(driver: Driver, monke
     with monkeypatch.context() as patch:
         patch.setattr("sweeps.parts.pq.write_table", full)
         finish(driver, order)
-        assert driver.session.disk_fault is not None
-        assert "No space left on device" in driver.session.disk_fault
-        assert driver.session.counts["finished"] == 3
         assert driver.rows() == []
+        assert driver.session.recorder.disk_fault is not None
+        assert "No space left on device" in driver.session.recorder.disk_fault
+        assert driver.session.counts["finished"] == 3
         # Were the study told now, a crash would leave trials that it calls finished and that are nowhere else.
         assert driver.states() == ["waiting"] * 3
-        with pytest.raises(SweepError, match="No space left on device"):
-            driver.session.close("failed")
     finish(driver, driver.start())
-    assert driver.session.disk_fault is None
+    assert driver.states() == ["finished"] * 6
+    assert driver.session.recorder.disk_fault is None
     assert [row["trial"] for row in driver.rows()] == [0, 1, 2, 3, 4, 5]
     assert driver.states() == ["finished"] * 6
+
+
+def test_results_that_cannot_be_written_at_the_end_are_an_error(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sweeps.parts.pq.write_table", full)
+    finish(driver, driver.start())
+    with pytest.raises(SweepError, match="No space left on device"):
+        driver.session.close("failed")
 
 
 def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
@@ -256,6 +284,7 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     assert results.load_epochs(driver.paths.root, "small").num_rows == 3
     later = Driver(driver.paths, driver.space, driver.mirror)
     assert [(lane.trial, lane.attempt) for lane in later.start().lanes] == [(1, 2), (2, 2), (3, 2)]
+    later.session.recorder.stop()
 
 
 def test_when_tune_breaks_off_all_packs_come_back(driver: Driver) -> None:
@@ -289,15 +318,18 @@ def test_epochs_are_written_now_and_then_without_an_ended_trial(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = driver.start()
+    driver.session.recorder.wait()
+    monkeypatch.setattr("sweeps.recorder.FLUSH_SECONDS", 0.0)
     driver.session.report(report(order, epochs=[epoch(order, 0, 1)]))
-    assert results.load_epochs(driver.paths.root, "small").num_rows == 0
-    monkeypatch.setattr("sweeps.session.FLUSH_SECONDS", 0.0)
-    driver.session.beat()
-    assert results.load_epochs(driver.paths.root, "small").num_rows == 1
+    until = time.monotonic() + 20
+    while not results.load_epochs(driver.paths.root, "small").num_rows:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
     driver.start()
+    driver.session.recorder.wait()
     document = json.loads(driver.paths.session.read_text())
     assert document.pop("seconds") >= 100
     updated = datetime.fromisoformat(document.pop("updated"))
@@ -322,8 +354,9 @@ def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sweeps.session.write_session", full)
-    driver.session.beat()
-    assert driver.session.disk_fault == "[Errno 28] No space left on device"
+    driver.session.recorder.wait()
+    assert driver.session.recorder.disk_fault == "[Errno 28] No space left on device"
+    driver.session.close("finished")
 
 
 def test_a_lane_that_passed_a_rung_waits_and_ends_as_one_trial(driver: Driver) -> None:
@@ -364,6 +397,7 @@ def test_an_interrupt_counts_lanes_between_two_packs_as_waiting(driver: Driver) 
     driver.session.close_pack(order.number, "the worker process died")
     assert driver.session.interrupt() == 0
     assert sorted(driver.mirror.numbers("waiting")) == [0, 1, 2]
+    driver.session.recorder.wait()
     found = SweepStudy(driver.space, driver.paths.journal).open_trials()
     assert [(trial.number, trial.attempts) for trial in found] == [(0, 1), (1, 1), (2, 1)]
 

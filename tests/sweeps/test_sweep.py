@@ -256,15 +256,17 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
 
 
 def test_workers_that_are_killed_cost_a_new_attempt_and_nothing_else(machine: Machine) -> None:
-    driver = machine.sweep("--name", "hurt", *ROUNDS, changes=LONG)
+    driver = machine.sweep("--name", "hurt", *ROUNDS, changes=[*LONG[:-1], "fixed.epochs=400"])
     folder = SweepPaths(machine.root, "hurt").folder
 
     def kill_workers() -> bool:
-        # All of them: a single one might be between two packs, and nothing would be lost with it.
-        workers = [pid for pid, command in machine.processes().items() if command.startswith("ray::PackTrainable")]
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
-        return bool(workers)
+        # Until it tells: all of them may be between two packs, and nothing would be lost with them.
+        for pid, command in machine.processes().items():
+            if command.startswith("ray::PackTrainable"):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(2)
+        return "the worker process died" in SweepPaths(machine.root, "hurt").log.read_text()
 
     machine.wait(lambda: folder.exists() and machine.status("hurt")["trials"]["finished"] >= 2, driver)
     machine.wait(kill_workers, driver)
@@ -273,7 +275,7 @@ def test_workers_that_are_killed_cost_a_new_attempt_and_nothing_else(machine: Ma
     assert "Traceback" not in done.err
     rows = machine.rows("hurt")
     assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS)]
-    assert sorted({row["attempt"] for row in rows}) == [1, 2]
+    assert {1, 2} <= {row["attempt"] for row in rows}
     found = json.loads(machine("verify", "hurt", "--json").out)
     assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 

@@ -14,8 +14,9 @@ import pytest
 from supermask.config import RULES, TrainConfig
 from sweeps import mirrored, tracking
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.mirror import Mirror
 from sweeps.mirrored import MirroredTrial
-from sweeps.tracking import Mirror
+from sweeps.results import epochs_table
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
@@ -67,7 +68,7 @@ def mirror(root: Path, *, uri: str | None = None) -> Mirror:
 def mirror_whole_trials(made: Mirror, trials: range) -> None:
     made.trials_started([start_row(trial) for trial in trials])
     for epoch in (1, 2, 3):
-        made.epochs([epoch_row(trial, epoch) for trial in trials])
+        made.epochs(epochs_table([epoch_row(trial, epoch) for trial in trials]))
     made.trials_ended([trial_row(trial) for trial in trials])
 
 
@@ -150,7 +151,7 @@ def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
     first.start_sweep({"trials": 2}, {})
     mirror_whole_trials(first, range(1))
     first.trials_started([start_row(1)])
-    first.epochs([epoch_row(1, 1)])
+    first.epochs(epochs_table([epoch_row(1, 1)]))
     first.trials_waiting([{"trial": 1, "attempt": 1}])
     first.finish("interrupted")
     assert first.close(60) == 0
@@ -162,7 +163,7 @@ def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
     second = mirror(root)
     second.start_sweep({"trials": 3}, {})
     second.trials_started([start_row(1), start_row(2)])
-    second.epochs([epoch_row(1, 2), epoch_row(1, 3)])
+    second.epochs(epochs_table([epoch_row(1, 2), epoch_row(1, 3)]))
     second.trials_ended([trial_row(1)])
     assert second.close(60) == 0
     trials = read(root)
@@ -181,9 +182,9 @@ def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
 def test_a_trial_that_starts_again_has_one_run(root: Path) -> None:
     made = mirror(root)
     made.trials_started([start_row(0)])
-    made.epochs([epoch_row(0, 1), epoch_row(0, 2, val_accuracy=0.9)])
+    made.epochs(epochs_table([epoch_row(0, 1), epoch_row(0, 2, val_accuracy=0.9)]))
     made.trials_started([start_row(0, attempt=2)])
-    made.epochs([epoch_row(0, 2, attempt=2), epoch_row(0, 3, attempt=2)])
+    made.epochs(epochs_table([epoch_row(0, 2, attempt=2), epoch_row(0, 3, attempt=2)]))
     made.trials_ended([trial_row(0, attempt=2)])
     assert made.close(60) == 0
     (trial,) = read(root)
@@ -207,7 +208,7 @@ def test_how_a_trial_ends(root: Path, state: str, status: str) -> None:
 def test_a_value_that_is_not_finite_is_named(root: Path) -> None:
     made = mirror(root)
     made.trials_started([start_row(0)])
-    made.epochs([epoch_row(0, 1), epoch_row(0, 2, train_loss=math.nan, val_loss=math.inf)])
+    made.epochs(epochs_table([epoch_row(0, 1), epoch_row(0, 2, train_loss=math.nan, val_loss=math.inf)]))
     made.trials_ended([trial_row(0, epochs_done=2, state="failed", train_loss=math.nan, val_loss=math.inf)])
     assert made.close(60) == 0
     (trial,) = read(root)
@@ -219,7 +220,7 @@ def test_a_value_that_is_not_finite_is_named(root: Path) -> None:
 def test_more_epochs_than_one_request_takes(root: Path) -> None:
     made = mirror(root)
     made.trials_started([start_row(0)])
-    made.epochs([epoch_row(0, epoch) for epoch in range(1, 451)])
+    made.epochs(epochs_table([epoch_row(0, epoch) for epoch in range(1, 451)]))
     made.trials_ended([trial_row(0, epochs_done=450)])
     assert made.close(60) == 0
     (trial,) = read(root)
@@ -266,7 +267,7 @@ def test_sync_rebuilds_and_repairs(root: Path) -> None:
     made = mirror(root)
     mirror_whole_trials(made, range(1))
     made.trials_started([start_row(1)])
-    made.epochs([epoch_row(1, 1)])
+    made.epochs(epochs_table([epoch_row(1, 1)]))
     assert made.close(60) == 0
     assert sync() == 3  # trial 1 lacks epochs, 2 and 3 are missing
     assert sync() == 0

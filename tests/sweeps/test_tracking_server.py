@@ -18,7 +18,8 @@ from supermask.config import TrainConfig
 from sweeps import mirrored, tracking
 from sweeps.errors import SweepError
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
-from sweeps.tracking import Mirror
+from sweeps.mirror import Mirror
+from sweeps.results import epochs_table
 
 
 def epoch_row(trial: int, epoch: int) -> dict[str, Any]:
@@ -79,16 +80,16 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) ->
     with server(tmp_path, port):
         made.start_sweep({"trials": 3}, {})
         made.trials_started([start_row(0), start_row(1)])
-        made.epochs([epoch_row(0, 1), epoch_row(0, 2), epoch_row(1, 1)])
+        made.epochs(epochs_table([epoch_row(0, 1), epoch_row(0, 2), epoch_row(1, 1)]))
         made.trials_ended([trial_row(0)])
         wait_for(lambda: made.lag == 0)
     made.trials_started([start_row(2)])
-    made.epochs([epoch_row(2, 1), epoch_row(2, 2)])
+    made.epochs(epochs_table([epoch_row(2, 1), epoch_row(2, 2)]))
     made.trials_ended([trial_row(2)])
     time.sleep(1)
     assert made.lag == 4
     with server(tmp_path, port):
-        made.epochs([epoch_row(1, 2)])
+        made.epochs(epochs_table([epoch_row(1, 2)]))
         made.trials_ended([trial_row(1)])
         made.finish("finished")
         assert made.close(60) == 0
@@ -107,7 +108,7 @@ def test_a_dead_server_costs_nothing_but_the_mirror(
         made = Mirror(f"http://me:secret@127.0.0.1:{port}", "digits", root=tmp_path)
         made.start_sweep({"trials": 1}, {})
         made.trials_started([start_row(0)])
-        made.epochs([epoch_row(0, 1), epoch_row(0, 2)])
+        made.epochs(epochs_table([epoch_row(0, 1), epoch_row(0, 2)]))
         made.trials_ended([trial_row(0)])
         assert made.lag == 5
         wait_for(lambda: bool(caplog.messages))

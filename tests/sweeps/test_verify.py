@@ -68,8 +68,8 @@ def fill(
     rows[2] |= {"epochs_done": 0, **nothing}
     rows[3] |= {"val_loss": float("nan"), "test_loss": None, "test_accuracy": None}
     writer = ResultsWriter(paths.folder)
-    writer.add_trials(rows)
-    writer.add_epochs(epoch for row in rows for epoch in epoch_rows(row))
+    writer.add_trials(results.trials_table(rows))
+    writer.add_epochs(results.epochs_table(epoch for row in rows for epoch in epoch_rows(row)))
     writer.flush()
     for row in rows:
         study.tell([row])
@@ -161,8 +161,8 @@ def test_a_trial_that_is_missing_in_the_study_is_found(
 ) -> None:
     row = ended_row(9)
     writer = ResultsWriter(paths.folder)
-    writer.add_trials([row])
-    writer.add_epochs(epoch_rows(row))
+    writer.add_trials(results.trials_table([row]))
+    writer.add_epochs(results.epochs_table(epoch_rows(row)))
     writer.flush()
     assert differences(paths, space) == ["trial 9: not in the study", "trial 9: not in MLflow"]
     add_runs(paths, [row], epoch_rows)
@@ -174,8 +174,8 @@ def test_a_result_that_the_study_was_not_told_is_found(
 ) -> None:
     row = ended_row(4) | SweepStudy(space, paths.journal).open_trials()[0].config.to_dict()
     writer = ResultsWriter(paths.folder)
-    writer.add_trials([row])
-    writer.add_epochs(epoch_rows(row))
+    writer.add_trials(results.trials_table([row]))
+    writer.add_epochs(results.epochs_table(epoch_rows(row)))
     writer.flush()
     add_runs(paths, [row], epoch_rows)
     assert differences(paths, space) == ["trial 4: state waiting in the study, finished in Parquet"]

@@ -1,0 +1,293 @@
+"""What a driver can take: made-up reports of many packs through searcher, books, Parquet, study and mirror.
+
+No pack trains: reports arrive as fast as the driver takes them, or at 5,000 lane-epochs per second. The mirror writes
+to an SQLite store, far too slow for either, so it lags all the time. The peer is what the stock stack does for the same
+reports in the loop of Ray Tune: OptunaSearch and MLflowLoggerCallback, one Tune trial per training, on the same kind of
+store; Tune's JSON, CSV and TensorBoard writers are left out in its favour. Neither side's time has Ray's transport in
+it, nor do the reports' own making, which is the workers' work.
+"""
+
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import record, script
+from benchmarks.record import Row
+from search_spaces.load import load
+from search_spaces.space import SearchSpace
+from sweeps import results
+from sweeps.ahead import AskAhead
+from sweeps.keeping import MaskStore
+from sweeps.leaders import Leaders
+from sweeps.mirror import Mirror
+from sweeps.paths import SweepPaths
+from sweeps.queue import TrialQueue
+from sweeps.results import ResultsWriter
+from sweeps.searcher import PackSearcher
+from sweeps.session import Session
+from sweeps.study import SweepStudy
+from sweeps.tracking import default_uri
+
+LANES, EPOCHS, PACE = 64, 60, 5000.0
+METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+err = Console(stderr=True, highlight=False)
+
+
+@dataclass
+class Load:
+    """What one run of a driver came to.
+
+    Attributes:
+        lane_epochs: How many were reported.
+        seconds: From the first report until the last row was in Parquet and in the study.
+        blocked: Part of them that Tune's loop would have stood still while packs were in training.
+        grown: What the process's memory grew by at most, in MiB.
+    """
+
+    lane_epochs: int
+    seconds: float
+    blocked: float
+    grown: float
+
+
+class Driver:
+    """A driver as `sweeps.run` puts it together, without Ray."""
+
+    def __init__(self, root: Path, space: SearchSpace) -> None:
+        paths = SweepPaths(root, space.name)
+        paths.folder.mkdir(parents=True)
+        study = SweepStudy(space, paths.journal)
+        self.mirror = Mirror(default_uri(root), space.name, root=root)
+        self.mirror.start_sweep({}, {})
+        masks = MaskStore(paths, space, [])
+        ahead = AskAhead(study, trials=space.trials, settled=lambda: self.session.recorder.wait())  # noqa: PLW0108
+        queue = TrialQueue(ahead, trials=space.trials, lanes=LANES)
+        self.session = Session(
+            paths,
+            queue,
+            study,
+            ResultsWriter(paths.folder),
+            self.mirror,
+            masks=masks,
+            leaders=Leaders(space.objectives),
+            commit=None,
+            ended={},
+            seconds=0.0,
+        )
+        self.searcher = PackSearcher(
+            queue,
+            self.session,
+            masks,
+            cpus=1,
+            gpus=0,
+            objectives=space.objectives,
+            ready=lambda: ahead.is_ready(LANES),
+            prepare=lambda: ahead.prepare(LANES),
+        )
+
+    def close(self) -> None:
+        """Gives the mirror up: it would need hours."""
+        self.mirror.close(0.1)
+
+
+def reports(order: Row) -> Iterator[Row]:
+    """What a pack would report: one epoch at a time."""
+    trials = np.array([lane["trial"] for lane in order["lanes"]])
+    attempts = np.array([lane["attempt"] for lane in order["lanes"]])
+    noise = np.random.default_rng(int(trials[0])).uniform(0.01, 0.9, (EPOCHS, len(METRICS), len(trials)))
+    layer = [{"name": f"linear{number}", "remaining": 0.25, "inverted": 0.1} for number in range(3)]
+    nothing: Row = {"pack": order["pack"], "started": [], "ended": [], "paused": [], "error": None}
+    for epoch in range(1, EPOCHS + 1):
+        values = dict(zip(METRICS, noise[epoch - 1], strict=True))
+        table = results.Table.from_pydict(
+            {"trial": trials, "attempt": attempts, "epoch": np.full(len(trials), epoch), **values}
+            | {"layers": [layer] * len(trials), "seconds": np.full(len(trials), 0.5)},
+            schema=results.EPOCHS,
+        )
+        ended = list[Row]()
+        if epoch == EPOCHS:
+            ended = [
+                {name: float(values[name][lane]) for name in METRICS}
+                | {"trial": int(trials[lane]), "attempt": int(attempts[lane]), "state": "finished", "reason": None}
+                | {"epochs_done": EPOCHS, "layers": layer, "test_loss": 0.5, "test_accuracy": 0.5}
+                | {"ended": datetime.now(UTC), "seconds": 10.0}
+                for lane in range(len(trials))
+            ]
+        yield nothing | {
+            "epochs": table,
+            "epoch": epoch,
+            "trials": trials.tolist(),
+            "ended": ended,
+            "out_of_memory": False,
+        }
+
+
+def drive(driver: Driver, packs: int, *, lane_epochs: int, pace: float | None) -> Load:
+    """Lets so many packs report in turn, until so many lane-epochs are reported."""
+    before, blocked, done = _memory(), 0.0, 0
+    running: dict[str, Iterator[Row]] = {}
+    began = time.perf_counter()
+    number = 0
+    while done < lane_epochs:
+        if len(running) < packs:
+            name, number = str(number), number + 1
+            started = time.perf_counter()
+            order = driver.searcher.suggest(name)
+            if running:  # with no pack in training there is nothing that could wait
+                blocked += time.perf_counter() - started
+            if order is not None:
+                running[name] = reports(order)
+        for name in list(running):
+            report = next(running[name])
+            done += len(report["epochs"])
+            last = report["epoch"] == EPOCHS
+            if pace:
+                time.sleep(max(0.0, began + done / pace - time.perf_counter()))
+            started = time.perf_counter()
+            (driver.searcher.on_trial_complete if last else driver.searcher.on_trial_result)(name, report)
+            blocked += time.perf_counter() - started
+            if last:
+                del running[name]
+    driver.session.recorder.wait()
+    return Load(done, time.perf_counter() - began, blocked, _memory() - before)
+
+
+class Peer:
+    """The stock stack's loop: what Ray Tune calls for one training after the other."""
+
+    def __init__(self, root: Path, space: SearchSpace) -> None:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+        from ray.tune.search.optuna import OptunaSearch
+
+        warnings.simplefilter("ignore")
+        modes = [direction.removesuffix("imize") for direction in space.objectives.values()]
+        self._search = OptunaSearch(space.suggest, metric=list(space.objectives), mode=modes)
+        self._log = MLflowLoggerCallback(default_uri(root), experiment_name="peer")
+        self._log.setup()
+        self._next = 0
+
+    def run(self, lane_epochs: int) -> Load:
+        """Trains, in a manner of speaking, one trial after the other."""
+        before, done, blocked = _memory(), 0, 0.0
+        while done < lane_epochs:
+            name, self._next = f"trial_{self._next}", self._next + 1
+            started = time.perf_counter()
+            config = self._search.suggest(name)
+            trial = _Trial(name, config or {})
+            self._log.log_trial_start(trial)  # pyright: ignore[reportArgumentType]
+            for epoch in range(1, EPOCHS + 1):
+                result = dict.fromkeys(METRICS, 0.5) | {"training_iteration": epoch, "timestamp": epoch}
+                self._search.on_trial_result(name, result)
+                self._log.log_trial_result(epoch, trial, result)  # pyright: ignore[reportArgumentType]
+            self._search.on_trial_complete(name, dict.fromkeys(METRICS, 0.5))
+            self._log.log_trial_end(trial)  # pyright: ignore[reportArgumentType]
+            blocked += time.perf_counter() - started
+            done += EPOCHS
+        return Load(done, blocked, blocked, _memory() - before)
+
+
+class _Trial:
+    """What MLflowLoggerCallback asks of a Tune trial."""
+
+    def __init__(self, name: str, config: Row) -> None:
+        self.trial_id, self.config, self.evaluated_params, self.status = name, config, config, "RUNNING"
+        self.local_path = None
+
+    def __str__(self) -> str:
+        return self.trial_id
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def compare(space: SearchSpace, packs: int, *, lane_epochs: int, repeats: int) -> list[Row]:
+    """Throughput and blocking with so many packs at a time."""
+    fast, paced, peer = list[Load](), list[Load](), list[Load]()
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
+            driver = Driver(Path(folder), space)
+            fast.append(drive(driver, packs, lane_epochs=lane_epochs, pace=None))
+            driver.close()
+        with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
+            driver = Driver(Path(folder), space)
+            paced.append(drive(driver, packs, lane_epochs=lane_epochs, pace=PACE))
+            driver.close()
+        with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
+            peer.append(Peer(Path(folder), space).run(5 * EPOCHS))
+        err.print(
+            f"{packs} packs: {fast[-1].lane_epochs / fast[-1].seconds:,.0f} lane-epochs/s; at {PACE:,.0f}/s blocked "
+            f"{paced[-1].blocked / paced[-1].seconds:.2%}; peer {peer[-1].lane_epochs / peer[-1].seconds:,.0f}/s"
+        )
+    rates = [[load.lane_epochs / load.seconds for load in loads] for loads in (fast, peer)]
+    costs = [[1e6 * load.blocked / load.lane_epochs for load in loads] for loads in (paced, peer)]
+    shares = [load.blocked / load.seconds for load in paced]
+    return [
+        record.compare(f"{packs} packs: lane-epochs per second", rates[0], peer=rates[1], unit="1/s"),
+        record.compare(
+            f"{packs} packs: microseconds of Tune's loop per lane-epoch",
+            costs[0],
+            peer=costs[1],
+            lower_is_better=True,
+            unit="us",
+            blocked_share=float(np.median(shares)),
+            blocked_share_high=max(shares),
+            pace=PACE,
+        ),
+    ]
+
+
+def large(space: SearchSpace, trials: int) -> Row:
+    """One driver with a thousand packs until so many trials have ended; its first tenth is its own peer."""
+    with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
+        driver = Driver(Path(folder), space)
+        tenth = drive(driver, min(1000, trials // (10 * LANES)), lane_epochs=trials * EPOCHS // 10, pace=None)
+        err.print(f"{trials // 10} trials: {tenth.lane_epochs / tenth.seconds:,.0f}/s, {tenth.grown:,.0f} MiB")
+        rest = drive(driver, 1000, lane_epochs=trials * EPOCHS * 9 // 10, pace=None)
+        err.print(f"{trials} trials: {rest.lane_epochs / rest.seconds:,.0f}/s, {rest.grown:,.0f} MiB more")
+        driver.close()
+    rate, peer = rest.lane_epochs / rest.seconds, tenth.lane_epochs / tenth.seconds
+    case = f"{trials} trials: lane-epochs per second, against the first tenth of them"
+    return record.compare(case, [rate], peer=[peer], unit="1/s", mib_first_tenth=tenth.grown, mib_rest=rest.grown)
+
+
+def main(
+    json: Annotated[Path | None, typer.Option(help="Write the record here.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few reports, twice.")] = False,
+) -> None:
+    """Prints what a driver takes per second, and for how long Tune's loop stands still, each against its peer."""
+    import mlflow  # noqa: F401  # pyright: ignore[reportUnusedImport] - takes seconds that are not the driver's
+
+    space = load(record.REPOSITORY / "search_spaces" / "fcn_mnist.yaml")
+    space = replace(space, sampler=replace(space.sampler, name="random", seed=1), trials=10**6)
+    rows = list[Row]()
+    for packs in (2, 4) if quick else (10, 100, 1000):
+        lane_epochs = max(packs * LANES * EPOCHS, 0 if quick else 50_000)
+        rows += compare(space, packs, lane_epochs=lane_epochs, repeats=2 if quick else 5)
+    rows.append(large(space, 1280 if quick else 100_000))
+    if json:
+        record.write(json, rows)
+    table = Table("case", "ours", "peer", "ratio", "range", "n")
+    for row in rows:
+        span = f"{row['low']:.3g} to {row['high']:.3g}"
+        numbers = (f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}")
+        table.add_row(row["case"], *numbers, span, str(row["n"]))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    script.start(main)
