@@ -1,22 +1,33 @@
 """Trains a queue of packs on plain Ray actors: nothing is sampled, so there is nothing for Tune to do."""
 
 import logging
+import platform
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayError
 
+from search_spaces.space import SearchSpace
+from supermask.config import STRUCTURAL, TrainConfig
 from supermask.data import Dataset
-from sweeps.plan import PackPlan
+from supermask.probe import excerpt, seconds_per_lane_step
+from sweeps import lanes
+from sweeps.plan import PackPlan, most_useful
 from sweeps.queue import Lane, PackOrder, TrialQueue
+from sweeps.sampling import sample
 from sweeps.trial import PackWorker
 
 Row = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
+
+BESIDE = 8
+"""Most packs that are measured side by side."""
 
 _NOWHERE: Row = dict.fromkeys(("host", "device", "dtype"))
 
@@ -29,6 +40,58 @@ class _Pack:
     actor: Any
     open: dict[int, Lane]
     place: Row = field(default_factory=lambda: _NOWHERE | {"started": datetime.now(UTC)})
+
+
+def measured(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> PackPlan:
+    """The plan with as many lanes as measurements on its devices advise; see `sweeps.lanes`.
+
+    Packs that will train side by side are measured side by side: on a CPU they share its memory's bandwidth.
+    """
+    config = sample(space, 1)[0]
+    data, beside = excerpt(datasets[config.dataset], config), min(plan.concurrent, BESIDE)
+    probe: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=0)(_probe)
+    place: str = ray.get(ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_device).remote())
+    structure = dict(zip(STRUCTURAL, config.structure(), strict=True)) | {"epochs": None}
+    key = f"{place}, {plan.cpus} cores and {plan.gpus:g} GPUs a pack, {beside} beside each other, {structure}"
+
+    def measure(lanes: int) -> float | None:
+        try:
+            found: list[float | None] = ray.get(
+                [probe.remote(config, data.to_arrays(), lanes, plan.cpus, plan.gpus) for _ in range(beside)]
+            )
+        except RayError as error:  # killed for want of memory
+            _LOG.info("a pack of %d lanes could not be measured: %s", lanes, str(error).splitlines()[0])
+            return None
+        return None if None in found else max(filter(None, found))
+
+    known = lanes.recall(key)
+    times = known or lanes.grow(measure, most_useful(space, plan))
+    if not times:
+        return plan
+    if not known:
+        lanes.remember(key, times)
+    usable = {count: seconds for count, seconds in times.items() if count <= most_useful(space, plan)}
+    best = lanes.fewest(usable or {1: times[1]})
+    speeds = ", ".join(f"{1e3 * seconds:.3g} ms with {count}" for count, seconds in times.items())
+    when = "measured earlier" if known else "measured now"
+    return replace(plan, lanes=best, reason=f"{when} in {lanes.cache()}: a lane-step takes {speeds}")
+
+
+def _device() -> str:
+    """What packs train on here, well enough to know the same again."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = {line.partition(":")[2].strip() for line in lines if line.startswith("model name")}
+    return f"{'/'.join(models) or platform.processor() or platform.machine()}, torch {torch.__version__}"
+
+
+def _probe(config: TrainConfig, arrays: Row, lanes: int, cpus: int, gpus: float) -> float | None:
+    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    return seconds_per_lane_step(config, Dataset.from_arrays(arrays), device, lanes=lanes, threads=cpus)
 
 
 def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> Iterator[tuple[int, list[Row]]]:

@@ -18,6 +18,7 @@ from supermask.data import Dataset
 from supermask.models import build
 from supermask.network import Network
 from supermask.pack import Pack
+from supermask.probe import excerpt
 from supermask.program import compile_pays, default_dtype
 from sweeps.errors import SweepError
 from sweeps.sampling import sample
@@ -29,7 +30,12 @@ CPU_LANES, GPU_LANES = 16, 256
 ROUNDS = 4
 """Packs a sweep should take one after the other at least: the sampler learns between them."""
 GPU_MEMORY_FRACTION = 0.5
-PROBE_STEPS = 6
+MEASURED_LANES = {"cpu": 64, "gpu": 4096}
+"""Largest packs that are measured."""
+MEASURE_FROM_SECONDS = 1200.0
+"""Guessed length of a sweep from which measuring lanes, a minute or so, is worth it."""
+_GUESSED_FLOPS = {"cpu": 1e11, "gpu": 1e13}
+"""Per second and pack, to tell long sweeps from short ones; nothing else depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +156,21 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
     return PackPlan(lanes, cpus, gpus, concurrent, reason)
 
 
+def worth_measuring(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> bool:
+    """Whether a sweep is long enough, by a guess, for its lanes to be measured first."""
+    network, data = largest_network(space, datasets), max(datasets.values(), key=lambda found: len(found.train_labels))
+    kind = "gpu" if plan.gpus else "cpu"
+    images = len(data.train_labels) * max(choices(space, "epochs")) * space.trials
+    cost = lane_cost(network, batch_size=1, dtype=default_dtype(torch.device("cpu")))
+    return images * cost.flops / (_GUESSED_FLOPS[kind] * plan.concurrent) > MEASURE_FROM_SECONDS
+
+
+def most_useful(space: SearchSpace, plan: PackPlan) -> int:
+    """The largest pack that leaves the sampler its rounds."""
+    rounds = max(1, -(-space.trials // (ROUNDS * plan.concurrent)))
+    return min(rounds, MEASURED_LANES["gpu" if plan.gpus else "cpu"])
+
+
 def largest_network(space: SearchSpace, datasets: dict[str, Dataset]) -> Network:
     """The network with the most weights that the space allows."""
     pairs = itertools.product(choices(space, "network"), choices(space, "width"), datasets.values())
@@ -169,7 +190,7 @@ def estimate(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -
     torch.set_num_threads(plan.cpus)
     full = datasets[config.dataset]
     compiled = compile_pays(config, full, device)
-    pack = Pack(alike, _excerpt(full, config), device=device, compiled=compiled)
+    pack = Pack(alike, excerpt(full, config), device=device, compiled=compiled)
     pack.train_epoch()
     started = time.perf_counter()
     pack.train_epoch()
@@ -183,12 +204,6 @@ def estimate(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -
         seconds_per_lane_step=per_step,
         compiled=compiled,
     )
-
-
-def _excerpt(full: Dataset, config: TrainConfig) -> Dataset:
-    """Just enough images for a few steps."""
-    count = min(len(full.train_labels), int(PROBE_STEPS * config.batch_size / (1 - config.validation_fraction)) + 1)
-    return replace(full, train_images=full.train_images[:count], train_labels=full.train_labels[:count])
 
 
 def _gpu_lanes(network: Network, gpus: float) -> int:

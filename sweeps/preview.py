@@ -6,7 +6,7 @@ from rich.table import Table
 
 from search_spaces.space import SearchSpace
 from sweeps.display import duration
-from sweeps.plan import Options, estimate, load_datasets, local_resources, plan_packs
+from sweeps.plan import Options, estimate, load_datasets, local_resources, plan_packs, worth_measuring
 from sweeps.sampling import sample
 
 SAMPLES = 10
@@ -26,6 +26,8 @@ def preview(space: SearchSpace, options: Options, out: Console) -> None:
     packs = -(-space.trials // plan.lanes)
     _say(out, f"packs:    {packs} of up to {plan.lanes} lanes ({plan.reason})")
     _say(out, f"          {plan.concurrent} at a time, {plan.cpus} CPU cores and {plan.gpus:g} GPUs each")
+    if not options.lanes and worth_measuring(space, plan, datasets):
+        _say(out, "          a sweep of this length begins by measuring how many lanes are best; this is the guess")
     found = estimate(space, plan, datasets)
     how = "compiled" if found.compiled else "eager"
     _say(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import pareto, provenance, results
+from sweeps import fleet, pareto, provenance, results
 from sweeps.ahead import AskAhead
 from sweeps.cluster import connect
 from sweeps.display import Display
@@ -26,7 +26,7 @@ from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
 from sweeps.mirror import Mirror
 from sweeps.paths import SweepPaths, check_writable, replacing
-from sweeps.plan import Options, PackPlan, load_datasets, plan_packs
+from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.rungs import Rungs, start
@@ -78,7 +78,7 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
     datasets = load_datasets(space, options)
     check_writable(options.root)
     with connect(options.address, datasets) as resources:
-        plan = plan_packs(space, options, resources, datasets)
+        plan = _plan(space, options, console, resources=resources, datasets=datasets)
         paths.folder.mkdir(parents=True)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
@@ -99,8 +99,21 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
         )
     datasets = load_datasets(space, options)
     with connect(options.address, datasets) as resources:
-        plan = plan_packs(space, options, resources, datasets)
+        plan = _plan(space, options, console, resources=resources, datasets=datasets)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
+
+
+def _plan(
+    space: SearchSpace, options: Options, console: Console, *, resources: Resources, datasets: dict[str, Dataset]
+) -> PackPlan:
+    """Packs as asked for; where that is left open and the sweep is long, with as many lanes as measured."""
+    plan = plan_packs(space, options, resources, datasets)
+    if options.lanes or not worth_measuring(space, plan, datasets):
+        return plan
+    console.print(
+        "measuring how many lanes a pack should have; --lanes N does without", highlight=False, soft_wrap=True
+    )
+    return fleet.measured(space, plan, datasets)
 
 
 def _work(

@@ -312,6 +312,29 @@ def test_resuming_a_complete_sweep_changes_nothing(machine: Machine, whole: Done
     assert json.loads(machine("verify", "whole", "--json").out)["ok"]
 
 
+def test_a_long_sweep_measures_its_lanes_once_and_keeps_the_figures(machine: Machine, tmp_path: Path) -> None:
+    def begin(name: str) -> "subprocess.Popen[str]":
+        # Every sweep counts as long here.
+        code = "from sweeps import __main__, plan; plan.MEASURE_FROM_SECONDS = 0; __main__.main()"
+        sets = [word for change in SMALL for word in ("--set", change)]
+        command = [sys.executable, "-c", code, "run", "fcn_digits", "--name", name, "--trials", "48", *sets]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "SWEEPS_CACHE": str(tmp_path)}
+        return subprocess.Popen(
+            [*command, "--root", str(machine.root)],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first, second = (machine.end(begin(name)) for name in ("probed", "known"))
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    assert "lanes a pack (measured now in " in first.err
+    assert "lanes a pack (measured earlier in " in second.err
+    assert len(json.loads((tmp_path / "lanes.json").read_text())) == 1
+
+
 def test_trials_that_pass_a_rung_are_packed_anew_and_each_is_trained_once(machine: Machine) -> None:
     stopping = ["stopping={eta: 2, grace_epochs: 1}", "fixed.epochs=4", *SMALL[1:]]
     done = machine.end(machine.sweep("--name", "rungs", "--trials", "24", "--lanes", "4", changes=stopping))

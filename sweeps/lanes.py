@@ -1,0 +1,78 @@
+"""How many lanes a pack should have: the fewest that are about as fast as can be, by measurements that are kept."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sweeps.paths import replacing
+
+VARIABLE = "SWEEPS_CACHE"
+NEAR = 1.05
+"""Fewer lanes are worth so much of the time of a lane-step: the sampler learns more often."""
+SLOWER = 1.25
+"""Larger packs are not tried any more when one took so many times the best: less may be a neighbour's doing."""
+GROWTH = 4
+"""Ratio of two sizes that are measured."""
+
+Times = dict[int, float]
+"""Seconds of a lane-step by the lanes of a pack."""
+
+
+def fewest(times: Mapping[int, float]) -> int:
+    """The smallest pack whose lane-steps take at most `NEAR` times those of the best.
+
+    Args:
+        times: Seconds of a lane-step, by lanes; at least one.
+    """
+    best = min(times.values())
+    return min(lanes for lanes, seconds in times.items() if seconds <= NEAR * best)
+
+
+def grow(measure: Callable[[int], float | None], most: int) -> Times:
+    """Measures packs of 1, 4, 16, ... lanes, until they get slower, memory runs out, or `most` is reached.
+
+    Args:
+        measure: Gives seconds of a lane-step; None if the pack does not fit.
+        most: Largest pack to measure.
+
+    Returns:
+        What was measured; empty if not even one lane fits.
+    """
+    times: Times = {}
+    lanes = 1
+    while (seconds := measure(lanes)) is not None:
+        times[lanes] = seconds
+        if lanes >= most or seconds > SLOWER * min(times.values()):
+            break
+        lanes = min(lanes * GROWTH, most)
+    return times
+
+
+def cache() -> Path:
+    """The file of kept measurements: in the folder `SWEEPS_CACHE`, or in the user's own."""
+    return Path(os.environ.get(VARIABLE) or Path.home() / ".cache" / "supermask-sweeps") / "lanes.json"
+
+
+def recall(key: str) -> Times | None:
+    """What was measured under a key; None if nothing, or if the file cannot be used."""
+    found = _read().get(key)
+    return {int(lanes): seconds for lanes, seconds in found.items()} if found else None
+
+
+def remember(key: str, times: Times) -> None:
+    """Keeps measurements, unless there is no place for them."""
+    try:
+        cache().parent.mkdir(parents=True, exist_ok=True)
+        with replacing(cache()) as temporary:
+            temporary.write_text(json.dumps(_read() | {key: times}, indent=1), encoding="utf-8")
+    except OSError:
+        return  # measured anew next time
+
+
+def _read() -> dict[str, dict[str, float]]:
+    try:
+        document = json.loads(cache().read_text(encoding="utf-8"))
+        return {key: {str(int(n)): float(s) for n, s in times.items()} for key, times in document.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
