@@ -136,34 +136,50 @@ def reports(order: Row) -> Iterator[Row]:
         }
 
 
-def drive(driver: Driver, packs: int, *, lane_epochs: int, pace: float | None) -> Load:
-    """Lets so many packs report in turn, until so many lane-epochs are reported."""
-    before, blocked, done = _memory(), 0.0, 0
-    running: dict[str, Iterator[Row]] = {}
-    began = time.perf_counter()
-    number = 0
-    while done < lane_epochs:
-        if len(running) < packs:
-            name, number = str(number), number + 1
-            started = time.perf_counter()
-            order = driver.searcher.suggest(name)
-            if running:  # with no pack in training there is nothing that could wait
-                blocked += time.perf_counter() - started
-            if order is not None:
-                running[name] = reports(order)
-        for name in list(running):
-            report = next(running[name])
-            done += len(report["epochs"])
-            last = report["epoch"] == EPOCHS
-            if pace:
-                time.sleep(max(0.0, began + done / pace - time.perf_counter()))
-            started = time.perf_counter()
-            (driver.searcher.on_trial_complete if last else driver.searcher.on_trial_result)(name, report)
-            blocked += time.perf_counter() - started
-            if last:
-                del running[name]
-    driver.session.recorder.wait()
-    return Load(done, time.perf_counter() - began, blocked, _memory() - before)
+class Packs:
+    """Packs that report to a driver in turn, all of them before one does again."""
+
+    def __init__(self, driver: Driver, count: int) -> None:
+        self._driver, self._count, self._next = driver, count, 0
+        self._running: dict[str, Iterator[Row]] = {}
+        self.blocked = 0.0
+        while len(self._running) < count:  # not as short of packs as a sweep that begins
+            self._start()
+
+    def report(self, lane_epochs: int, *, pace: float | None) -> Load:
+        """Lets packs report so many lane-epochs, all at once or `pace` a second; those that end are replaced."""
+        before, done, self.blocked = _memory(), 0, 0.0
+        began = time.perf_counter()
+        while done < lane_epochs:
+            if len(self._running) < self._count:
+                self._start()
+            for name in list(self._running):
+                if pace:
+                    time.sleep(max(0.0, began + done / pace - time.perf_counter()))
+                done += self._report(name)
+                if done >= lane_epochs:
+                    break
+        self._driver.session.recorder.wait()
+        return Load(done, time.perf_counter() - began, self.blocked, _memory() - before)
+
+    def _start(self) -> None:
+        started = time.perf_counter()
+        order = self._driver.searcher.suggest(str(self._next))
+        if self._running:  # with no pack in training there is nothing that could wait
+            self.blocked += time.perf_counter() - started
+        if order is not None:
+            self._running[str(self._next)] = reports(order)
+            self._next += 1
+
+    def _report(self, name: str) -> int:
+        report = next(self._running[name])
+        last, searcher = report["epoch"] == EPOCHS, self._driver.searcher
+        started = time.perf_counter()
+        (searcher.on_trial_complete if last else searcher.on_trial_result)(name, report)
+        self.blocked += time.perf_counter() - started
+        if last:
+            del self._running[name]
+        return len(report["epochs"])
 
 
 class Peer:
@@ -176,6 +192,7 @@ class Peer:
         warnings.simplefilter("ignore")
         modes = [direction.removesuffix("imize") for direction in space.objectives.values()]
         self._search = OptunaSearch(space.suggest, metric=list(space.objectives), mode=modes)
+        root.mkdir()
         self._log = MLflowLoggerCallback(default_uri(root), experiment_name="peer")
         self._log.setup()
         self._next = 0
@@ -218,21 +235,21 @@ def _memory() -> float:
 def compare(space: SearchSpace, packs: int, *, lane_epochs: int, repeats: int) -> list[Row]:
     """Throughput and blocking with so many packs at a time."""
     fast, paced, peer = list[Load](), list[Load](), list[Load]()
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
-            driver = Driver(Path(folder), space)
-            fast.append(drive(driver, packs, lane_epochs=lane_epochs, pace=None))
-            driver.close()
-        with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
-            driver = Driver(Path(folder), space)
-            paced.append(drive(driver, packs, lane_epochs=lane_epochs, pace=PACE))
-            driver.close()
-        with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
-            peer.append(Peer(Path(folder), space).run(5 * EPOCHS))
-        err.print(
-            f"{packs} packs: {fast[-1].lane_epochs / fast[-1].seconds:,.0f} lane-epochs/s; at {PACE:,.0f}/s blocked "
-            f"{paced[-1].blocked / paced[-1].seconds:.2%}; peer {peer[-1].lane_epochs / peer[-1].seconds:,.0f}/s"
-        )
+    with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
+        stock = Peer(Path(folder) / "peer", space)  # first, for our mirror's thread would slow it down
+        for _ in range(repeats):
+            peer.append(stock.run(5 * EPOCHS))
+        driver = Driver(Path(folder), space)
+        running = Packs(driver, packs)
+        for their in peer:
+            fast.append(running.report(4 * lane_epochs, pace=None))
+            paced.append(running.report(lane_epochs, pace=PACE))
+            err.print(
+                f"{packs} packs: {fast[-1].lane_epochs / fast[-1].seconds:,.0f} lane-epochs/s; at {PACE:,.0f}/s "
+                f"blocked {paced[-1].blocked / paced[-1].seconds:.2%}; peer "
+                f"{their.lane_epochs / their.seconds:,.0f}/s"
+            )
+        driver.close()
     rates = [[load.lane_epochs / load.seconds for load in loads] for loads in (fast, peer)]
     costs = [[1e6 * load.blocked / load.lane_epochs for load in loads] for loads in (paced, peer)]
     shares = [load.blocked / load.seconds for load in paced]
@@ -255,9 +272,10 @@ def large(space: SearchSpace, trials: int) -> Row:
     """One driver with a thousand packs until so many trials have ended; its first tenth is its own peer."""
     with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
         driver = Driver(Path(folder), space)
-        tenth = drive(driver, min(1000, trials // (10 * LANES)), lane_epochs=trials * EPOCHS // 10, pace=None)
+        running = Packs(driver, min(1000, trials // (2 * LANES)))
+        tenth = running.report(trials * EPOCHS // 10, pace=None)
         err.print(f"{trials // 10} trials: {tenth.lane_epochs / tenth.seconds:,.0f}/s, {tenth.grown:,.0f} MiB")
-        rest = drive(driver, 1000, lane_epochs=trials * EPOCHS * 9 // 10, pace=None)
+        rest = running.report(trials * EPOCHS * 9 // 10, pace=None)
         err.print(f"{trials} trials: {rest.lane_epochs / rest.seconds:,.0f}/s, {rest.grown:,.0f} MiB more")
         driver.close()
     rate, peer = rest.lane_epochs / rest.seconds, tenth.lane_epochs / tenth.seconds
@@ -276,8 +294,7 @@ def main(
     space = replace(space, sampler=replace(space.sampler, name="random", seed=1), trials=10**6)
     rows = list[Row]()
     for packs in (2, 4) if quick else (10, 100, 1000):
-        lane_epochs = max(packs * LANES * EPOCHS, 0 if quick else 50_000)
-        rows += compare(space, packs, lane_epochs=lane_epochs, repeats=2 if quick else 5)
+        rows += compare(space, packs, lane_epochs=5_000 if quick else 50_000, repeats=2 if quick else 5)
     rows.append(large(space, 1280 if quick else 100_000))
     if json:
         record.write(json, rows)

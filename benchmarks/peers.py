@@ -7,7 +7,7 @@ They train what `supermask.pack` trains: weights and scores from the same seeds,
 import copy
 import math
 import multiprocessing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -168,17 +168,27 @@ class PlainLoop:
 
 
 class Processes:
-    """One `PlainLoop` in each of several processes of one thread: they run at the same time."""
+    """One loop in each of several processes of one thread: they run at the same time.
 
-    def __init__(self, configs: Sequence[TrainConfig], dataset: Dataset) -> None:
-        """Starts a process per configuration and waits until all are ready."""
-        self.lanes = len(configs)
+    Args:
+        make: Makes a loop with `steps` and `epoch` from its configurations and the dataset; a function of a module.
+        groups: Configurations of each process.
+        dataset: Of all of them.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Sequence[TrainConfig], Dataset], Any],
+        groups: Sequence[Sequence[TrainConfig]],
+        dataset: Dataset,
+    ) -> None:
+        self.lanes = sum(map(len, groups))
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
-        for config in configs:
+        for group in groups:
             own, other = context.Pipe()
-            process = context.Process(target=_serve, args=(other, config, dataset.to_arrays()), daemon=True)
+            process = context.Process(target=_serve, args=(other, make, group, dataset.to_arrays()), daemon=True)
             process.start()
             other.close()  # so that a process that dies is seen as the end of its pipe
             self._pipes.append(own)
@@ -210,9 +220,19 @@ class Processes:
             pipe.recv()
 
 
-def _serve(pipe: Connection, config: TrainConfig, arrays: dict[str, Any]) -> None:
+def plain(configs: Sequence[TrainConfig], dataset: Dataset) -> PlainLoop:
+    """A `PlainLoop` on the CPU, for `Processes`."""
+    return PlainLoop(configs[0], dataset, device=torch.device("cpu"))
+
+
+def _serve(
+    pipe: Connection,
+    make: Callable[[Sequence[TrainConfig], Dataset], Any],
+    configs: Sequence[TrainConfig],
+    arrays: dict[str, Any],
+) -> None:
     torch.set_num_threads(1)
-    loop = PlainLoop(config, Dataset.from_arrays(arrays), device=torch.device("cpu"))
+    loop = make(configs, Dataset.from_arrays(arrays))
     actions = {"steps": loop.steps, "epoch": loop.epoch}
     pipe.send("ready")
     while (action := pipe.recv()) in actions:

@@ -6,7 +6,8 @@ All sides train the same networks on the same images in one process tree, their 
 Before anything is timed, they are shown to compute the same scores. A ratio above 1 means that the
 pack is faster. Steps are timed without validation, except in the row `epoch`. The eager loop's two
 settings (one process with all threads, one process of one thread per core) are both timed, and
-the better one is the peer.
+the better one is the peer. On a CPU a pack has one thread and there is one per core, as in a sweep; K counts the
+lanes of one of them.
 """
 
 import os
@@ -26,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import agreement, limits, record, script
 from benchmarks.limits import Limits
-from benchmarks.ours import PackLoop
-from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop
+from benchmarks.ours import PackLoop, compiled, eager
+from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop, plain
 from benchmarks.record import Row
 from benchmarks.timing import Contender, Loop, in_turn, sized
 from benchmarks.workload import DATASETS, Workload, find_images, first, free_memory_bytes
-from supermask.config import NETWORKS, RESNETS
+from supermask.config import NETWORKS, RESNETS, TrainConfig
 from supermask.cost import lane_cost
 from supermask.data import Dataset
 from supermask.program import compiler_present, default_dtype
@@ -68,6 +69,11 @@ class Settings:
     seconds: float
     compiled: bool
     quick: bool
+
+    @property
+    def packs(self) -> int:
+        """Packs that train side by side."""
+        return len(os.sched_getaffinity(0)) if self.device.type == "cpu" else 1
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,22 +125,22 @@ def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dic
     """
     work = Workload(work.network, work.width, first(work.images, QUICK_IMAGES)) if settings.quick else work
     steps = len(work.images.train_labels) // work.batch_size
-    short = [k for k in ours if k * steps / ours[k].rate <= EPOCH_SECONDS] or [min(ours)]
+    short = [k for k in ours if k * settings.packs * steps / ours[k].rate <= EPOCH_SECONDS] or [min(ours)]
     lanes = max(short, key=lambda k: ours[k].rate)
-    pack = PackLoop(work.configs(lanes), work.images, device=settings.device, compiled=settings.compiled)
+    pack = _pack_loop(work.configs(lanes * settings.packs), work.images, settings)
     peers: dict[str, PlainLoop | Processes] = {
         "one model": PlainLoop(work.configs(1)[0], work.images, device=settings.device)
     }
     if best.loop.lanes > 1:
-        peers[best.name] = Processes(work.configs(best.loop.lanes), work.images)
+        peers[best.name] = Processes(plain, [[config] for config in work.configs(best.loop.lanes)], work.images)
     own, *theirs = [
-        Contender("pack", EpochLoop(lanes, pack.pack.train_epoch, pack.close), 1, 1, 0.0),
+        Contender("pack", EpochLoop(pack.lanes, pack.epoch, pack.close), 1, 1, 0.0),
         *(Contender(name, EpochLoop(peer.lanes, peer.epoch, peer.close), 1, 1, 0.0) for name, peer in peers.items()),
     ]
     for side in (own, *theirs):
         side.loop.steps()  # compiles the validation
     _run(f"{work.network} epoch", [own, *theirs], settings)
-    for side in theirs:
+    for side in (own, *theirs):
         side.loop.close()
     return [
         record.compare(
@@ -144,6 +150,7 @@ def measure_epoch(work: Workload, settings: Settings, best: Contender, ours: dic
             lower_is_better=True,
             unit="seconds per lane and epoch, with validation",
             lanes=lanes,
+            packs=settings.packs,
             peer_name=side.name,
             **_about(work, settings),
         )
@@ -159,12 +166,15 @@ def _eager(work: Workload, settings: Settings) -> list[Contender]:
     if settings.device.type == "cuda":
         return [_sized("eager", single, work, settings)]
     threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+
+    def together_loop(steps: int) -> Loop:
+        configs, images = work.cut(steps, cores)
+        return Processes(plain, [[config] for config in configs], images)
+
     alone = _sized(f"eager, processes: 1, threads: {threads}", single, work, settings)
     if cores == 1:
         return [alone]
-    together = _sized(
-        f"eager, processes: {cores}, threads: 1", lambda steps: Processes(*work.cut(steps, cores)), work, settings
-    )
+    together = _sized(f"eager, processes: {cores}, threads: 1", together_loop, work, settings)
     return [alone, together]
 
 
@@ -191,10 +201,18 @@ def _loader(work: Workload, settings: Settings) -> Contender:
 
 def _pack(work: Workload, settings: Settings, lanes: int) -> Contender:
     def make(steps: int) -> Loop:
-        configs, images = work.cut(steps, lanes)
-        return PackLoop(configs, images, device=settings.device, compiled=settings.compiled)
+        return _pack_loop(*work.cut(steps, lanes * settings.packs), settings)
 
     return _sized(f"pack, K={lanes}", make, work, settings)
+
+
+def _pack_loop(configs: Sequence[TrainConfig], images: Dataset, settings: Settings) -> PackLoop | Processes:
+    """As a sweep trains: on a CPU one pack of one thread per core."""
+    if settings.packs == 1:
+        return PackLoop(configs, images, device=settings.device, compiled=settings.compiled)
+    lanes = len(configs) // settings.packs
+    groups = [configs[start : start + lanes] for start in range(0, len(configs), lanes)]
+    return Processes(compiled if settings.compiled else eager, groups, images)
 
 
 def _vmap(work: Workload, settings: Settings, lanes: int) -> Contender:
@@ -235,11 +253,12 @@ def _rows(
     least = machine.seconds(lane_cost(work.shapes, batch_size=work.batch_size, dtype=settings.dtype))
     return [
         record.compare(
-            f"{work.network}, K={own.loop.lanes}, {kind}",
+            f"{work.network}, K={own.loop.lanes // settings.packs}, {kind}",
             own.rates,
             peer=peer.rates,
             unit="lane-steps per second",
-            lanes=own.loop.lanes,
+            lanes=own.loop.lanes // settings.packs,
+            packs=settings.packs,
             peer_name=peer.name,
             **_about(work, settings),
             compile_seconds=own.first_seconds if settings.compiled else None,
