@@ -238,7 +238,7 @@ def compare(space: SearchSpace, packs: int, *, lane_epochs: int, repeats: int) -
     with tempfile.TemporaryDirectory(prefix="driver-", ignore_cleanup_errors=True) as folder:
         stock = Peer(Path(folder) / "peer", space)  # first, for our mirror's thread would slow it down
         for _ in range(repeats):
-            peer.append(stock.run(5 * EPOCHS))
+            peer.append(stock.run(2 * EPOCHS))
         driver = Driver(Path(folder), space)
         running = Packs(driver, packs)
         for their in peer:
@@ -294,7 +294,7 @@ def main(
     space = replace(space, sampler=replace(space.sampler, name="random", seed=1), trials=10**6)
     rows = list[Row]()
     for packs in (2, 4) if quick else (10, 100, 1000):
-        rows += compare(space, packs, lane_epochs=5_000 if quick else 50_000, repeats=2 if quick else 5)
+        rows += compare(space, packs, lane_epochs=5_000 if quick else 25_000, repeats=2 if quick else 5)
     rows.append(large(space, 1280 if quick else 100_000))
     if json:
         record.write(json, rows)

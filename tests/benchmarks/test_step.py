@@ -17,7 +17,7 @@ from supermask import data
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "benchmarks/step.py"
 REQUIRED = {"case", "ours", "peer", "ratio", "n", "low", "high"}
-EXTRA = {"unit", "lanes", "peer_name", "dtype", "images", "compile_seconds", "over_limit"}
+EXTRA = {"unit", "lanes", "peer_name", "dtype", "images", "compile_seconds", "over_limit", "packs"}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
