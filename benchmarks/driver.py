@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -145,6 +146,9 @@ class Packs:
         self.blocked = 0.0
         while len(self._running) < count:  # not as short of packs as a sweep that begins
             self._start()
+        # Packs of a sweep do not end all together: each of these is somewhere else in its life.
+        for place, (name, left) in enumerate(self._running.items()):
+            self._running[name] = islice(left, place * EPOCHS // count, None)
 
     def report(self, lane_epochs: int, *, pace: float | None) -> Load:
         """Lets packs report so many lane-epochs, all at once or `pace` a second; those that end are replaced."""
