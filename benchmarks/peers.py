@@ -98,12 +98,17 @@ class Sgdw:
         """Takes the hyperparameters of one trial."""
         self.parameters = list(parameters)
         self.velocities = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self.config = config
+        self.config, self.factor = config, 1.0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Lets rate and decay fall by the exponential schedule, a step at each epoch (from 0)."""
+        self.factor = self.config.decay_rate ** (epoch / self.config.decay_epochs)
 
     @torch.no_grad()
     def step(self) -> None:
         """One update; frees the gradients."""
-        rate, decay, momentum = self.config.learning_rate, self.config.weight_decay, self.config.momentum
+        rate, decay = (self.factor * value for value in (self.config.learning_rate, self.config.weight_decay))
+        momentum = self.config.momentum
         for parameter, velocity in zip(self.parameters, self.velocities, strict=True):
             gradient = parameter.grad
             assert gradient is not None  # noqa: S101 - every parameter takes part
@@ -127,6 +132,19 @@ def train(model: nn.Module, optimiser: Sgdw, batched: Iterable[Sequence[Tensor]]
     return (total / count).item()
 
 
+@torch.no_grad()
+def measure(model: nn.Module, batched: Iterable[Sequence[Tensor]], *, device: torch.device) -> tuple[float, float]:
+    """Loss and accuracy."""
+    loss, hits, count = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    for images, expected in batched:
+        labels = expected.to(device, non_blocking=True)
+        outputs = model(images.to(device, non_blocking=True))
+        loss += functional.cross_entropy(outputs, labels, reduction="sum")
+        hits += (outputs.argmax(dim=1) == labels).sum()
+        count += len(labels)
+    return (loss / count).item(), (hits / count).item()
+
+
 class PlainLoop:
     """One model; batches are slices of a standardised tensor on the device."""
 
@@ -134,29 +152,30 @@ class PlainLoop:
         self, config: TrainConfig, dataset: Dataset, *, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> None:
         """Draws the model and standardises all images."""
-        self.lanes, self.config, self.device = 1, config, device
-        self.model = masked_network(config, dataset, dtype=dtype).to(device)
-        self.optimiser = Sgdw(self.model.parameters(), config)
+        self.lanes, self.device, self.dtype = 1, device, dtype
+        self.dataset = dataset
         self.images = standardise(dataset.train_images, dtype).to(device)
         self.labels = dataset.train_labels.to(device)
-        self.train_part, self.validation_part = (part.to(device) for part in split(dataset, config))
+        self.restart(config)
+
+    def restart(self, config: TrainConfig) -> None:
+        """Draws another model; the images stay."""
+        self.config, self.epochs = config, 0
+        self.model = masked_network(config, self.dataset, dtype=self.dtype).to(self.device)
+        self.optimiser = Sgdw(self.model.parameters(), config)
+        self.train_part, self.validation_part = (part.to(self.device) for part in split(self.dataset, config))
 
     def steps(self) -> float:
         """Trains on the whole training part once, without validation."""
-        order = batches(self.train_part.cpu(), self.config, 0).to(self.device)
+        order = batches(self.train_part.cpu(), self.config, self.epochs).to(self.device)
+        self.epochs += 1
         sliced = ((self.images[indices], self.labels[indices]) for indices in order)
         return train(self.model, self.optimiser, sliced, device=self.device)
 
-    @torch.no_grad()
     def validate(self) -> tuple[float, float]:
         """Loss and accuracy on the validation part."""
-        loss, hits = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for indices in self.validation_part.split(EVALUATION_BATCH):
-            outputs, labels = self.model(self.images[indices]), self.labels[indices]
-            loss += functional.cross_entropy(outputs, labels, reduction="sum")
-            hits += (outputs.argmax(dim=1) == labels).sum()
-        count = len(self.validation_part)
-        return (loss / count).item(), (hits / count).item()
+        parts = self.validation_part.split(EVALUATION_BATCH)
+        return measure(self.model, ((self.images[part], self.labels[part]) for part in parts), device=self.device)
 
     def epoch(self) -> None:
         """Trains and validates."""
