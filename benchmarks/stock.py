@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import record, script
 from benchmarks.peers import Images, Masked, PlainLoop, Sgdw, masked_network, measure, train
 from search_spaces.load import load
-from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from supermask.data import Dataset, split
 from supermask.data import load as data_of
@@ -34,9 +33,9 @@ ENDS = "ends.jsonl"
 """A line for each trial that ended: its objectives and the time, in seconds since 1970."""
 
 
-def documented(config: dict[str, Any], *, space: SearchSpace, arrays: dict[str, Any]) -> None:
+def documented(config: dict[str, Any], *, arrays: dict[str, Any]) -> None:
     """A function trainable: one model, a DataLoader for each part, a report after every epoch."""
-    settings, dataset = settings_of(space, config), Dataset.from_arrays(arrays)
+    settings, dataset = TrainConfig(**config), Dataset.from_arrays(arrays)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images, (train_part, validation_part) = Images(dataset), split(dataset, settings)
     size, pinned = settings.batch_size, device.type == "cuda"
@@ -57,12 +56,11 @@ class Tuned(tune.Trainable):
     """A class trainable whose actor trains one trial after the other, with the images standardised once."""
 
     def setup(  # pyright: ignore[reportIncompatibleMethodOverride] - with_parameters adds to it
-        self, config: dict[str, Any], space: SearchSpace, arrays: dict[str, Any]
+        self, config: dict[str, Any], arrays: dict[str, Any]
     ) -> None:
         """Starts the first trial."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._space = space
-        self._loop = PlainLoop(settings_of(space, config), Dataset.from_arrays(arrays), device=device)
+        self._loop = PlainLoop(TrainConfig(**config), Dataset.from_arrays(arrays), device=device)
 
     def step(self) -> dict[str, Any]:
         """Trains and validates for one epoch."""
@@ -74,7 +72,7 @@ class Tuned(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Starts another trial in this actor."""
-        self._loop.restart(settings_of(self._space, new_config))
+        self._loop.restart(TrainConfig(**new_config))
         return True
 
 
@@ -89,11 +87,6 @@ class Ends(tune.Callback):
         row = {name: trial.last_result[name] for name in self._objectives} | {"ended": time.time()}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-
-
-def settings_of(space: SearchSpace, config: dict[str, Any]) -> TrainConfig:
-    """The training that Tune asks for."""
-    return TrainConfig(**space.fixed, **config)  # pyright: ignore[reportArgumentType] - as the space was checked
 
 
 def _metrics(model: torch.nn.Module, loss: float, val_loss: float, val_accuracy: float) -> dict[str, float]:
@@ -123,7 +116,7 @@ def main(
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(record.REPOSITORY), os.environ.get("PYTHONPATH")]))
     cores = len(os.sched_getaffinity(0))
     ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
-    trainable = tune.with_parameters(Tuned if tuned else documented, space=found, arrays=dataset.to_arrays())
+    trainable = tune.with_parameters(Tuned if tuned else documented, arrays=dataset.to_arrays())
     modes = [direction.removesuffix("imize") for direction in found.objectives.values()]
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1, "gpu": gpu}),
@@ -136,6 +129,7 @@ def main(
         run_config=tune.RunConfig(
             name="stock",
             storage_path=str(root),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # our trials leave none either
             callbacks=[
                 MLflowLoggerCallback(f"sqlite:///{root / 'mlflow.db'}", experiment_name="stock"),
                 Ends(root / ENDS, list(found.objectives)),

@@ -51,11 +51,9 @@ def command(side: str, space: Path, root: Path, *, epochs: int, seed: int, data:
         more += ["--tuned"] if side == TUNED else []
         return [sys.executable, script_file, str(space), "--root", str(root), "--epochs", str(epochs), *more]
     stopping = ["--set", "stopping.eta=3", "--set", "stopping.grace_epochs=1"] if side == STOPPING else []
-    start = [str(Path(sys.executable).with_name("sweeps")), "run", str(space), "--name", "ours", "--root", str(root)]
-    return [*start, "--lanes", "8", "--trials", "100000", "--seed", str(seed), "--set", f"fixed.epochs={epochs}"] + [
-        *stopping,
-        *more,
-    ]
+    sweeps = str(Path(sys.executable).with_name("sweeps"))
+    named = [sweeps, "run", str(space), "--name", "ours", "--root", str(root), "--seed", str(seed)]
+    return [*named, "--lanes", "8", "--trials", "100000", "--set", f"fixed.epochs={epochs}", *stopping, *more]
 
 
 def run(side: str, space: Path, *, seconds: float, epochs: int, seed: int, data: Path | None) -> list[Row]:
@@ -132,8 +130,7 @@ def draw(curves: Mapping[str, np.ndarray], times: np.ndarray, title: str) -> Fig
         middle, colour = np.median(values, axis=0), _COLOURS[side]
         axes.step(times, middle, where="post", color=colour, linestyle=_DASHES[side], label=side)
         axes.fill_between(times, values.min(axis=0), values.max(axis=0), step="post", color=colour, alpha=0.15, lw=0)
-    lowest = min(float(middle[middle > 0].min()) for middle in (np.median(v, axis=0) for v in curves.values()))
-    axes.set_ylim(max(0.0, lowest - 0.05), 1.0)
+    axes.set_ylim(0, 1)
     axes.set_xlim(0, times[-1])
     axes.set_xlabel("seconds since the command was started")
     axes.set_ylabel("hypervolume of accuracy and remaining weights")
@@ -164,13 +161,13 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the record here, and a picture.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Digits instead of MNIST, short, once.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep what was measured here, and go on from it.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Wall time of each side [150].", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Wall time of each side [120].", min=1)] = None,
     repeats: Annotated[int | None, typer.Option(help="Repetitions [5].", min=1)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of datasets [env SUPERMASK_DATA].")] = None,
 ) -> None:
     """Prints trials per hour of `sweeps run` against the stock stack."""
     space = record.REPOSITORY / "search_spaces" / ("fcn_digits.yaml" if quick else "fcn_mnist.yaml")
-    seconds, repeats, epochs = seconds or (30 if quick else 150), repeats or (1 if quick else 5), 10
+    seconds, repeats, epochs = seconds or (30 if quick else 120), repeats or (1 if quick else 5), 10
     objectives = load(space).objectives
     runs: dict[str, list[list[Row]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as temporary:
