@@ -96,6 +96,7 @@ class TrialQueue:
         self._split: list[tuple[Lane, ...]] = []
         self._most: dict[tuple[Any, ...], int] = {}  # lanes by structure, where memory has run out
         self._waiting: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
+        self._gone_on: Counter[tuple[Any, ...]] = Counter()  # packs that each group of paused lanes has made
         for trial in study.open_trials():
             self._wait(trial)
 
@@ -118,17 +119,22 @@ class TrialQueue:
         """The next trials to train together, or None when there are none."""
         if self._split:
             return self._start(self._split.pop(0))
-        while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._full():
+        while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._ready():
             self._wait(self._study.ask())
-        # Of full packs the one that has come farthest: it ends first, and the fewest trained states have to be kept.
-        fullest = max(self._waiting, key=lambda group: (self._fullness(group), group[0]), default=())
-        bucket = self._waiting[fullest] if fullest else []
-        chosen = tuple(bucket[: self._limit(fullest)])
+        # Of ready packs the one that has come farthest: it ends first, and the fewest trained states have to be kept.
+        foremost = max(self._waiting, key=lambda group: (self._readiness(group), group[0]), default=())
+        bucket = self._waiting[foremost] if foremost else []
+        chosen = tuple(bucket[: self._limit(foremost)])
         del bucket[: len(chosen)]
+        self._gone_on[foremost] += 1
         return self._start(chosen) if chosen else None
 
     def pause(self, lane: Lane) -> None:
-        """Takes back a lane that has passed a rung: it waits, trained as it is, for others that have."""
+        """Takes back a lane that has passed a rung: it waits, trained as it is, for others that have.
+
+        The first pack that goes on from a rung needs a single lane, the next one two, then four, until only full ones
+        go: the first trials finish early, for the sampler and the user to see, and few packs are not full.
+        """
         self._waiting[lane.group].append(lane)
 
     def paused(self) -> list[Lane]:
@@ -164,11 +170,15 @@ class TrialQueue:
     def _new(self) -> int:
         return sum(len(bucket) for group, bucket in self._waiting.items() if not group[0])
 
-    def _full(self) -> bool:
-        return any(self._fullness(group) >= 1 for group in self._waiting)
+    def _ready(self) -> bool:
+        return any(self._readiness(group) >= 1 for group in self._waiting)
 
-    def _fullness(self, group: tuple[Any, ...]) -> float:
-        return min(1.0, len(self._waiting[group]) / self._limit(group))
+    def _readiness(self, group: tuple[Any, ...]) -> float:
+        """Waiting lanes over those that a pack needs to be started before the budget is asked; at most 1."""
+        needed = self._limit(group)
+        if group[0]:  # the epochs that its lanes are trained already
+            needed = min(needed, 2 ** self._gone_on[group])
+        return min(1.0, len(self._waiting[group]) / needed)
 
     def _limit(self, group: tuple[Any, ...]) -> int:
         return min(self._lanes, self._most.get(group[1:], self._lanes))

@@ -72,7 +72,7 @@ class PackWorker:
     * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
       network (`artifact`) where no rival beats it;
     * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
-      seconds so far. Its state is with the judge, so that it goes on in a full pack;
+      seconds so far. Its state is with the judge, so that it goes on with others;
     * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`).
 
     Args:

@@ -210,21 +210,41 @@ def paused(trial: int, epoch: int, batch_size: int = 64) -> Lane:
     return Lane(trial, 1, config(trial, batch_size), epoch=epoch, seconds=2.0)
 
 
-def test_paused_lanes_wait_until_they_fill_a_pack() -> None:
-    queue = TrialQueue(CountingStudy(), trials=12, lanes=3)
-    assert numbers(take(queue, 2)) == [[0, 1, 2], [3, 4, 5]]
-    queue.pause(paused(1, 5))
-    queue.pause(paused(3, 5))
-    assert queue.waiting == 2
-    assert numbers(take(queue, 1)) == [[6, 7, 8]]
-    queue.pause(paused(7, 5))
-    (full,) = take(queue, 1)
-    assert ([lane.trial for lane in full.lanes], full.epoch, full.slots) == ([1, 3, 7], 5, 3)
-    assert {lane.attempt for lane in full.lanes} == {1}
+def test_packs_that_go_on_from_a_rung_double_until_they_are_full() -> None:
+    queue = TrialQueue(CountingStudy(), trials=1000, lanes=5)
+    (fresh,) = take(queue, 1)
+    assert (fresh.epoch, len(fresh.lanes)) == (0, 5)
+    sizes, trials = list[int](), list[int]()
+    for trial in range(20):
+        queue.pause(paused(trial, 5))
+        (pack,) = take(queue, 1)
+        if pack.epoch:
+            assert pack.slots == 5
+            sizes.append(len(pack.lanes))
+            trials += [lane.trial for lane in pack.lanes]
+    assert sizes == [1, 2, 4, 5, 5]
+    assert trials == list(range(17))
+    assert queue.waiting == 3
 
 
-def test_of_full_packs_the_farthest_goes_first_and_at_the_end_the_fullest() -> None:
+def test_each_rung_and_structure_doubles_on_its_own() -> None:
+    queue = TrialQueue(CountingStudy(), trials=1000, lanes=4)
+    for lane in (paused(1, 3), paused(2, 9), paused(3, 3, 32)):
+        queue.pause(lane)
+        (pack,) = take(queue, 1)
+        assert pack.lanes == (lane,)
+    for lane in (paused(4, 3), paused(5, 9), paused(6, 3, 32)):
+        queue.pause(lane)
+        (pack,) = take(queue, 1)
+        assert pack.epoch == 0
+    assert queue.waiting == 3
+
+
+def test_of_ready_packs_the_farthest_goes_first_and_at_the_end_the_fullest() -> None:
     queue = TrialQueue(CountingStudy(), trials=2, lanes=2)
+    for epoch, batch_size in ((3, 64), (9, 64), (27, 64), (9, 32)):  # so that each needs two lanes from now on
+        queue.pause(paused(100, epoch, batch_size))
+        take(queue, 1)
     for lane in (paused(10, 3), paused(11, 9), paused(12, 3), paused(13, 9), paused(14, 27), paused(15, 9, 32)):
         queue.pause(lane)
     assert [(pack.epoch, [lane.trial for lane in pack.lanes]) for pack in drain(queue)] == [
