@@ -252,10 +252,9 @@ def _serve(
 ) -> None:
     torch.set_num_threads(1)
     loop = make(configs, Dataset.from_arrays(arrays))
-    actions = {"steps": loop.steps, "epoch": loop.epoch}
     pipe.send("ready")
-    while (action := pipe.recv()) in actions:
-        actions[action]()
+    while (action := pipe.recv()) != "end":
+        getattr(loop, action)()
         pipe.send("done")
 
 

@@ -120,11 +120,11 @@ def _row(trial: int, state: str, metric: EpochMetrics) -> Row:
     return tests | vars(metric) | {"trial": trial, "state": state, "reason": None, "attempt": 1}
 
 
-def warm_up(configs: list[TrainConfig], data: Dataset) -> None:
-    """Compiles the programs of packs of so many lanes, half as many, and so on, before anything is timed."""
+def warm_up(configs: list[TrainConfig], data: Dataset, *, compiled: bool) -> None:
+    """Trains packs of so many lanes, half as many, and so on, for an epoch, before anything is timed."""
     count = len(configs)
     while count:
-        Pack(configs[:count], data, compiled=True, slots=len(configs)).train_epoch()
+        Pack(configs[:count], data, compiled=compiled, slots=len(configs)).train_epoch()
         count //= 2
     if torch.cuda.is_available():
         torch.cuda.synchronize()

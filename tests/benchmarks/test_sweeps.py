@@ -25,6 +25,8 @@ def row(ended: float, accuracy: float, remaining: float, state: str = "finished"
     return {"ended": ended, "state": state, "val_accuracy": accuracy, "remaining": remaining}
 
 
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's own query
 @pytest.mark.parametrize("tuned", [False, True])
 def test_the_stock_stack_trains_and_logs(tuned: bool, tmp_path: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "stock.py"), str(DIGITS), "--root", str(tmp_path)]
@@ -100,3 +102,32 @@ def test_a_method_that_never_comes_there_is_counted_with_the_whole_budget() -> N
     rows = stopping.compare({stopping.PEER: [slow, slow], stopping.BEST: [quick, never]}, 40)
     first = next(found for found in rows if found["case"].endswith(stopping.BEST))
     assert (first["low"], first["high"], first["missed"]) == (0.5, 4.0, 1)
+
+
+def quick(file: Path, script: list[str]) -> list[dict[str, Any]]:
+    """The rows that a benchmark writes at toy size."""
+    command = [sys.executable, *script, "--quick", "--json", str(file)]
+    environment = os.environ | {"COLUMNS": "120"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(file.read_text())["rows"]
+
+
+def test_quick_utilisation_writes_the_document_and_the_picture(tmp_path: Path) -> None:
+    (found,) = quick(tmp_path / "utilisation.json", ["benchmarks/utilisation.py"])
+    assert found["ratio"] > 0
+    assert 0 < found["utilisation"] < 2
+    assert (tmp_path / "utilisation.png").stat().st_size > 10_000
+
+
+def test_the_gpu_benchmark_runs_at_toy_size_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    script = ["-m", "benchmarks.gpu", "--device", "cpu", "--folder", str(kept)]
+    rows = quick(tmp_path / "gpu.json", script)
+    cases = [found["case"] for found in rows]
+    assert sum(case.startswith("best: fcn") for case in cases) == 2
+    assert all(found["ratio"] > 0 and found["teraflops"] > 0 for found in rows)
+    before = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    again = quick(tmp_path / "again.json", script)
+    assert [found["ours"] for found in again] == [found["ours"] for found in rows]
+    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before

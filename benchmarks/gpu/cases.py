@@ -1,0 +1,102 @@
+"""The cases: each is one loop on one network, measured by itself and kept in a file of its own."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.ours import PackLoop
+from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes
+from benchmarks.record import Row
+from benchmarks.timing import Loop, sized
+from benchmarks.workload import Workload
+from supermask import memory
+from supermask.config import TrainConfig
+from supermask.data import Dataset
+from supermask.program import compiler_present
+from sweeps.paths import replacing
+
+PACK, TUNED, DOCUMENTED = "pack", "tuned", "documented"
+"""Ours, and the stock trainable tuned by hand (images on the device) and as documented (a DataLoader)."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to measure.
+
+    Attributes:
+        network: As in `TrainConfig.network`.
+        kind: One of the constants of this module.
+        count: Lanes of the pack, or processes that share the device.
+    """
+
+    network: str
+    kind: str
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.network}-{self.kind}-{self.count}"
+
+
+def all_cases(networks: Sequence[str], *, lanes: Sequence[int], processes: Sequence[int]) -> Iterator[Case]:
+    """Every case, the most telling ones first: they may be all there is time for."""
+    for network in networks:
+        for kind in (TUNED, DOCUMENTED):
+            yield Case(network, kind, 1)
+        for count in lanes:
+            yield Case(network, PACK, count)
+        for kind in (TUNED, DOCUMENTED):
+            for count in processes:
+                yield Case(network, kind, count)
+
+
+def measure(case: Case, images: Dataset, *, device: torch.device, width: float, repeats: int, seconds: float) -> Row:
+    """Lane-steps per second of one case.
+
+    Returns:
+        `rates` of the repetitions, empty where the memory does not suffice; `compile_seconds`, the time of the first
+        call; and `memory_gib`, the most that was taken on the device.
+    """
+    work = Workload(case.network, width, images)
+
+    def make(steps: int) -> Loop:
+        configs, part = work.cut(steps, case.count)
+        if case.kind == PACK:
+            return PackLoop(configs, part, device=device, compiled=compiler_present(device))
+        loop = partial(_tuned if case.kind == TUNED else _documented, device=device)
+        if case.count == 1:
+            return loop(configs, part)
+        return Processes(loop, [[config] for config in configs], part)
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        found = sized(case.name, make, most_steps=work.most_steps, seconds=seconds)
+        for _ in range(repeats):
+            found.repeat()
+        found.loop.close()
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        return {"rates": [], "compile_seconds": None, "memory_gib": None}
+    taken = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
+    return {"rates": found.rates, "compile_seconds": found.first_seconds, "memory_gib": taken}
+
+
+def keep(file: Path, measured: Row) -> None:
+    """Writes a measured case; a reader never sees half of it."""
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps(measured), encoding="utf-8")
+
+
+def _tuned(configs: Sequence[TrainConfig], images: Dataset, *, device: torch.device) -> PlainLoop:
+    return PlainLoop(configs[0], images, device=device)
+
+
+def _documented(configs: Sequence[TrainConfig], images: Dataset, *, device: torch.device) -> DataLoaderLoop:
+    return DataLoaderLoop(configs[0], images, device=device, workers=0)
