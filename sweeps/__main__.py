@@ -12,8 +12,9 @@ from supermask.config import ConfigError
 from sweeps.arguments import load_space, options_of, overrides_of, space_of
 from sweeps.errors import SweepError
 from sweeps.network_commands import export, layers, train
-from sweeps.options import AsJson, Data, Download, Root, Uri, err, out, print_json
-from sweeps.paths import SweepPaths, check_name, resolve_root, sweep_names
+from sweeps.options import AsJson, Data, Download, Name, Root, Uri, err, out, print_json
+from sweeps.paths import SweepPaths, check_name, resolve_root
+from sweeps.result_commands import list_sweeps, pareto, status, verify
 
 if TYPE_CHECKING:
     from sweeps.plan import Options
@@ -26,7 +27,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
@@ -112,76 +112,6 @@ def resume(
     _conclude(go_on(space, options, err), space, options)
 
 
-@app.command("list")
-def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
-    """List the sweeps of a root.
-
-    Example: sweeps list
-    """
-    from sweeps.status import status as look
-
-    folder = resolve_root(root)
-    every = (SweepPaths(folder, name) for name in sweep_names(folder))
-    rows = [look(paths, space_of(paths).objectives) for paths in every]
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        err.print(f"no sweeps in {folder}. Start one: sweeps run fcn_digits", soft_wrap=True)
-        return
-    from sweeps.status import table
-
-    out.print(table(rows))
-
-
-@app.command()
-def status(name: Name, root: Root = None, as_json: AsJson = False) -> None:
-    """Show how far a sweep is.
-
-    Example: sweeps status fcn_digits --json
-    """
-    from sweeps.status import status as look
-    from sweeps.status import table
-
-    paths = SweepPaths(resolve_root(root), name)
-    row = look(paths, space_of(paths).objectives)
-    if as_json:
-        print_json(row)
-    else:
-        out.print(table([row]))
-
-
-@app.command()
-def pareto(
-    name: Name,
-    root: Root = None,
-    as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
-    maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
-) -> None:
-    """Print the front of a sweep and draw it as ROOT/NAME/front.png.
-
-    Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
-    """
-    from sweeps import front, pareto, results
-
-    bounds = [front.parse_bound(text, ">=") for text in minimum or []]
-    bounds += [front.parse_bound(text, "<=") for text in maximum or []]
-    paths = SweepPaths(resolve_root(root), name)
-    space = space_of(paths)
-    trials = results.load(paths.root, name)
-    members = pareto.front(pareto.feasible(trials, [*space.constraints, *bounds]), space.objectives)
-    if as_json:
-        print_json(front.records(members, space))
-    elif as_csv:
-        sys.stdout.write(front.as_csv(members, space))
-    else:
-        out.print(front.table(members, space))
-    front.draw(paths, space, trials)
-    err.print(f"picture: {paths.front_png}", soft_wrap=True)
-
-
 @app.command()
 def confirm(
     name: Name,
@@ -234,27 +164,6 @@ def confirm(
     confirmed.conclude(found, paths, err)
 
 
-@app.command()
-def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
-    """Compare study, Parquet and MLflow value by value; exit code 1 on any difference.
-
-    Example: sweeps verify fcn_digits
-    """
-    from sweeps.verify import verify as compare
-
-    paths = SweepPaths(resolve_root(root), name)
-    found = compare(paths, space_of(paths), tracking_uri)
-    if as_json:
-        print_json(found)
-    else:
-        word = "agree" if found["ok"] else "differ"
-        out.print(f"{found['trials']} trials, {found['mlflow_runs']} MLflow runs: study, Parquet and MLflow {word}")
-        for difference in found["differences"]:
-            out.print(difference, soft_wrap=True)
-    if not found["ok"]:
-        raise typer.Exit(1)
-
-
 @app.command("mlflow-sync")
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None:
     """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
@@ -296,6 +205,10 @@ def ui(
     page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
 
 
+app.command("list")(list_sweeps)
+app.command()(status)
+app.command()(pareto)
+app.command()(verify)
 app.command()(train)
 app.command()(layers)
 app.command()(export)

@@ -10,6 +10,7 @@ from rich.console import Console
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
+Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
 Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -17,6 +17,7 @@ from PIL import Image
 from search_spaces.space import Constraint
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
+from sweeps import result_commands
 from sweeps.paths import SweepPaths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -180,7 +181,7 @@ def test_an_interrupt_before_anything_started_is_one_word(sweeps: Any) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    sweeps.monkeypatch.setattr(command_line, "sweep_names", interrupt)
+    sweeps.monkeypatch.setattr(result_commands, "sweep_names", interrupt)
     done = sweeps("list")
     assert done.code == 130
     assert "Traceback" not in done.err

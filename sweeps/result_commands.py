@@ -1,0 +1,97 @@
+"""The commands that read the results of a sweep: list, status, pareto, verify."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sweeps.arguments import space_of
+from sweeps.options import AsJson, Name, Root, Uri, err, out, print_json
+from sweeps.paths import SweepPaths, resolve_root, sweep_names
+
+
+def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
+    """List the sweeps of a root.
+
+    Example: sweeps list
+    """
+    from sweeps.status import status as look
+
+    folder = resolve_root(root)
+    every = (SweepPaths(folder, name) for name in sweep_names(folder))
+    rows = [look(paths, space_of(paths).objectives) for paths in every]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        err.print(f"no sweeps in {folder}. Start one: sweeps run fcn_digits", soft_wrap=True)
+        return
+    from sweeps.status import table
+
+    out.print(table(rows))
+
+
+def status(name: Name, root: Root = None, as_json: AsJson = False) -> None:
+    """Show how far a sweep is.
+
+    Example: sweeps status fcn_digits --json
+    """
+    from sweeps.status import status as look
+    from sweeps.status import table
+
+    paths = SweepPaths(resolve_root(root), name)
+    row = look(paths, space_of(paths).objectives)
+    if as_json:
+        print_json(row)
+    else:
+        out.print(table([row]))
+
+
+def pareto(
+    name: Name,
+    root: Root = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
+    maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
+) -> None:
+    """Print the front of a sweep and draw it as ROOT/NAME/front.png.
+
+    Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
+    """
+    from sweeps import front, pareto, results
+
+    bounds = [front.parse_bound(text, ">=") for text in minimum or []]
+    bounds += [front.parse_bound(text, "<=") for text in maximum or []]
+    paths = SweepPaths(resolve_root(root), name)
+    space = space_of(paths)
+    trials = results.load(paths.root, name)
+    members = pareto.front(pareto.feasible(trials, [*space.constraints, *bounds]), space.objectives)
+    if as_json:
+        print_json(front.records(members, space))
+    elif as_csv:
+        sys.stdout.write(front.as_csv(members, space))
+    else:
+        out.print(front.table(members, space))
+    front.draw(paths, space, trials)
+    err.print(f"picture: {paths.front_png}", soft_wrap=True)
+
+
+def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
+    """Compare study, Parquet and MLflow value by value; exit code 1 on any difference.
+
+    Example: sweeps verify fcn_digits
+    """
+    from sweeps.verify import verify as compare
+
+    paths = SweepPaths(resolve_root(root), name)
+    found = compare(paths, space_of(paths), tracking_uri)
+    if as_json:
+        print_json(found)
+    else:
+        word = "agree" if found["ok"] else "differ"
+        out.print(f"{found['trials']} trials, {found['mlflow_runs']} MLflow runs: study, Parquet and MLflow {word}")
+        for difference in found["differences"]:
+            out.print(difference, soft_wrap=True)
+    if not found["ok"]:
+        raise typer.Exit(1)
