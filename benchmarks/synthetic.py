@@ -28,7 +28,7 @@ from sweeps import pareto, results
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
-from sweeps.results import CONFIG_COLUMNS, EPOCHS, TRIALS, ResultsWriter
+from sweeps.results import EPOCHS, TRIALS, ResultsWriter
 from sweeps.seeds import fresh_seeds
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -98,7 +98,7 @@ def write(
 
 
 def _configs(space: SearchSpace, trials: int, generator: np.random.Generator) -> Columns:
-    fields: Columns = TrainConfig(**space.fixed).to_dict()
+    fields: Columns = TrainConfig.from_dict(space.fixed).to_dict()
     columns = {name: np.full(trials, value) for name, value in fields.items()}
     columns |= {name: _draw(one.distribution, trials, generator) for name, one in space.parameters.items()}
     return columns | {"seed": np.arange(trials)}
@@ -121,7 +121,7 @@ def _outcomes(config: Columns, epochs: int, *, stopping: bool, generator: np.ran
     remaining = (1 - config["pruning_rate"]) * np.exp(-250 * config["weight_decay"] * decay)
     remaining = np.clip(remaining * np.exp(generator.normal(0, 0.05, trials)), 1e-4, 1)
     away = (np.log10(config["learning_rate"]) + 1.0) ** 2 / 12 + np.log(config["weight_gain"] / 1.4) ** 2 / 10
-    accuracy = 0.982 - 0.06 * away - 0.12 * np.exp(-70 * remaining) + generator.normal(0, 0.002, trials)
+    accuracy = 0.982 - 0.06 * away - 0.1 * np.exp(-150 * remaining) + generator.normal(0, 0.002, trials)
     diverged = (config["learning_rate"] * config["weight_gain"] > 1.2) & (generator.random(trials) < 0.5)
     done = np.full(trials, epochs)
     if stopping and epochs >= _RUNG:
@@ -234,11 +234,10 @@ def main(
     trials: Annotated[int, typer.Option(min=1)] = 100_000,
     epochs: Annotated[int, typer.Option(min=1, help="Of a trial that finishes.")] = 20,
     stopping: Annotated[bool, typer.Option(help="Stop two in three trials early.")] = True,
-    seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Writes a made-up sweep."""
     started = time.perf_counter()
-    paths = write(root, name, trials=trials, epochs=epochs, stopping=stopping, seed=seed)
+    paths = write(root, name, trials=trials, epochs=epochs, stopping=stopping)
     rows = results.load(paths.root, name).num_rows
     print(f"{rows} trials in {paths.folder}, {time.perf_counter() - started:.1f} s")
 
