@@ -38,6 +38,7 @@ class Pack:
         configs: The configuration of every lane the pack was built with.
         lanes: Places in `configs` of the lanes still in training, in order.
         epoch: Epochs finished.
+        batches_done: Batches trained on or evaluated so far: it shows that work goes on.
         network: The network all lanes train.
         device: Where the tensors live.
         dtype: Of the matrix products: float64, float32 or bfloat16.
@@ -79,6 +80,7 @@ class Pack:
         self._train, self._validation = train.to(self.device), validation.to(self.device)
         self._compiled, self._most_slots = compiled, max(slots or 0, len(self.configs))
         self._program = program(self.network, compiled=compiled)
+        self.batches_done = 0
         self._start(range(len(self.configs)))
 
     @property
@@ -149,6 +151,7 @@ class Pack:
             batch_loss, batch_hits = self._program.evaluate(
                 weights, scales, self._norms, batch, torch.where(counted, labels[filled], -1)
             )
+            self.batches_done += 1
             loss += batch_loss
             hits += batch_hits
         losses, accuracies = self._of_lanes(loss / len(chosen)), self._of_lanes(hits / len(chosen))
@@ -299,6 +302,7 @@ class Pack:
             images = augment(self._data.train_images[indices], move)
             labels = self._data.train_labels[indices]
             total += self._program.step(self._states, self._norms, images, labels, rate)
+            self.batches_done += 1
             if methods.holds_rate(shared) and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
                 rates_of_lanes = self._lane_values("pruning_rate")
                 for state in self._states:

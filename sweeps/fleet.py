@@ -34,12 +34,13 @@ _NOWHERE: Row = dict.fromkeys(("host", "device", "dtype"))
 
 @dataclass
 class _Pack:
-    """A pack in training, its actor, its lanes that have not ended, and where and since when it trains."""
+    """A pack in training: its actor, lanes that have not ended, where and since when it trains, its last error."""
 
     order: PackOrder
     actor: Any
     open: dict[int, Lane]
     place: Row = field(default_factory=lambda: _NOWHERE | {"started": datetime.now(UTC)})
+    error: str | None = None
 
 
 def measured(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> PackPlan:
@@ -115,7 +116,7 @@ def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> It
     running: dict[Any, _Pack] = {}
     while True:
         while len(running) < plan.concurrent and (order := queue.next_pack()):
-            actor = idle.pop() if idle else worker.remote(arrays)
+            actor = idle.pop() if idle else worker.remote(arrays, hang_seconds=plan.hang_seconds)
             actor.take.remote(_order(order, plan))
             running[actor.step.remote()] = _Pack(order, actor, {lane.trial: lane for lane in order.lanes})
         if not running:
@@ -146,12 +147,14 @@ def _order(order: PackOrder, plan: PackPlan) -> Row:
 def _report(reference: Any, pack: _Pack) -> Row:
     """What a pack reports, or that its process died."""
     try:
-        return {**ray.get(reference), "died": False}
+        report: Row = ray.get(reference)
+        pack.error = report["error"]
+        return report | {"died": False}
     except RayError as error:
         _LOG.info("pack %d: its worker died: %s", pack.order.number, str(error).splitlines()[0])
         ray.kill(pack.actor)  # it may have raised without dying
         nothing: Row = {"started": [], "epochs": (), "ended": [], "done": True, "died": True, "out_of_memory": False}
-        return nothing | {"error": f"the worker process died: {type(error).__name__}"}
+        return nothing | {"error": pack.error or f"the worker process died: {type(error).__name__}"}
 
 
 def _ended(pack: _Pack, report: Row, queue: TrialQueue) -> list[Row]:

@@ -22,6 +22,7 @@ from supermask.probe import excerpt
 from supermask.program import compile_pays, default_dtype
 from sweeps.errors import SweepError
 from sweeps.sampling import sample
+from sweeps.watchdog import HANG_SECONDS, hang_seconds
 
 CPU_WEIGHTS = 2**21
 """Weights of a pack on a CPU; a compromise: larger packs are faster, smaller ones let the sampler learn more often."""
@@ -81,6 +82,7 @@ class PackPlan:
         gpus: GPUs of a pack.
         concurrent: Packs in training at a time.
         reason: Why this many lanes.
+        hang_seconds: Time without a step of training from which a pack is given up.
     """
 
     lanes: int
@@ -88,6 +90,7 @@ class PackPlan:
     gpus: float
     concurrent: int
     reason: str
+    hang_seconds: float = HANG_SECONDS
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
     """Chooses cores, GPUs and lanes of a pack where the options leave them open.
 
     Raises:
-        SweepError: If this machine has less than a pack asks for, which Ray would wait for without end.
+        SweepError: If this machine has less than a pack asks for, which Ray would wait for without end, or the limit of
+            hanging packs is no time.
     """
     gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
     cpus = options.cpus_per_pack or 1  # packs side by side: threads of one pack would wait for each other
@@ -143,8 +147,9 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
             )
     concurrent = int(resources.cpus // cpus) if not gpus else int(min(resources.gpus / gpus, resources.cpus // cpus))
     concurrent = max(1, concurrent)
+    limit = hang_seconds()
     if options.lanes:
-        return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked")
+        return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", limit)
     network = largest_network(space, datasets)
     fitting = _gpu_lanes(network, gpus) if gpus else max(1, min(CPU_LANES, round(CPU_WEIGHTS / network.parameters)))
     useful = max(1, -(-space.trials // (ROUNDS * concurrent)))
@@ -153,7 +158,7 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
         f"{network.parameters:,} weights a lane allow {fitting} on this {'GPU' if gpus else 'CPU'}; "
         f"{space.trials} trials in at least {ROUNDS} rounds allow {useful}"
     )
-    return PackPlan(lanes, cpus, gpus, concurrent, reason)
+    return PackPlan(lanes, cpus, gpus, concurrent, reason, limit)
 
 
 def worth_measuring(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> bool:

@@ -176,7 +176,7 @@ def _work(
     )
     try:
         with _logged(paths), Display(viewer.look, console):
-            supplies = _supplies(paths, space, datasets)
+            supplies = _supplies(paths, space, datasets) | {"hang_seconds": plan.hang_seconds}
             while not _fit(
                 PackSearcher(
                     queue,

@@ -1,5 +1,6 @@
 """One pack in a Ray worker: trains its lanes and reports every epoch."""
 
+import os
 import socket
 import time
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from supermask.program import compile_pays
 from sweeps.keeping import costs_of, is_beaten
 from sweeps.results import epochs_table
 from sweeps.rungs import is_rung
+from sweeps.watchdog import HANG_SECONDS, Watchdog
 
 REPORT_SECONDS = 1.0
 """Shortest time between two reports of a pack: short epochs travel together."""
@@ -36,6 +38,7 @@ class PackTrainable(tune.Trainable):
         datasets: dict[str, Row] | None = None,
         stopping: Stopping | None = None,
         judge: Any = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         """Takes the first pack; see `PackWorker`.
 
@@ -44,8 +47,9 @@ class PackTrainable(tune.Trainable):
             datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
             stopping: Where the rungs are; None trains every trial to its end.
             judge: Handle of the actor that decides at a rung and keeps states, see `sweeps.rungs.Waypoint`.
+            hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.watchdog`.
         """
-        self._worker = PackWorker(datasets or {}, stopping, judge)
+        self._worker = PackWorker(datasets or {}, stopping, judge, hang_seconds)
         self._worker.take(config)
 
     def reset_config(self, new_config: Row) -> bool:
@@ -73,15 +77,24 @@ class PackWorker:
       network (`artifact`) where no rival beats it;
     * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
       seconds so far. Its state is with the judge, so that it goes on with others;
-    * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`).
+    * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`). A pack that
+      hangs reports so without being `done`; the process ends with the next step, for a thread cannot be ended alone.
 
     Args:
         datasets: See `PackTrainable.setup`.
         stopping: See `PackTrainable.setup`.
         judge: See `PackTrainable.setup`.
+        hang_seconds: See `PackTrainable.setup`.
     """
 
-    def __init__(self, datasets: dict[str, Row], stopping: Stopping | None = None, judge: Any = None) -> None:
+    def __init__(
+        self,
+        datasets: dict[str, Row],
+        stopping: Stopping | None = None,
+        judge: Any = None,
+        hang_seconds: float = HANG_SECONDS,
+    ) -> None:
+        self._watchdog = Watchdog(hang_seconds)
         self._datasets, self._stopping, self._judge = datasets, stopping, judge
         self._loaded: dict[str, Dataset] = {}
 
@@ -95,18 +108,29 @@ class PackWorker:
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
-        epochs: list[Row] = []
-        report: Row = {
+        if self._watchdog.hung:
+            os._exit(1)
+        try:
+            return self._watchdog.watch(self._train, lambda: self._pack and self._pack.batches_done)
+        except TimeoutError as error:
+            return self._nothing() | {"error": str(error)}
+
+    def _nothing(self) -> Row:
+        return {
             "pack": self._order["pack"],
             "started": [],
-            "epochs": None,
+            "epochs": epochs_table([]),
             "epoch": 0,
             "trials": [],
             "ended": [],
             "paused": [],
             "error": None,
             "out_of_memory": False,
+            "done": False,
         }
+
+    def _train(self) -> Row:
+        epochs, report = list[Row](), self._nothing()
         try:
             if self._pack is None:
                 self._pack = self._build()

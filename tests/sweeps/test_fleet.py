@@ -48,7 +48,7 @@ class FakeRay:
         self.actors = self.killed = self.puts = 0
 
     def remote(self, **_: Any) -> Callable[[type[PackWorker]], Any]:
-        return lambda worker: SimpleNamespace(remote=lambda arrays: self._actor(worker(arrays)))
+        return lambda worker: SimpleNamespace(remote=lambda arrays, **more: self._actor(worker(arrays, **more)))
 
     def put(self, value: Any) -> Any:
         self.puts += 1

@@ -1,6 +1,8 @@
 """A pack's worker, called as Tune calls it, without Ray running."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -298,3 +300,21 @@ def test_a_pack_that_runs_out_of_memory_says_so(
     (report,) = train(start(order([config(0), config(1)])))
     assert (report["out_of_memory"], report["done"]) == (memory, True)
     assert report["error"].startswith(type(error).__name__)
+
+
+def test_a_pack_that_hangs_says_so_and_then_ends_its_process(
+    datasets: dict[str, Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, exits = threading.Event(), list[int]()
+    worker = PackWorker(datasets, hang_seconds=0.3)
+    worker.take(order([config(0)]))
+    monkeypatch.setattr(Pack, "train_steps", lambda _: end.wait(30))
+    monkeypatch.setattr("os._exit", exits.append)
+    report = worker.step()
+    assert report["error"].startswith("hung: no step of training ended for ")
+    assert (report["done"], report["ended"], len(report["epochs"])) == (False, [], 0)
+    assert exits == []
+    with suppress(TimeoutError):  # nobody is left to say anything
+        worker.step()
+    assert exits == [1]
+    end.set()
