@@ -14,7 +14,6 @@ from sweeps.errors import SweepError
 from sweeps.network_commands import export, layers, train
 from sweeps.options import AsJson, Data, Download, Name, Root, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, check_name, resolve_root
-from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
 
 if TYPE_CHECKING:
@@ -172,15 +171,18 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
     from sweeps import confirmations, confirmed, results, tracking
+    from sweeps.heartbeat import read_session
+    from sweeps.overview import overview
 
     paths = SweepPaths(resolve_root(root), name)
-    space_of(paths)
+    whole = overview(paths, space_of(paths))
     epochs: dict[int, list[dict[str, Any]]] = {}
     for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
         epochs.setdefault(row["trial"], []).append(row)
     uri = tracking_uri or tracking.default_uri(paths.root)
     trials = results.load(paths.root, name).to_pylist()
-    changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, tags={"state": "finished"})
+    state = read_session(paths)["state"]
+    changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole)
     rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
     added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
     out.print(f"{len(trials)} trials, {changed + added} runs changed in {tracking.redact(uri)}", soft_wrap=True)
@@ -203,13 +205,17 @@ def ui(
     space_of(paths)
     uri = tracking_uri or tracking.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
-    page.serve(uri, name, root=paths.root, port=port, say=lambda url: out.print(f"MLflow: {url}", soft_wrap=True))
+    page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)
+
+
+def _say_addresses(addresses: list[str]) -> None:
+    for what, address in zip(("MLflow:", "front: "), addresses, strict=False):
+        out.print(what, address, soft_wrap=True)
 
 
 app.command("list")(list_sweeps)
 app.command()(status)
 app.command()(pareto)
-app.command()(report)
 app.command()(verify)
 app.command()(train)
 app.command()(layers)

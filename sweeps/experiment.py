@@ -7,17 +7,21 @@ results. A value that is not finite is left out and named in the tag `non_finite
 """
 
 import math
+import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from supermask.config import RULES
 from sweeps import layer_metrics
 from sweeps.intervals import student_t
+from sweeps.mlflow_views import experiment_tags
+from sweeps.notes import NOTE, trial_note
 from sweeps.outbox import LAST, Row
+from sweeps.overview import DIGEST, FRONT, Overview, digest
+from sweeps.store import CONFIRM, Run, Store
 
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "seconds")
@@ -26,104 +30,9 @@ FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "s
 CONFIRMED_METRICS = ("test_accuracy", "remaining")
 """What fresh seeds of a trial are judged by."""
 
-_CONFIRM = "confirm/"
 _ENDED = ("finished", "stopped", "failed")
 _TAGS = ("trial", "attempt", "pack", "lane", "seed", "commit", "host", "device", "dtype", "state", "reason")
 _LONGEST_TAG = 5000
-
-
-@dataclass
-class Run:
-    """What a store holds of one run, what it is to be sent next included.
-
-    Attributes:
-        run_id: The store's name of the run.
-        status: MLflow's word for its state.
-        tags: What is known of it.
-        params: Parameters as text, from which a float comes back exactly.
-        latest: The last step and value of each metric.
-        new_tags: The part of `tags` that is to be sent.
-        new_params: The part of `params` that is to be sent.
-        new_metrics: Points to be sent: metric, value, milliseconds, step.
-    """
-
-    run_id: str
-    status: str = "RUNNING"
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    latest: dict[str, tuple[int, float]] = field(default_factory=dict)
-    new_tags: dict[str, str] = field(default_factory=dict)
-    new_params: dict[str, str] = field(default_factory=dict)
-    new_metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
-
-    @property
-    def attempt(self) -> int:
-        """The attempt of its trial that it is about."""
-        return int(self.tags.get("attempt", 1))
-
-    @property
-    def last(self) -> int:
-        """The highest step of any metric; of confirmations steps count seeds, not epochs."""
-        return max((step for name, (step, _) in self.latest.items() if not name.startswith(_CONFIRM)), default=0)
-
-    def differs(self, params: Mapping[str, str]) -> bool:
-        """Whether a parameter has another value than one of `params`."""
-        return any(self.params.get(name, value) != value for name, value in params.items())
-
-    def contradicts(self, step: int, metrics: Mapping[str, float | None]) -> bool:
-        """Whether it cannot end at `step` with `metrics` by adding to it."""
-        there = {name: value for name, (at, value) in self.latest.items() if at == step}
-        finite = {name: value for name, value in metrics.items() if value is not None and math.isfinite(value)}
-        return self.last > step or any(there.get(name, value) != value for name, value in finite.items())
-
-    def describe(self, tags: Mapping[str, str], params: Mapping[str, str]) -> None:
-        """Takes tags that changed and parameters that are missing."""
-        changed = {name: value for name, value in tags.items() if self.tags.get(name) != value}
-        missing = {name: value for name, value in params.items() if name not in self.params}
-        self.new_tags |= changed
-        self.tags |= changed
-        self.new_params |= missing
-        self.params |= missing
-
-    def put(self, step: int, metrics: Mapping[str, float | None], stamp: int) -> None:
-        """Takes the values of a step, but for those it has."""
-        for name, value in metrics.items():
-            if value is None or self.latest.get(name, (-1, 0.0))[0] >= step:
-                continue
-            if math.isfinite(value):
-                self.new_metrics.append((name, float(value), stamp, step))
-                self.latest[name] = (step, float(value))
-            else:
-                known = set(self.tags.get("non_finite", "").split())
-                self.describe({"non_finite": " ".join(sorted(known | {name}))}, {})
-
-
-class Store(Protocol):
-    """What is asked of the place where the runs are kept."""
-
-    def runs(self) -> Iterable[Run]:
-        """The active runs of the sweep, oldest first."""
-        ...
-
-    def create(self, name: str, tags: Mapping[str, str], stamp: int) -> str:
-        """Makes a run and returns its id."""
-        ...
-
-    def delete(self, run_id: str) -> None:
-        """Makes a run inactive; its history can still be read."""
-        ...
-
-    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """All steps and values of a metric, in order of the steps."""
-        ...
-
-    def send(self, run: Run, stamp: int) -> None:
-        """Writes what is new in a run and the status that belongs to its state."""
-        ...
-
-    def keep(self, run_id: str, path: Path) -> None:
-        """Keeps a copy of a file."""
-        ...
 
 
 class Experiment:
@@ -201,7 +110,8 @@ class Experiment:
                 run = self._restart(run, values, row.stamp)
             self._put(run, step, metrics, row.stamp, of_epochs=_epoch_metrics(values))
         cleared = {"reason": ""} if "reason" in run.tags else {}
-        run.describe({**cleared, **_tags(values)}, _params(values))
+        note = {NOTE: trial_note(self._sweep, values)} if row.kind == "ended" else {}
+        run.describe({**cleared, **_tags(values), **note}, _params(values))
         return run
 
     def _locate(self, row: Row) -> Run:
@@ -270,16 +180,46 @@ class Experiment:
         return self._parent
 
     def _sweep_row(self, row: Row) -> Run:
+        overview: Overview | None = row.values.get("overview")
         run = self._parent_run(row.stamp)
-        params = {name: _text(value) for name, value in row.values.get("params", {}).items()}
+        texts = {name: _text(value) for name, value in row.values.get("params", {}).items()}
         tags = _with_commit({name: _text(value) for name, value in row.values.get("tags", {}).items()})
         # A parameter cannot change in MLflow, one of a sweep can (more trials): its newest value becomes a tag.
-        changed = {name: value for name, value in params.items() if run.params.get(name, value) != value}
-        run.describe(tags | changed, params)
-        run.put(run.last + 1, row.values.get("metrics", {}), row.stamp)
-        for path in row.values.get("artifacts", ()):
-            self._store.keep(run.run_id, path)
+        changed = {name: value for name, value in texts.items() if run.params.get(name, value) != value}
+        run.describe(tags | changed, texts)
+        if "space" in row.values:
+            self._store.label(experiment_tags(row.values["space"], run.run_id))
+        if "front" in row.values:
+            self._mark(row.values["front"], row.stamp)
+        if overview:
+            self._show(run, overview, row.stamp)
         return run
+
+    def _show(self, run: Run, overview: Overview, stamp: int) -> None:
+        """Makes the sweep's run, its experiment and the tags of the front say what an overview says."""
+        run.describe(_with_commit(dict(overview.tags)), {})
+        for step, moment, volume in overview.history:
+            run.put(step, {"hypervolume": volume}, _milliseconds(moment, stamp))
+        run.restate(overview.step, overview.metrics, stamp)
+        self._store.label({NOTE: run.tags[NOTE]})
+        self._mark(overview.front, stamp)
+        with tempfile.TemporaryDirectory(prefix="sweeps-mlflow-") as scratch:
+            files = overview.files(Path(scratch))
+            found = digest(files)
+            if run.tags.get(DIGEST) == found:
+                return
+            for path in files:
+                self._store.keep(run.run_id, path)
+        run.describe({DIGEST: found}, {})  # last: what is cut short is kept anew
+
+    def _mark(self, front: Container[int], stamp: int) -> None:
+        for trial, run in self._runs.items():
+            if trial in front and FRONT not in run.tags:
+                run.describe({FRONT: "true"}, {})
+                self._store.send(run, stamp)
+            elif trial not in front and FRONT in run.tags:
+                self._store.untag(run.run_id, FRONT)
+                del run.tags[FRONT]
 
 
 def _epoch_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
@@ -299,9 +239,9 @@ def add_confirmations(store: Store, run: Run, rows: Iterable[Mapping[str, Any]])
     finished = [row for row in rows if row["state"] == "finished"]
     points: dict[tuple[str, int], float | None] = {}
     for metric in CONFIRMED_METRICS if finished else ():
-        points |= {(f"{_CONFIRM}{metric}", row["seed_index"]): row[metric] for row in finished}
+        points |= {(f"{CONFIRM}{metric}", row["seed_index"]): row[metric] for row in finished}
         found = vars(student_t([row[metric] for row in finished]))
-        points |= {(f"{_CONFIRM}{metric}_{name}", len(finished)): value for name, value in found.items()}
+        points |= {(f"{CONFIRM}{metric}_{name}", len(finished)): value for name, value in found.items()}
     known = {name for name, _ in points if name in run.latest}
     there = {(name, *point) for name in known for point in store.history(run.run_id, name)}
     stamp = max((_milliseconds(row.get("ended"), 0) for row in finished), default=0)

@@ -46,6 +46,11 @@ class MaskStore:
         """The front so far: a trial beaten by one of these need not send its masks."""
         return list(self._front.values())
 
+    @property
+    def trials(self) -> frozenset[int]:
+        """Numbers of the trials on the front."""
+        return frozenset(self._front)
+
     def offer(self, row: Mapping[str, Any], artifact: bytes | None) -> None:
         """A trial finished; its masks are kept if it is on the front now.
 

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.experiment import Experiment
 from sweeps.outbox import LAST, Outbox, Row
+from sweeps.overview import Overview
 from sweeps.tracking import explain, open_store, redact, refused
 
 MOST_ROWS = 50_000
@@ -51,9 +53,18 @@ class Mirror:
         """What the store refused for good, and why: trial numbers, `sweep` or `last` (the sweep's end)."""
         return self._outbox.rejected
 
-    def start_sweep(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """A session begins or goes on. A parameter that changed since an earlier session is also kept as a tag."""
-        self._outbox.add("sweep", [("sweep", {"params": params, "tags": {**tags, "state": "running"}})])
+    def start_sweep(
+        self, params: Mapping[str, Any], tags: Mapping[str, Any], *, space: SearchSpace | None = None
+    ) -> None:
+        """A session begins or goes on. A parameter that changed since an earlier session is also kept as a tag.
+
+        Args:
+            params: Of the sweep.
+            tags: Of the sweep.
+            space: What MLflow's page is to show the columns of.
+        """
+        values: dict[str, Any] = {"params": params, "tags": {**tags, "state": "running"}}
+        self._outbox.add("sweep", [("sweep", values | ({"space": space} if space else {}))])
 
     def trials_started(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Trials begin; one that begins again, in a later attempt, gets a new run in place of its old one."""
@@ -82,13 +93,18 @@ class Mirror:
             else:
                 self._add("ended", [row])
 
-    def log_sweep(self, metrics: Mapping[str, float], artifacts: Sequence[Path] = ()) -> None:
-        """The sweep's own numbers, each call one step later, and files; a file replaces an older one of its name."""
-        self._outbox.add("sweep", [("sweep", {"metrics": metrics, "artifacts": list(artifacts)})])
+    def mark_front(self, trials: Iterable[int]) -> None:
+        """These trials are the front now: their runs are tagged, and those of the trials that left it no more."""
+        self._outbox.add("sweep", [("sweep", {"front": frozenset(trials)})])
 
-    def finish(self, state: str) -> None:
-        """The session ends; sent after everything else. `finished` and `failed` are shown so, all else as killed."""
-        self._outbox.add("sweep", [(LAST, {"tags": {"state": state}})])
+    def finish(self, state: str, overview: Overview | None = None) -> None:
+        """The session ends; sent after everything else. `finished` and `failed` are shown so, all else as killed.
+
+        Args:
+            state: How it ended.
+            overview: The sweep as a whole; None when no trial has ended.
+        """
+        self._outbox.add("sweep", [(LAST, {"tags": {"state": state}, "overview": overview})])
 
     def close(self, timeout_seconds: float) -> int:
         """Sends what is left and returns the number of rows not mirrored; 0 means that the mirror is equal."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sweeps.store import Run
 from sweeps.tracking import answering, connect, experiment_id, is_missing, runs_of
 
 
@@ -18,6 +19,7 @@ class MirroredTrial:
         metrics: The last values. Of a metric in `non_finite` it is the last finite one, if there was any.
         last_step: The highest step of any metric.
         non_finite: Metrics of which a value was left out.
+        tags: All of its tags.
         steps: How many values of `val_accuracy` the run holds; None unless asked for.
     """
 
@@ -29,6 +31,7 @@ class MirroredTrial:
     metrics: dict[str, float]
     last_step: int
     non_finite: frozenset[str]
+    tags: dict[str, str]
     steps: int | None
 
 
@@ -59,9 +62,24 @@ def read(uri: str, sweep: str, *, count_steps: bool = False) -> list[MirroredTri
                 metrics={name: value for name, (_, value) in run.latest.items()},
                 last_step=run.last,
                 non_finite=frozenset(run.tags.get("non_finite", "").split()),
+                tags=run.tags,
                 steps=len(client.get_metric_history(run.run_id, "val_accuracy")) if count_steps else None,
             )
             for run in runs
             if run.tags["role"] == "trial"
         ]
     return sorted(trials, key=lambda trial: trial.trial)
+
+
+def read_parent(uri: str, sweep: str) -> Run | None:
+    """The sweep's own run; None when there is none. Creates nothing.
+
+    Raises:
+        SweepError: If the store does not answer.
+    """
+    if is_missing(uri):
+        return None
+    with answering(uri):
+        client = connect(uri)
+        found = experiment_id(client, sweep)
+        return next(iter(runs_of(client, found, "tags.role = 'sweep'")), None) if found else None

@@ -9,26 +9,27 @@ from pathlib import Path
 
 from sweeps import tracking
 from sweeps.errors import SweepError
+from sweeps.mlflow_views import ALL, FRONT
 
 HOST = "127.0.0.1"
 
 
-def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[str], None]) -> None:
-    """Starts MLflow's page on a database and waits until it is stopped; of a server only the address is said.
+def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[list[str]], None]) -> None:
+    """Starts MLflow's page on a database and waits until it is stopped; of a server only the addresses are said.
 
     Args:
         uri: MLflow store.
         sweep: Whose experiment to name.
         root: Folder of all sweeps.
         port: On the loopback interface.
-        say: Given the page's address.
+        say: Given the addresses of the page on all trials and on the front.
 
     Raises:
         SweepError: If the store does not answer, the port is in use, or the page ends by itself.
     """
-    address = tracking.experiment_url(uri, sweep, port=port)
+    addresses = list(dict.fromkeys(tracking.experiment_url(uri, sweep, port=port, view=view) for view in (ALL, FRONT)))
     if uri.startswith(("http://", "https://")):
-        say(tracking.redact(address))
+        say(addresses)
         return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -44,7 +45,7 @@ def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[str], N
     try:
         _await_answer(process, port)
         if process.poll() is None:
-            say(address)
+            say(addresses)
         code = process.wait()
     finally:
         process.terminate()

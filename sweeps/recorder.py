@@ -51,6 +51,7 @@ class Recorder:
         self.disk_fault: str | None = None
         self._writer, self._study, self._mirror = writer, study, mirror
         self._masks, self._leaders, self._beat = masks, leaders, beat
+        self._front = masks.trials
         self._started: dict[int, int] = {}
         self._epochs: list[Any] = []
         self._ended: list[Callable[[], Sequence[tuple[Row, bytes | None]]]] = []
@@ -194,6 +195,9 @@ class Recorder:
             if row["state"] == "finished":
                 self._leaders.add(row)
                 self._keep(row, artifact)
+        if self._masks.trials != self._front:
+            self._front = self._masks.trials
+            self._mirror.mark_front(self._front)
         if not self.untold:
             return
         try:

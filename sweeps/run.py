@@ -15,7 +15,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import fleet, mask_picture, pareto, provenance, report, results
+from sweeps import fleet, provenance, results
 from sweeps.ahead import AskAhead
 from sweeps.cluster import connect
 from sweeps.display import Display
@@ -25,6 +25,7 @@ from sweeps.heartbeat import read_session
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
 from sweeps.mirror import Mirror
+from sweeps.overview import overview, params
 from sweeps.paths import SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
@@ -135,14 +136,9 @@ def _work(
     mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     commit = provenance.commit()
     mirror.start_sweep(
-        params={
-            "sampler": space.sampler.name,
-            "sampler_seed": space.sampler.seed,
-            "trials": space.trials,
-            "lanes": plan.lanes,
-            **{f"fixed.{name}": value for name, value in space.fixed.items()},
-        },
+        params=params(space) | {"lanes": plan.lanes},
         tags={"commit": commit} if commit else {},
+        space=space,
     )
     if earlier["state"] not in ("new", "finished"):
         # What the last driver could not send any more; runs that are complete stay as they are.
@@ -202,21 +198,9 @@ def _work(
         table = results.load(paths.root, space.name)
         if table.num_rows:
             draw(paths, space, table)
-            _report(paths, space)
-            volume = pareto.hypervolume(table, space.objectives)
-            mirror.log_sweep({"hypervolume": volume, **session.counts}, [paths.space, paths.front_png])
-        mirror.finish(state)
+        mirror.finish(state, overview(paths, space) if table.num_rows else None)
         unmirrored = mirror.close(MIRROR_SECONDS[state])
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
-
-
-def _report(paths: SweepPaths, space: SearchSpace) -> None:
-    """Writes the report. A sweep without one is as good, so a fault is logged; no report of an earlier state stays."""
-    try:
-        report.write(paths, space, draw_mask=mask_picture.draw)
-    except Exception:
-        _LOG.exception("the report could not be written; try again: sweeps report %s", paths.name)
-        paths.report.unlink(missing_ok=True)
 
 
 def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset]) -> dict[str, Any]:

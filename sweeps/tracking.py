@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
-from sweeps.experiment import Experiment, Run, Store, add_confirmations
+from sweeps.experiment import Experiment, add_confirmations
+from sweeps.mlflow_views import ALL, address
 from sweeps.outbox import Row
+from sweeps.overview import Overview, params
+from sweeps.store import Run, Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,8 +91,17 @@ class _Store:
             self._client.set_terminated(run.run_id, status, stamp)
         run.status = status
 
+    def untag(self, run_id: str, tag: str) -> None:
+        self._client.delete_tag(run_id, tag)
+
     def keep(self, run_id: str, path: Path) -> None:
         self._client.log_artifact(run_id, str(path))
+
+    def label(self, tags: Mapping[str, str]) -> None:
+        there = self._client.get_experiment(self._experiment).tags
+        for name, value in tags.items():
+            if there.get(name) != value:
+                self._client.set_experiment_tag(self._experiment, name, value)
 
 
 def open_store(uri: str, sweep: str, root: Path) -> Store:
@@ -104,8 +116,8 @@ def sync(
     root: Path,
     trials: Iterable[Mapping[str, Any]],
     epochs: Mapping[int, Sequence[Mapping[str, Any]]],
-    params: Mapping[str, Any] | None = None,
-    tags: Mapping[str, Any] | None = None,
+    state: str = "finished",
+    overview: Overview | None = None,
 ) -> int:
     """Makes a store equal the rows of ended trials. Doing it again changes nothing.
 
@@ -115,8 +127,8 @@ def sync(
         root: See `sweeps.mirror.Mirror`.
         trials: Rows of ended trials, one per trial. Runs of other trials are left alone.
         epochs: The rows of each trial's epochs, of all its attempts.
-        params: The sweep's own parameters.
-        tags: The sweep's own tags, e.g. its `state`.
+        state: Of the sweep.
+        overview: The sweep as a whole.
 
     Returns:
         The number of runs that were made, replaced, completed or removed.
@@ -127,9 +139,12 @@ def sync(
     with answering(uri):
         experiment = Experiment(open_store(uri, sweep, root), sweep)
         removed = experiment.removed
-        values = {"params": params or {}, "tags": tags or {}}
+        changed = sum(experiment.repair(row, epochs.get(row["trial"], ())) for row in trials)
+        values: dict[str, Any] = {"tags": {"state": state}, "overview": overview}
+        if overview:  # its front can be tagged now that all runs are there
+            values |= {"params": params(overview.space), "space": overview.space}
         experiment.apply([Row("sweep", "sweep", values, int(time.time() * 1000))])
-        return removed + sum(experiment.repair(row, epochs.get(row["trial"], ())) for row in trials)
+        return removed + changed
 
 
 def send_confirmations(
@@ -169,16 +184,16 @@ def ui_command(uri: str, *, root: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "ui", *store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
-def experiment_url(uri: str, sweep: str, *, port: int = 5000) -> str:
-    """Where a browser finds the sweep: on the server of `uri`, or on the page of `ui_command` at `port`.
+def experiment_url(uri: str, sweep: str, *, port: int = 5000, view: str = ALL) -> str:
+    """Where a browser finds a view of the sweep: on the server of `uri`, or on the page of `ui_command` at `port`.
 
     Raises:
         SweepError: If the store does not answer.
     """
-    address = redact(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
+    server = redact(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
     with answering(uri):
         found = None if is_missing(uri) else experiment_id(connect(uri), sweep)
-    return f"{address}/#/experiments/{found}" if found else address
+    return address(server, found, view) if found else server
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -210,11 +225,11 @@ def experiment_id(client: "MlflowClient", sweep: str) -> str | None:
     return found.experiment_id if found else None
 
 
-def runs_of(client: "MlflowClient", experiment: str) -> Iterator[Run]:
-    """The active runs of an experiment that mirror a sweep or a trial, oldest first."""
+def runs_of(client: "MlflowClient", experiment: str, where: str = "") -> Iterator[Run]:
+    """The active runs of an experiment that mirror a sweep or a trial, oldest first, of those that MLflow finds."""
     token: str | None = None
     while token is None or token:
-        page = client.search_runs([experiment], order_by=["start_time ASC"], max_results=_PAGE, page_token=token)
+        page = client.search_runs([experiment], where, order_by=["start_time ASC"], max_results=_PAGE, page_token=token)
         yield from (_known(run) for run in page if run.data.tags.get("role") in ("sweep", "trial"))
         token = page.token or ""
 

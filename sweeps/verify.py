@@ -9,7 +9,10 @@ from search_spaces.space import SearchSpace
 from supermask.config import RULES
 from sweeps import layer_metrics, mirrored, results, tracking
 from sweeps.mirrored import MirroredTrial
+from sweeps.notes import NOTE, trial_note
+from sweeps.overview import FRONT, Overview, overview
 from sweeps.paths import SweepPaths
+from sweeps.store import Run
 from sweeps.study import METRICS, StudyTrial, SweepStudy
 
 Row = Mapping[str, Any]
@@ -39,6 +42,11 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     for number in sorted(study.keys() | rows.keys() | mirror.keys()):
         found = _differences(study.get(number), rows.get(number), mirror.get(number), space, epochs[number])
         differences += [f"trial {number}: {text}" for text in found]
+    if rows and not differences:  # what follows from the trials can only differ more
+        whole = overview(paths, space)
+        differences = [f"sweep: {text}" for text in _of_sweep(whole, mirrored.read_parent(uri, space.name))]
+        for number, row in rows.items():
+            differences += [f"trial {number}: {text}" for text in _of_front_and_note(row, mirror[number], whole)]
     return {
         "ok": not differences,
         "trials": len(study),
@@ -99,6 +107,27 @@ def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:
             yield f"{name} {value!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
     if "val_accuracy" not in run.non_finite and run.steps != row["epochs_done"]:
         yield f"{row['epochs_done']} epochs in Parquet, {run.steps} steps in MLflow"
+
+
+def _of_sweep(whole: Overview, parent: Run | None) -> Iterator[str]:
+    if parent is None:
+        yield "not in MLflow"
+        return
+    for name, value in whole.metrics.items():
+        there = parent.latest.get(name, (0, None))[1]
+        if there != value:
+            yield f"{name} {value!r} in Parquet, {there!r} in MLflow"
+    for name, text in whole.tags.items():
+        if parent.tags.get(name) != text:
+            yield f"its tag {name} in MLflow is out of date"
+
+
+def _of_front_and_note(row: Row, run: MirroredTrial, whole: Overview) -> Iterator[str]:
+    tagged = run.tags.get(FRONT) == "true"
+    if tagged != (run.trial in whole.front):
+        yield "not on the front, but tagged so in MLflow" if tagged else "on the front, but not tagged so in MLflow"
+    if run.tags.get(NOTE) != trial_note(whole.space.name, row):
+        yield "its note in MLflow is out of date"
 
 
 def _equal(one: Any, other: Any) -> bool:

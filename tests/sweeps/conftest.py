@@ -52,6 +52,9 @@ class RecordingMirror:
     def trials_ended(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._keep("ended", rows)
 
+    def mark_front(self, trials: Iterable[int]) -> None:
+        self._keep("front", ({"trial": trial} for trial in sorted(trials)))
+
     def numbers(self, kind: str) -> list[int]:
         """The trials of all calls of one kind."""
         return [row["trial"] for name, rows in self.calls if name == kind for row in rows]

@@ -1,63 +1,12 @@
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from supermask.config import TrainConfig
-from sweeps.experiment import EPOCH_METRICS, Experiment, Run, add_confirmations
+from sweeps.experiment import EPOCH_METRICS, Experiment, add_confirmations
 from sweeps.outbox import Row
-
-
-class Memory:
-    """A store that keeps what MLflow would: all points, the latest ones, and deleted runs out of sight."""
-
-    def __init__(self) -> None:
-        self.all: dict[str, Run] = {}
-        self.points: dict[str, list[tuple[str, float, int, int]]] = {}
-        self.deleted: list[str] = []
-        self.stamps: dict[str, int] = {}
-        self.files: list[tuple[str, Path]] = []
-
-    def runs(self) -> Iterable[Run]:
-        fresh = {"new_tags": {}, "new_params": {}, "new_metrics": []}
-        for run_id, run in self.all.items():
-            if run_id not in self.deleted:
-                kept = {"tags": dict(run.tags), "params": dict(run.params), "latest": dict(run.latest)}
-                yield dataclasses.replace(run, **kept, **fresh)
-
-    def create(self, name: str, tags: Mapping[str, str], stamp: int) -> str:
-        assert stamp >= 0
-        run_id = f"{name}-{len(self.all)}"
-        self.all[run_id] = Run(run_id, tags=dict(tags))
-        self.points[run_id] = []
-        return run_id
-
-    def delete(self, run_id: str) -> None:
-        self.deleted.append(run_id)
-
-    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        return sorted((step, value) for name, value, _, step in self.points[run_id] if name == metric)
-
-    def send(self, run: Run, stamp: int) -> None:
-        kept = self.all[run.run_id]
-        self.stamps[run.run_id] = stamp
-        assert not set(run.new_params) & set(kept.params), "MLflow refuses to change a parameter"
-        kept.tags |= run.new_tags
-        kept.params |= run.new_params
-        for point in run.new_metrics:
-            self.points[run.run_id].append(point)
-            kept.latest[point[0]] = max(kept.latest.get(point[0], (0, -math.inf)), (point[3], point[1]))
-        run.new_tags, run.new_params, run.new_metrics = {}, {}, []
-
-    def keep(self, run_id: str, path: Path) -> None:
-        self.files.append((run_id, path))
-
-    def active(self, trial: int) -> list[str]:
-        runs = [run for run in self.runs() if run.tags["role"] == "trial"]
-        return [run.run_id for run in runs if run.tags["trial"] == str(trial)]
+from tests.sweeps.memory_store import MemoryStore
 
 
 def started(trial: int, *, attempt: int = 1, **fields: Any) -> Row:
@@ -86,12 +35,12 @@ def whole(trial: int) -> list[Row]:
     return [started(trial), *(epoch(trial, number) for number in (1, 2, 3)), ended(trial)]
 
 
-def steps(store: Memory, run_id: str, metric: str = "val_loss") -> list[int]:
+def steps(store: MemoryStore, run_id: str, metric: str = "val_loss") -> list[int]:
     return [step for step, _ in store.history(run_id, metric)]
 
 
 def test_a_trial_is_one_run_below_the_sweeps_with_each_step_once() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply(whole(7))
     parent, run = store.runs()
     assert parent.tags == {"role": "sweep", "sweep": "s", "state": "running"}
@@ -105,7 +54,7 @@ def test_a_trial_is_one_run_below_the_sweeps_with_each_step_once() -> None:
 
 
 def test_rows_that_come_again_change_nothing() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply(whole(0))
     points = {run_id: list(points) for run_id, points in store.points.items()}
     Experiment(store, "s").apply(whole(0)[1:])
@@ -114,7 +63,7 @@ def test_rows_that_come_again_change_nothing() -> None:
 
 
 def test_a_session_goes_on_in_the_run_of_the_one_before() -> None:
-    store = Memory()
+    store = MemoryStore()
     waiting = Row("waiting", "0", {"trial": 0, "attempt": 1, "state": "waiting", "reason": "interrupted"}, 1500)
     Experiment(store, "s").apply([started(0), epoch(0, 1), waiting])
     Experiment(store, "s").apply([started(0), epoch(0, 1), epoch(0, 2), epoch(0, 3), ended(0)])
@@ -125,7 +74,7 @@ def test_a_session_goes_on_in_the_run_of_the_one_before() -> None:
 
 
 def test_a_later_attempt_from_the_start_replaces_the_run() -> None:
-    store = Memory()
+    store = MemoryStore()
     experiment = Experiment(store, "s")
     experiment.apply([started(0), epoch(0, 1, val_loss=9.0), epoch(0, 2, val_loss=9.0)])
     (old,) = store.active(0)
@@ -139,7 +88,7 @@ def test_a_later_attempt_from_the_start_replaces_the_run() -> None:
 
 @pytest.mark.parametrize("is_told_at_once", [True, False])
 def test_a_later_attempt_from_a_checkpoint_keeps_the_epochs_before_it(is_told_at_once: bool) -> None:
-    store = Memory()
+    store = MemoryStore()
     experiment = Experiment(store, "s")
     first = [started(0), epoch(0, 1), epoch(0, 2, val_loss=9.0)]
     second = [started(0, attempt=2), epoch(0, 2, attempt=2), epoch(0, 3, attempt=2), ended(0, attempt=2)]
@@ -150,7 +99,7 @@ def test_a_later_attempt_from_a_checkpoint_keeps_the_epochs_before_it(is_told_at
 
 
 def test_a_later_attempt_that_failed_at_once_shows_no_old_epochs() -> None:
-    store = Memory()
+    store = MemoryStore()
     experiment = Experiment(store, "s")
     experiment.apply([started(0), epoch(0, 1)])
     experiment.apply([started(0, attempt=2), ended(0, attempt=2, epochs_done=None, state="failed", reason="crashed")])
@@ -160,7 +109,7 @@ def test_a_later_attempt_that_failed_at_once_shows_no_old_epochs() -> None:
 
 
 def test_late_rows_of_an_attempt_that_was_given_up_are_ignored() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply([started(0, attempt=2), epoch(0, 1, attempt=1), epoch(0, 2, attempt=2)])
     (run_id,) = store.active(0)
     assert steps(store, run_id) == [2]
@@ -168,7 +117,7 @@ def test_late_rows_of_an_attempt_that_was_given_up_are_ignored() -> None:
 
 @pytest.mark.parametrize("changed", [{"val_loss": 8.0}, {"epochs_done": 2, **metrics(2)}])
 def test_what_the_end_says_counts(changed: dict[str, Any]) -> None:
-    store = Memory()
+    store = MemoryStore()
     experiment = Experiment(store, "s")
     experiment.apply(whole(0)[:-1])
     experiment.apply([ended(0, **changed)])
@@ -179,7 +128,7 @@ def test_what_the_end_says_counts(changed: dict[str, Any]) -> None:
 
 
 def test_a_trial_of_a_removed_sweep_does_not_lend_its_epochs() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply(whole(0))
     Experiment(store, "s").apply([started(0, seed=5), epoch(0, 2)])
     (run_id,) = store.active(0)
@@ -188,7 +137,7 @@ def test_a_trial_of_a_removed_sweep_does_not_lend_its_epochs() -> None:
 
 
 def test_a_replacement_cut_short_leaves_one_run() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply([started(0), epoch(0, 1)])
     (old,) = store.active(0)
     new = store.create("trial-00000", {**store.all[old].tags, "attempt": "2", "replaces": old}, 0)
@@ -201,7 +150,7 @@ def test_a_replacement_cut_short_leaves_one_run() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_are_named_and_left_out(value: float) -> None:
-    store = Memory()
+    store = MemoryStore()
     rows = [epoch(0, 1), epoch(0, 2, train_loss=value), epoch(0, 3, val_loss=value, train_loss=value)]
     final = ended(0, train_loss=value, val_loss=value, state="failed", reason="diverged")
     Experiment(store, "s").apply([started(0), *rows, final])
@@ -213,9 +162,16 @@ def test_values_that_are_not_finite_are_named_and_left_out(value: float) -> None
 
 
 def test_the_sweeps_parameters_may_grow() -> None:
-    store = Memory()
+    store = MemoryStore()
     first = Row("sweep", "sweep", {"params": {"trials": 8, "eta": 0.1}, "tags": {"commit": "abc"}}, 0)
-    again = Row("sweep", "sweep", {"params": {"trials": 16, "eta": 0.1}, "metrics": {"hypervolume": 0.5}}, 0)
+    again = Row(
+        "sweep",
+        "sweep",
+        {
+            "params": {"trials": 16, "eta": 0.1},
+        },
+        0,
+    )
     Experiment(store, "s").apply([first])
     Experiment(store, "s").apply([again])
     (run,) = store.runs()
@@ -224,13 +180,13 @@ def test_the_sweeps_parameters_may_grow() -> None:
     assert run.tags["mlflow.source.git.commit"] == "abc"
 
 
-def repair(store: Memory, trial: int = 0, **changed: Any) -> bool:
+def repair(store: MemoryStore, trial: int = 0, **changed: Any) -> bool:
     rows = [epoch(trial, number).values for number in (1, 2, 3)]
     return Experiment(store, "s").repair(ended(trial, **changed).values, rows)
 
 
 def test_repair_leaves_an_equal_run_alone() -> None:
-    store = Memory()
+    store = MemoryStore()
     assert repair(store)
     assert not repair(store)
     Experiment(store, "s").apply(whole(1))
@@ -253,7 +209,7 @@ def test_repair_leaves_an_equal_run_alone() -> None:
     ],
 )
 def test_repair_completes_or_replaces(rows: list[Row], is_replaced: bool) -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply(rows)
     assert repair(store)
     (run_id,) = store.active(0)
@@ -265,7 +221,7 @@ def test_repair_completes_or_replaces(rows: list[Row], is_replaced: bool) -> Non
 
 
 def test_repair_takes_the_last_attempt_of_each_epoch_and_none_after_the_end() -> None:
-    store = Memory()
+    store = MemoryStore()
     first = [epoch(0, n, val_loss=9.0).values for n in (1, 2, 3)]
     second = [epoch(0, 2, attempt=2).values]
     row = ended(0, attempt=2, epochs_done=2, state="failed", reason="diverged").values
@@ -276,7 +232,7 @@ def test_repair_takes_the_last_attempt_of_each_epoch_and_none_after_the_end() ->
 
 
 def test_repair_without_epochs_says_so() -> None:
-    store = Memory()
+    store = MemoryStore()
     row = ended(0, epochs_done=None, state="failed", reason="crashed").values
     assert Experiment(store, "s").repair(row, [])
     assert not Experiment(store, "s").repair(row, [])
@@ -288,7 +244,7 @@ def confirmation(seed_index: int, accuracy: float, state: str = "finished") -> d
 
 
 def test_confirmations_join_the_run_of_their_trial_once_and_survive_a_repair() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply(whole(0))
     rows = [confirmation(0, 0.94), confirmation(1, 0.96), confirmation(2, 0.0, "failed")]
 
@@ -317,7 +273,7 @@ def test_confirmations_join_the_run_of_their_trial_once_and_survive_a_repair() -
 
 
 def test_one_confirmation_has_a_mean_only_and_failed_ones_add_nothing() -> None:
-    store = Memory()
+    store = MemoryStore()
     Experiment(store, "s").apply(whole(0))
     (run,) = (run for run in store.runs() if run.tags["role"] == "trial")
     assert not add_confirmations(store, run, [confirmation(0, 0.9, "failed")])

@@ -10,8 +10,9 @@ import pytest
 
 from supermask.config import TrainConfig
 from sweeps import layer_metrics
-from sweeps.experiment import EPOCH_METRICS, Experiment, Run
+from sweeps.experiment import EPOCH_METRICS, Experiment
 from sweeps.outbox import Row
+from sweeps.store import Run
 
 SHALLOW, DEEP = 3, layer_metrics.MOST_LAYERS + 1
 FIRST = "layers/linear1/remaining"
@@ -53,6 +54,12 @@ class Memory:
             self.points[run.run_id].append((name, step, value))
             kept.latest[name] = max(kept.latest.get(name, (0, 0.0)), (step, value))
         run.new_tags, run.new_params, run.new_metrics = {}, {}, []
+
+    def untag(self, run_id: str, tag: str) -> None:
+        raise AssertionError(f"no front here, but {run_id} loses {tag}")
+
+    def label(self, tags: Mapping[str, str]) -> None:
+        raise AssertionError(f"no overview here, but {tags}")
 
     def keep(self, run_id: str, path: Path) -> None:
         raise AssertionError(f"no file belongs to a layer: {run_id}, {path}")

@@ -142,8 +142,9 @@ def test_a_pack_from_start_to_end(driver: Driver) -> None:
     assert results.load_epochs(driver.paths.root, "small").num_rows == 6
     assert driver.states() == ["finished"] * 3
     kinds = [kind for kind, _ in driver.mirror.calls]
-    assert kinds == ["started", "epochs", "ended"]
+    assert kinds == ["started", "epochs", "ended", "front"]
     assert driver.mirror.numbers("ended") == [0, 1, 2]
+    assert driver.mirror.numbers("front") == [0]
     assert [row["trial"] for row in driver.session.leaders.rows] == [0]  # the others are as good
 
 

@@ -16,6 +16,7 @@ from sweeps import mirrored, tracking
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
 from sweeps.mirror import Mirror
 from sweeps.mirrored import MirroredTrial
+from sweeps.notes import trial_note
 from sweeps.results import epochs_table
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
@@ -103,14 +104,10 @@ def test_importing_this_package_does_not_import_mlflow() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_mirror_equals_the_rows(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "front.png"
-    picture.write_bytes(b"png")
+def test_the_mirror_equals_the_rows(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made = mirror(root)
     made.start_sweep({"trials": 3, "sampler": "tpe", "eta": 0.1}, {"commit": "abc", "host": "h"})
     mirror_whole_trials(made, range(3))
-    made.log_sweep({"hypervolume": 0.25}, [picture])
-    made.log_sweep({"hypervolume": 1 / 3})
     made.finish("finished")
     assert made.close(60) == 0
     assert made.lag == 0
@@ -125,10 +122,7 @@ def test_the_mirror_equals_the_rows(root: Path, tmp_path: Path, capfd: pytest.Ca
     assert parent.info.run_name == "digits"
     assert parent.info.status == "FINISHED"
     assert parent.data.params == {"trials": "3", "sampler": "tpe", "eta": "0.1"}
-    assert parent.data.metrics == {"hypervolume": 1 / 3}
     assert parent.data.tags["commit"] == "abc"
-    kept = root / "mlflow-artifacts" / parent.info.run_id / "artifacts" / "front.png"
-    assert kept.read_bytes() == b"png"
 
     run = client(root).get_run(trials[1].run_id)
     assert run.info.run_name == "trial-00001"
@@ -137,6 +131,7 @@ def test_the_mirror_equals_the_rows(root: Path, tmp_path: Path, capfd: pytest.Ca
     expected = {"sweep": "digits", "role": "trial", "trial": "1", "attempt": "1", "pack": "4", "lane": "1"}
     expected |= {"seed": str(2**62 + 1), "commit": "abc", "mlflow.source.git.commit": "abc", "host": "h"}
     expected |= {"device": "cpu", "dtype": "float32", "state": "finished", "mlflow.runName": "trial-00001"}
+    expected["mlflow.note.content"] = trial_note("digits", trial_row(1))
     assert run.data.tags == {**expected, "mlflow.parentRunId": parent.info.run_id}
     for metric in EPOCH_METRICS:
         history = client(root).get_metric_history(run.info.run_id, metric)
@@ -240,20 +235,19 @@ def test_what_mlflow_refuses_does_not_stop_the_rest(root: Path, caplog: pytest.L
     made = mirror(root)
     with caplog.at_level(logging.WARNING):
         made.start_sweep({"trials": 1}, {})
-        made.log_sweep({"hyper, volume?": 0.5})
-        made.log_sweep({"hypervolume": 0.25})
+        made.start_sweep({"eta, or what?": 0.5}, {})
+        made.start_sweep({"sampler": "tpe"}, {})
         mirror_whole_trials(made, range(1))
         made.finish("finished")
         assert made.close(60) == 1
     assert made.rejected.keys() == {"sweep"}
-    assert "hyper, volume?" in made.rejected["sweep"]
+    assert "eta, or what?" in made.rejected["sweep"]
     assert len(caplog.messages) == 1
     (trial,) = read(root)
     assert_equal(trial, trial_row(0))
     (parent,) = parents(root)
     assert parent.info.status == "FINISHED"
-    assert parent.data.params == {"trials": "1"}
-    assert parent.data.metrics == {"hypervolume": 0.25}
+    assert parent.data.params == {"trials": "1", "sampler": "tpe"}
 
 
 def test_sync_rebuilds_and_repairs(root: Path) -> None:
@@ -262,7 +256,7 @@ def test_sync_rebuilds_and_repairs(root: Path) -> None:
     epochs = {trial: [epoch_row(trial, epoch) for epoch in (1, 2, 3)] for trial in range(4)}
 
     def sync() -> int:
-        return tracking.sync(uri, "digits", root=root, trials=rows, epochs=epochs, tags={"state": "finished"})
+        return tracking.sync(uri, "digits", root=root, trials=rows, epochs=epochs)
 
     made = mirror(root)
     mirror_whole_trials(made, range(1))
@@ -325,7 +319,9 @@ def test_where_things_are(root: Path) -> None:
     made.start_sweep({}, {})
     assert made.close(60) == 0
     experiment = client(root).get_experiment_by_name("digits").experiment_id
-    assert tracking.experiment_url(uri, "digits", port=5005) == f"http://127.0.0.1:5005/#/experiments/{experiment}"
+    page = f"http://127.0.0.1:5005/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey="
+    assert tracking.experiment_url(uri, "digits", port=5005) == f"{page}sweep"
+    assert tracking.experiment_url(uri, "digits", port=5005, view="front") == f"{page}front"
     assert tracking.experiment_url(uri, "no-such-sweep", port=5005) == "http://127.0.0.1:5005"
 
 

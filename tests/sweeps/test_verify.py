@@ -10,9 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
+from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import mirrored, results, tracking
+from sweeps.notes import NOTE
+from sweeps.overview import overview
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter
 from sweeps.study import SweepStudy
@@ -27,7 +30,9 @@ STATES = ("finished", "finished", "failed", "stopped")
 
 def add_runs(paths: SweepPaths, rows: list[Row], epoch_rows: Callable[[Row], list[Row]]) -> None:
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
-    tracking.sync(tracking.default_uri(paths.root), paths.name, root=paths.root, trials=rows, epochs=epochs)
+    whole = overview(paths, load(paths.space))
+    uri = tracking.default_uri(paths.root)
+    tracking.sync(uri, paths.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,7 @@ def fill(
     paths: SweepPaths, space: SearchSpace, ended_row: Callable[..., Row], epoch_rows: Callable[[Row], list[Row]]
 ) -> None:
     paths.folder.mkdir()
+    paths.space.write_text(space.to_yaml())
     study = SweepStudy(space, paths.journal)
     rows = [ended_row(number, state) | study.ask().config.to_dict() for number, state in enumerate(STATES)]
     study.ask()
@@ -251,3 +257,33 @@ def test_a_changed_configuration_in_the_study_is_found(paths: SweepPaths, space:
     assert '"epochs":2' in text
     paths.journal.write_text(text.replace('"epochs":2', '"epochs":3', 1))
     assert differences(paths, space) == ["trial 0: epochs 3 in the study, 2 in Parquet"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda store, of: store.delete_tag(of(0), "front"), "trial 0: on the front, but not tagged so in MLflow"),
+        (lambda store, of: store.set_tag(of(2), "front", "true"), "trial 2: not on the front, but tagged so in MLflow"),
+        (lambda store, of: store.set_tag(of(3), NOTE, "mine"), "trial 3: its note in MLflow is out of date"),
+        (lambda store, of: store.set_tag(of(None), NOTE, "mine"), f"sweep: its tag {NOTE} in MLflow is out of date"),
+        (
+            lambda store, of: store.log_metric(of(None), "hypervolume", 0.5, step=2),
+            "sweep: hypervolume 0.6725 in Parquet, 0.5 in MLflow",
+        ),
+        (lambda store, of: store.delete_run(of(None)), "sweep: not in MLflow"),
+    ],
+)
+def test_what_follows_from_the_trials_is_compared_and_mended(
+    paths: SweepPaths, space: SearchSpace, spoil: Callable[..., None], line: str, epoch_rows: Callable[[Row], list[Row]]
+) -> None:
+    def of(trial: int | None) -> str:
+        if trial is not None:
+            return run_of(paths, trial)
+        parent = mirrored.read_parent(tracking.default_uri(paths.root), paths.name)
+        assert parent
+        return parent.run_id
+
+    spoil(client(paths), of)
+    assert differences(paths, space) == [line]
+    add_runs(paths, results.load(paths.root, paths.name).to_pylist(), epoch_rows)
+    assert differences(paths, space) == []
