@@ -14,6 +14,7 @@ from sweeps.errors import SweepError
 from sweeps.network_commands import export, layers, train
 from sweeps.options import AsJson, Data, Download, Name, Root, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, check_name, resolve_root
+from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def _say_addresses(addresses: list[str]) -> None:
 app.command("list")(list_sweeps)
 app.command()(status)
 app.command()(pareto)
+app.command()(report)
 app.command()(verify)
 app.command()(train)
 app.command()(layers)

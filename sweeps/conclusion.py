@@ -27,6 +27,8 @@ def conclude(outcome: Outcome, space: SearchSpace, options: Options, out: Consol
             wanted = ", ".join(str(constraint) for constraint in space.constraints)
             _say(err, f"no finished trial keeps to {wanted}; see all: sweeps pareto after changing {paths.space}")
         _say(err, f"picture:  {paths.front_png}")
+        if paths.report.exists():
+            _say(err, f"report:   {paths.report}")
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     _say(err, f"trials:   {counts}; {duration(outcome.seconds)}")
     for reason, count in outcome.reasons.items():

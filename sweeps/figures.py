@@ -90,19 +90,19 @@ def front_figure(
         subtitle: What the numbers are: trials, epochs, seeds, validation or test.
         references: Points to compare with; drawn only beside accuracy against remaining weights.
     """
-    across, up = _axes(objectives)
+    across, up = axes_of(objectives)
     figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _draw_trials(axes, trials, across, up)
     if front.num_rows:
-        _draw_front(axes, _points(front, across, up), step=_step(objectives, across))
+        _draw_front(axes, points_of(front, across, up), step=step_of(objectives, across))
     else:
         axes.text(0.5, 0.5, "no finished trial yet", transform=axes.transAxes, ha="center", color="0.4")
     if across == "remaining" and up in _ACCURACIES:
         draw_references(axes, references)
-        focus(axes, _points(trials, across, up), _points(front, across, up), references)
-    axes.set_xlabel(_label(across))
-    axes.set_ylabel(_label(up))
+        focus(axes, points_of(trials, across, up), points_of(front, across, up), references)
+    axes.set_xlabel(label_of(across))
+    axes.set_ylabel(label_of(up))
     axes.grid(visible=True, color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -135,7 +135,7 @@ def as_png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _axes(objectives: Objectives) -> tuple[str, str]:
+def axes_of(objectives: Objectives) -> tuple[str, str]:
     """The columns drawn across and up."""
     metrics = list(objectives)[:2]
     if len(metrics) == 1:
@@ -144,18 +144,24 @@ def _axes(objectives: Objectives) -> tuple[str, str]:
     return (first, second) if first == "remaining" and second in _ACCURACIES else (second, first)
 
 
-def _label(column: str) -> str:
+def label_of(column: str) -> str:
+    """A metric's name in words, with its unit."""
     return _LABELS.get(column, (column, 1.0))[0]
 
 
-def _points(table: Table, across: str, up: str) -> np.ndarray:
+def factor_of(column: str) -> float:
+    """What its values are multiplied with to be in this unit."""
+    return _LABELS.get(column, (column, 1.0))[1]
+
+
+def points_of(table: Table, across: str, up: str) -> np.ndarray:
     """The rows that can be drawn, as drawn: an array of (x, y)."""
-    scales = [_LABELS.get(column, (column, 1.0))[1] for column in (across, up)]
+    scales = [factor_of(column) for column in (across, up)]
     points = np.column_stack([values(table, across), values(table, up)]) * scales
     return points[np.isfinite(points).all(axis=1)]
 
 
-def _step(objectives: Objectives, across: str) -> _Step:
+def step_of(objectives: Objectives, across: str) -> _Step:
     """How the front goes on between two of its points: at the level that was reached for less (or for more)."""
     if len(objectives) != 2:
         return None
@@ -165,7 +171,7 @@ def _step(objectives: Objectives, across: str) -> _Step:
 def _draw_trials(axes: Axes, trials: Table, across: str, up: str) -> None:
     states = trials.column("state").to_numpy()
     for state, fill in (("stopped", "none"), ("finished", _GREY)):
-        points = _points(trials.take(np.flatnonzero(states == state)), across, up)
+        points = points_of(trials.take(np.flatnonzero(states == state)), across, up)
         if len(points):
             # Thousands of full-sized dots would run into one grey plain.
             crowd = min(1.0, (400 / len(points)) ** 0.5)

@@ -78,7 +78,7 @@ def layers(
         )
 
     from supermask.artifact import Artifact
-    from sweeps import figures, layer_table, mask_figure
+    from sweeps import layer_table, mask_picture
 
     artifact = Artifact.load(kept)
     masks = {layer.name: artifact.masks[layer.name] for layer in artifact.network.layers}
@@ -87,9 +87,7 @@ def layers(
         print_json(records)
     else:
         out.print(layer_table.table(records, title=f"{paths.name}, trial {number}: {_what(artifact.config)}"))
-    title = f"{paths.name}, trial {number}"
-    figures.save(mask_figure.mask_figure(masks, artifact.input_shape, title=title), kept.with_suffix(".png"))
-    err.print(f"picture: {kept.with_suffix('.png')}", soft_wrap=True)
+    err.print(f"picture: {mask_picture.draw(paths, number)}", soft_wrap=True)
 
 
 def _files(source: "Source", done: "Training") -> dict[str, bytes]:

@@ -123,6 +123,11 @@ class SweepPaths:
         """The picture of the front."""
         return self.folder / "front.png"
 
+    @property
+    def report(self) -> Path:
+        """The page about the sweep."""
+        return self.folder / "report.html"
+
 
 def sweep_names(root: Path) -> list[str]:
     """The sweeps under `root`, sorted; empty when there is no such folder."""

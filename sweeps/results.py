@@ -6,7 +6,7 @@ folder; a file is never changed. A row that was written twice, as after a crash,
 
 import dataclasses
 import difflib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +163,15 @@ def load(root: Path | str, name: str, *, every_attempt: bool = False) -> Table:
     return newest(table, _TRIAL_KEYS, per=_TRIAL_KEYS if every_attempt else ("trial",))
 
 
-def load_epochs(root: Path | str, name: str, *, latest_attempt: bool = True) -> Table:
+def load_epochs(
+    root: Path | str, name: str, *, trials: Collection[int] | None = None, latest_attempt: bool = True
+) -> Table:
     """The epochs of a sweep, running trials' included.
 
     Args:
         root: The folder of all sweeps.
         name: The sweep.
+        trials: Only of these; None is all.
         latest_attempt: Whether to keep only the attempt that the trial's row names, or the highest while it has none.
 
     Returns:
@@ -177,14 +180,16 @@ def load_epochs(root: Path | str, name: str, *, latest_attempt: bool = True) -> 
     Raises:
         SweepError: If there is no such sweep.
     """
-    table = newest(read(_folder(root, name).epochs, EPOCHS), _EPOCH_KEYS)
+    paths = _folder(root, name)
+    where = None if trials is None else pc.field("trial").isin(list(trials))
+    table = newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
     if not latest_attempt or not table.num_rows:
         return table
     trials, attempts = integers(table, "trial"), integers(table, "attempt")
     known, group = np.unique(trials, return_inverse=True)
     wanted = np.zeros(len(known), dtype=np.int64)
     np.maximum.at(wanted, group, attempts)
-    ended = load(root, name)
+    ended = newest(read(paths.trials, TRIALS, where=where), _TRIAL_KEYS, per=("trial",))
     place = np.searchsorted(known, integers(ended, "trial"))
     has_epochs = np.isin(integers(ended, "trial"), known)
     wanted[place[has_epochs]] = integers(ended, "attempt")[has_epochs]

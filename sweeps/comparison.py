@@ -1,0 +1,120 @@
+"""Two sweeps side by side: whose front dominates more, how sure that is, and who is better at which sparsity."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sweeps import pareto
+from sweeps.errors import SweepError
+from sweeps.pareto import Objectives, Table, values
+
+Side = Literal["one", "other", "neither"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers of weights at which one side stays ahead.
+
+    Attributes:
+        low: Least fraction of remaining weights.
+        high: Greatest, up to which but not at which this holds; 1 of the last range.
+        better: The side whose best trial with at most so many weights has the better other objective.
+        gain: How much better, the mean over the logarithm of remaining weights; None where the other side has no trial
+            with so few.
+        most: The largest difference in the range, likewise.
+    """
+
+    low: float
+    high: float
+    better: Side
+    gain: float | None
+    most: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two sweeps compare.
+
+    Attributes:
+        volumes: Hypervolumes of both, see `sweeps.pareto.hypervolume`.
+        difference: Of the first less of the second.
+        low: Lower end of the 95 % bootstrap interval of the difference.
+        high: Upper end.
+        where: Who is better in which range of remaining weights, rising; empty unless `remaining` is minimized and is
+            one of two objectives.
+    """
+
+    volumes: tuple[float, float]
+    difference: float
+    low: float
+    high: float
+    where: tuple[Range, ...]
+
+
+def compare(one: Table, other: Table, objectives: Objectives, *, resamples: int = 1000, seed: int = 0) -> Comparison:
+    """Compares the finished trials of two sweeps.
+
+    The interval is the percentile interval of the difference over resamples of the trials of both sweeps, drawn with
+    replacement (Efron, "Bootstrap methods: another look at the jackknife", 1979). It answers which of two searches of
+    this kind finds more, as though each trial had been drawn on its own. It knows nothing of seeds: confirm the trials
+    in question. A resample has no better front than its sweep, so both volumes fall by a little; of sweeps of very
+    different length, the shorter one's by more.
+
+    Args:
+        one: Trials of a sweep, from `sweeps.results.load`.
+        other: Of another.
+        objectives: What is good, the same of both.
+        resamples: How many, >= 1.
+        seed: Draws them.
+
+    Raises:
+        SweepError: If an objective is no column, or has no direction or reference, or there are no resamples.
+    """
+    if resamples < 1:
+        raise SweepError(f"resamples: must be 1 or more, but got {resamples}. Leave it out to have 1000.")
+    volumes = pareto.hypervolume(one, objectives), pareto.hypervolume(other, objectives)
+    generator = np.random.default_rng(seed)
+    first, second = (
+        pareto.resampled_hypervolumes(side, objectives, resamples, generator=generator) for side in (one, other)
+    )
+    low, high = np.quantile(first - second, [0.025, 0.975]).tolist()
+    return Comparison(volumes, volumes[0] - volumes[1], low, high, tuple(_ranges(one, other, objectives)))
+
+
+def _ranges(one: Table, other: Table, objectives: Objectives) -> list[Range]:
+    metrics = [metric for metric in objectives if metric != "remaining"]
+    if len(metrics) != 1 or objectives.get("remaining") != "minimize":
+        return []
+    sign = 1.0 if objectives[metrics[0]] == "maximize" else -1.0
+    sides = [_attained(side, objectives, metrics[0], sign) for side in (one, other)]
+    starts = np.unique(np.concatenate([[1.0], *(levels for levels, _ in sides)]))
+    leads = _at(starts[:-1], *sides[0]) - _at(starts[:-1], *sides[1])
+    signs = np.sign(leads)
+    # A range ends where another side leads, and where one side has its first trial at all.
+    kinds = np.where(np.isfinite(leads), signs, 2 * signs)
+    cuts = np.flatnonzero(np.diff(kinds, prepend=np.nan) != 0)
+    ends = np.append(cuts, len(leads))[1:]
+    return [_range(starts[first : last + 1], leads[first:last]) for first, last in zip(cuts, ends, strict=True)]
+
+
+def _attained(table: Table, objectives: Objectives, metric: str, sign: float) -> tuple[np.ndarray, np.ndarray]:
+    """Levels of remaining weights, rising and positive, and the best of the metric with at most so many."""
+    members = pareto.front(table, objectives)
+    order = np.argsort(values(members, "remaining"))
+    levels, best = values(members, "remaining")[order], sign * values(members, metric)[order]
+    return levels[levels > 0], best[levels > 0]
+
+
+def _at(starts: np.ndarray, levels: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """What was attained at each level; -inf below the first."""
+    return np.append(-np.inf, best)[np.searchsorted(levels, starts, side="right")]
+
+
+def _range(edges: np.ndarray, leads: np.ndarray) -> Range:
+    better: Side = "one" if leads[0] > 0 else "other" if leads[0] < 0 else "neither"
+    low, high = float(edges[0]), float(edges[-1])
+    if not np.isfinite(leads[0]):
+        return Range(low, high, better, None, None)
+    lengths = np.diff(np.log(edges))
+    return Range(low, high, better, float(abs(leads) @ lengths / lengths.sum()), float(abs(leads).max()))

@@ -1,0 +1,166 @@
+"""The report of a sweep: one HTML file that says which trial to take, how sure that is, and what it rests on."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from search_spaces.load import load as load_space
+from search_spaces.space import SearchSpace
+from sweeps import confirmations, figures, pareto, report_charts, report_tables, results
+from sweeps.confirmed import INTERVAL_NAME, Confirmed, summarise
+from sweeps.display import duration
+from sweeps.heartbeat import read_session
+from sweeps.pareto import Table
+from sweeps.paths import SweepPaths, replacing
+from sweeps.report_page import embed_png, render
+from sweeps.report_sample import draw
+
+DrawMask = Callable[[SweepPaths, int], Path]
+"""Draws the first layer's mask of a trial; see `sweeps.mask_picture`."""
+
+
+def write(
+    paths: SweepPaths, space: SearchSpace, *, beside: Sequence[str] = (), draw_mask: DrawMask | None = None
+) -> Path:
+    """Writes `ROOT/NAME/report.html`; readers see the old file or the new one, whole.
+
+    Args:
+        paths: Of the sweep.
+        space: Of the sweep.
+        beside: Names of other sweeps of the root; their fronts are drawn as well.
+        draw_mask: Draws the recommended trial's mask if it was not drawn before. Needs PyTorch, this module does not.
+
+    Returns:
+        The file.
+
+    Raises:
+        SweepError: If one of the sweeps does not exist.
+    """
+    page = _page(paths, space, beside, draw_mask)
+    with replacing(paths.report) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return paths.report
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What a page is made from."""
+
+    paths: SweepPaths
+    space: SearchSpace
+    trials: Table
+    front: Table
+    confirmed: list[Confirmed]
+    session: dict[str, Any]
+    recommended: dict[str, Any] | None
+
+
+def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mask: DrawMask | None) -> str:
+    others = {name: _front_of(paths.root, name) for name in beside}
+    trials = results.load(paths.root, paths.name)
+    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    chosen = pareto.knee(members, space.objectives).to_pylist() if len(space.objectives) == 2 else []
+    sweep = _Sweep(
+        paths,
+        space,
+        trials,
+        members,
+        confirmed=summarise(confirmations.load(paths.confirm).to_pylist()),
+        session=read_session(paths),
+        recommended=chosen[0] if chosen else None,
+    )
+    mask, no_mask = _mask(sweep, draw_mask)
+    drawn = draw(trials, members, space.objectives)
+    words = _words(sweep) | {"mask": mask, "no_mask": no_mask, "drawn": drawn.text}
+    return render(words, _charts(sweep, trials.take(drawn.rows), others))
+
+
+def _front_of(root: Path, name: str) -> Table:
+    """The front of another sweep, by its own objectives and constraints."""
+    trials = results.load(root, name)
+    space = load_space(SweepPaths(root, name).space)
+    return pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+
+
+def _words(sweep: _Sweep) -> dict[str, Any]:
+    recommended = sweep.recommended["trial"] if sweep.recommended else None
+    return {
+        "name": sweep.paths.name,
+        "summary": _summary(sweep),
+        "answer": report_tables.answer(sweep.paths, sweep.space, sweep.recommended, sweep.confirmed),
+        "front": report_tables.front_table(sweep.front, sweep.space, recommended),
+        "effects": False,
+        "importance": [],
+        "confirmed": report_tables.confirmed_table(sweep.confirmed),
+        "interval_name": INTERVAL_NAME,
+        "endings": report_tables.endings(sweep.trials),
+        "provenance": report_tables.provenance(sweep.trials, sweep.space, sweep.session, datetime.now(UTC)),
+        "space_text": sweep.space.to_yaml(),
+    }
+
+
+def _summary(sweep: _Sweep) -> str:
+    """One line: what was swept, how far it is."""
+    counts = Counter(sweep.trials.column("state").to_pylist())
+    what = {
+        name: sorted({str(value) for value in sweep.trials.column(name).unique().to_pylist() if value is not None})
+        for name in ("network", "dataset", "method")
+    }
+    ended = ", ".join(f"{counts[state]:,} {state}" for state in ("finished", "stopped", "failed") if counts[state])
+    state = {"running": " The sweep is still running.", "died": " Its last session broke off."}
+    return (
+        f"{', '.join(what['network'])} on {', '.join(what['dataset'])}, {', '.join(what['method'])}: "
+        f"{ended or 'no trial has ended'}, of {sweep.space.trials:,} asked for; "
+        f"{duration(sweep.session['seconds'])}.{state.get(sweep.session['state'], '')}"
+    )
+
+
+def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
+    across, up = figures.axes_of(sweep.space.objectives)
+    first = sweep.trials.slice(0, 1).to_pylist()
+    reference = figures.paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
+    numbers = drawn.column("trial").to_pylist()
+    on_front = set(sweep.front.column("trial").to_pylist())
+    recommended = sweep.recommended["trial"] if sweep.recommended else None
+    order = sorted(numbers, key=lambda trial: (trial != recommended, trial not in on_front, trial))
+    return {
+        "trials": report_charts.trial_columns(drawn, across, up),
+        "parameters": report_charts.parameters(sweep.space, drawn),
+        "charts": report_charts.front_chart(
+            sweep.space,
+            sweep.trials,
+            sweep.front,
+            drawn,
+            references=[reference] if reference else [],
+            beside=others,
+            confirmed=sweep.confirmed,
+        ),
+        "recommended": numbers.index(recommended) if recommended in numbers else None,
+        "hypervolume": report_charts.hypervolume(sweep.trials, sweep.space),
+        "curves": report_charts.curves(results.load_epochs(sweep.paths.root, sweep.paths.name, trials=numbers), order),
+        "curveMetrics": report_charts.curve_metrics(),
+        "layers": report_charts.layers(drawn, order),
+        "effects": {},
+        "train": report_tables.train_command(sweep.paths),
+    }
+
+
+def _mask(sweep: _Sweep, draw_mask: DrawMask | None) -> tuple[str, str]:
+    """The picture of the recommended trial's mask, or why there is none."""
+    if sweep.recommended is None:
+        return "", "No trial is recommended."
+    trial = sweep.recommended["trial"]
+    picture = sweep.paths.masks / f"{trial}.png"
+    if not picture.with_suffix(".safetensors").exists():
+        return "", f"The mask of trial {trial} was not kept."
+    if not picture.exists():
+        if draw_mask is None:
+            return (
+                "",
+                f"It was not drawn yet; draw it and write this page again: sweeps layers {sweep.paths.name}:{trial}",
+            )
+        draw_mask(sweep.paths, trial)
+    return embed_png(picture.read_bytes()), ""
