@@ -9,12 +9,13 @@ from typing import Any
 
 from search_spaces.load import load as load_space
 from search_spaces.space import SearchSpace
-from sweeps import confirmations, figures, pareto, report_charts, report_tables, results
+from sweeps import confirmations, figures, pareto, report_charts, report_parameters, report_tables, results
 from sweeps.confirmed import INTERVAL_NAME, Confirmed, summarise
 from sweeps.display import duration
 from sweeps.heartbeat import read_session
 from sweeps.pareto import Table
 from sweeps.paths import SweepPaths, replacing
+from sweeps.recommendation import Recommendation, recommend
 from sweeps.report_page import embed_png, render
 from sweeps.report_sample import draw
 
@@ -55,45 +56,47 @@ class _Sweep:
     front: Table
     confirmed: list[Confirmed]
     session: dict[str, Any]
-    recommended: dict[str, Any] | None
+    recommended: Recommendation | None
 
 
 def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mask: DrawMask | None) -> str:
-    others = {name: _front_of(paths.root, name) for name in beside}
+    others = {name: results.load(paths.root, name) for name in beside}
     trials = results.load(paths.root, paths.name)
-    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
-    chosen = pareto.knee(members, space.objectives).to_pylist() if len(space.objectives) == 2 else []
+    repeated = confirmations.load(paths.confirm)
     sweep = _Sweep(
         paths,
         space,
         trials,
-        members,
-        confirmed=summarise(confirmations.load(paths.confirm).to_pylist()),
+        front=_front(trials, space),
+        confirmed=summarise(repeated.to_pylist()),
         session=read_session(paths),
-        recommended=chosen[0] if chosen else None,
+        recommended=recommend(trials, space, repeated),
     )
     mask, no_mask = _mask(sweep, draw_mask)
-    drawn = draw(trials, members, space.objectives)
-    words = _words(sweep) | {"mask": mask, "no_mask": no_mask, "drawn": drawn.text}
-    return render(words, _charts(sweep, trials.take(drawn.rows), others))
+    drawn = draw(trials, sweep.front, space.objectives)
+    words = _words(sweep) | {
+        "mask": mask,
+        "no_mask": no_mask,
+        "drawn": drawn.text,
+        "comparisons": report_tables.comparisons(trials, others, name=paths.name, objectives=space.objectives),
+    }
+    fronts = {name: _front(table, load_space(SweepPaths(paths.root, name).space)) for name, table in others.items()}
+    return render(words, _charts(sweep, trials.take(drawn.rows), fronts))
 
 
-def _front_of(root: Path, name: str) -> Table:
-    """The front of another sweep, by its own objectives and constraints."""
-    trials = results.load(root, name)
-    space = load_space(SweepPaths(root, name).space)
+def _front(trials: Table, space: SearchSpace) -> Table:
     return pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
 
 
 def _words(sweep: _Sweep) -> dict[str, Any]:
-    recommended = sweep.recommended["trial"] if sweep.recommended else None
+    recommended = sweep.recommended.trial if sweep.recommended else None
     return {
         "name": sweep.paths.name,
         "summary": _summary(sweep),
-        "answer": report_tables.answer(sweep.paths, sweep.space, sweep.recommended, sweep.confirmed),
+        "answer": report_tables.answer(sweep.paths, sweep.space, sweep.recommended),
         "front": report_tables.front_table(sweep.front, sweep.space, recommended),
-        "effects": False,
-        "importance": [],
+        "searched": list(sweep.space.parameters) if sweep.front.num_rows else [],
+        "importance": report_parameters.importances(sweep.trials, sweep.space),
         "confirmed": report_tables.confirmed_table(sweep.confirmed),
         "interval_name": INTERVAL_NAME,
         "endings": report_tables.endings(sweep.trials),
@@ -124,11 +127,11 @@ def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, 
     reference = figures.paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
     numbers = drawn.column("trial").to_pylist()
     on_front = set(sweep.front.column("trial").to_pylist())
-    recommended = sweep.recommended["trial"] if sweep.recommended else None
+    recommended = sweep.recommended.trial if sweep.recommended else None
     order = sorted(numbers, key=lambda trial: (trial != recommended, trial not in on_front, trial))
     return {
         "trials": report_charts.trial_columns(drawn, across, up),
-        "parameters": report_charts.parameters(sweep.space, drawn),
+        "parameters": report_parameters.parameters(sweep.space, drawn),
         "charts": report_charts.front_chart(
             sweep.space,
             sweep.trials,
@@ -143,7 +146,7 @@ def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, 
         "curves": report_charts.curves(results.load_epochs(sweep.paths.root, sweep.paths.name, trials=numbers), order),
         "curveMetrics": report_charts.curve_metrics(),
         "layers": report_charts.layers(drawn, order),
-        "effects": {},
+        "effects": report_parameters.effects(sweep.trials, sweep.space),
         "train": report_tables.train_command(sweep.paths),
     }
 
@@ -152,7 +155,7 @@ def _mask(sweep: _Sweep, draw_mask: DrawMask | None) -> tuple[str, str]:
     """The picture of the recommended trial's mask, or why there is none."""
     if sweep.recommended is None:
         return "", "No trial is recommended."
-    trial = sweep.recommended["trial"]
+    trial = sweep.recommended.trial
     picture = sweep.paths.masks / f"{trial}.png"
     if not picture.with_suffix(".safetensors").exists():
         return "", f"The mask of trial {trial} was not kept."

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.space import CategoricalDistribution, Parameter, SearchSpace
+from search_spaces.space import SearchSpace
 from sweeps import figures, pareto
 from sweeps.confirmed import Confirmed
 from sweeps.figures import Reference
@@ -141,22 +141,6 @@ def trial_columns(drawn: Table, across: str, up: str) -> Document:
         "y": plain(pareto.values(drawn, up), figures.factor_of(up)),
         "metrics": [{"label": figures.label_of(name), "values": values} for name, values in columns.items()],
     }
-
-
-def parameters(space: SearchSpace, drawn: Table) -> list[Document]:
-    """The searched parameters: each an axis, and its value in every drawn trial."""
-    return [
-        {"name": name, **_parameter_axis(name, parameter), "values": plain(drawn.column(name).to_pylist())}
-        for name, parameter in space.parameters.items()
-        if name in drawn.column_names
-    ]
-
-
-def _parameter_axis(name: str, parameter: Parameter) -> Document:
-    label, distribution = name.replace("_", " "), parameter.distribution
-    if isinstance(distribution, CategoricalDistribution):
-        return {"label": label, "choices": plain(distribution.choices)}
-    return {"label": label, "low": distribution.low, "high": distribution.high, "log": distribution.log}
 
 
 def hypervolume(trials: Table, space: SearchSpace) -> Document:

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import SearchSpace
+from sweeps import figures
+from sweeps.comparison import Range, compare
 from sweeps.confirmed import Confirmed
 from sweeps.display import duration
 from sweeps.front import PERCENT
 from sweeps.intervals import Interval
 from sweeps.pareto import Table
 from sweeps.paths import SweepPaths, resolve_root
+from sweeps.recommendation import Recommendation
 from sweeps.report_charts import spread
 
 Record = dict[str, Any]
@@ -25,6 +28,8 @@ MOST_MEMBERS = 100
 """Rows of the front's table; of a larger front they are spread evenly."""
 MOST_KINDS = 20
 """Reasons that are listed one by one."""
+MOST_RANGES = 8
+"""Ranges of remaining weights in which one or the other sweep is better."""
 _PACKAGES = ("signed-supermask-sweeps", "ray", "optuna", "mlflow", "torch", "pyarrow", "moocore", "numpy")
 
 
@@ -47,71 +52,106 @@ def bracket(found: Interval, digits: int = 2) -> str:
     return f"[{100 * found.low:.{digits}f}, {100 * found.high:.{digits}f}] %"
 
 
-def answer(paths: SweepPaths, space: SearchSpace, row: Record | None, confirmed: Sequence[Confirmed]) -> Record:
-    """What to take from the sweep."""
-    if row is None:
-        bounds = ", ".join(str(bound) for bound in space.constraints) or "no constraint"
+def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) -> Record:
+    """What to take from the sweep, how sure that is, and what to do next."""
+    if found is None:
+        bounds = ", ".join(map(str, space.constraints)) or "no constraint"
         return {
             "trial": None,
             "headline": "No trial can be recommended yet",
             "figures": [],
             "reasons": [f"No finished trial keeps to: {bounds}."],
-            "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{_root(paths)}")],
+            "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{root_option(paths)}")],
         }
-    again = next((one for one in confirmed if one.trial == row["trial"] and one.seeds), None)
+    rate = "" if found.pruning_rate is None else f", pruning rate {found.pruning_rate:.2f}"
+    purposes = {"train": "train it again", "confirm": "confirm it", "export": "export it"}
     return {
-        "trial": row["trial"],
-        "headline": f"Take trial {row['trial']}: pruning rate {number(row['pruning_rate'])}",
-        "figures": _figures(row, again),
-        "reasons": _reasons(again),
-        "commands": commands(paths, row["trial"]),
+        "trial": found.trial,
+        "headline": f"Take trial {found.trial}{rate}",
+        "figures": _figures(found),
+        "reasons": _reasons(found),
+        "commands": [(text, found.commands[key] + root_option(paths)) for key, text in purposes.items()],
     }
 
 
-def _figures(row: Record, again: Confirmed | None) -> list[tuple[str, str, str]]:
+def _figures(found: Recommendation) -> list[tuple[str, str, str]]:
     """Label, value and what is small below it."""
-    found = [
-        ("validation accuracy", percent(row["val_accuracy"]), "one run, one seed"),
-        ("remaining weights", percent(row["remaining"]), "one run, one seed"),
-    ]
-    if again:
-        seeds = f"95 % interval of the mean, {again.seeds} fresh seeds"
-        found = [
-            ("test accuracy", percent(again.test_accuracy.mean), f"{bracket(again.test_accuracy)} {seeds}"),
-            ("remaining weights", percent(again.remaining.mean), f"{bracket(again.remaining, 3)} {seeds}"),
-            found[0],
+    shown = list[tuple[str, str, str]]()
+    if found.pruning_rate is not None and found.pruning_rates is not None:
+        low, high = found.pruning_rates
+        trials = f"{found.near} near-equal trials" if found.near > 1 else "no other trial comes near it"
+        spread = f"{low:.2f} to {high:.2f} in {trials}" if found.near > 1 else trials
+        shown.append(("pruning rate", f"{found.pruning_rate:.2f}", spread))
+    single = "one run, one seed: no interval"
+    if found.confirmed:
+        shown += [
+            ("test accuracy", *_mean(found.confirmed.test_accuracy, found.confirmed.seeds)),
+            ("remaining weights", *_mean(found.confirmed.remaining, found.confirmed.seeds, digits=3)),
         ]
-    return found
+        single = "in the sweep, one run"
+    else:
+        shown.append(("remaining weights", percent(found.metrics["remaining"]), single))
+    return [*shown, ("validation accuracy", percent(found.metrics["val_accuracy"]), single)]
 
 
-def _reasons(again: Confirmed | None) -> list[str]:
-    why = "It is the knee of the front: the trial farthest from the line between the front's ends."
-    if again:
+def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
+    """A mean over fresh seeds, and how sure it is."""
+    over = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}"
+    span = bracket(measured, digits)
+    return percent(measured.mean), f"95 % interval {span}, {over}" if span else over
+
+
+def _reasons(found: Recommendation) -> list[str]:
+    why = f"Chosen as the {found.rule}."
+    if found.confirmed:
         return [why]
-    return [
-        why,
-        "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it.",
-    ]
+    luck = "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it."
+    return [why, luck]
 
 
 def train_command(paths: SweepPaths) -> list[str]:
     """What stands before and after a trial's number in the command that trains it again."""
-    return [f"sweeps train {paths.name}:", _root(paths)]
+    return [f"sweeps train {paths.name}:", root_option(paths)]
 
 
-def _root(paths: SweepPaths) -> str:
+def root_option(paths: SweepPaths) -> str:
+    """What a command needs to find the sweep; nothing in the usual root."""
     return "" if paths.root == resolve_root(None) else f" --root {shlex.quote(str(paths.root))}"
 
 
-def commands(paths: SweepPaths, trial: int) -> list[tuple[str, str]]:
-    """What to do with a trial, as pairs of purpose and command."""
-    root = _root(paths)
-    return [
-        ("train it again", f"sweeps train {paths.name}:{trial}{root}"),
-        ("confirm it", f"sweeps confirm {paths.name} --select {trial} --seeds 10{root}"),
-        ("export it", f"sweeps export {paths.name}:{trial} --to onnx{root}"),
-        ("see its layers", f"sweeps layers {paths.name}:{trial}{root}"),
-    ]
+def comparisons(
+    trials: Table, others: Mapping[str, Table], *, name: str, objectives: Mapping[str, str]
+) -> list[Record]:
+    """Other sweeps against this one: hypervolumes, their difference, and who is better where.
+
+    Args:
+        trials: All ended trials of the sweep.
+        others: Those of each other sweep, by name.
+        name: Of the sweep.
+        objectives: What is good.
+    """
+    rows = list[Record]()
+    factor = figures.factor_of(next((metric for metric in objectives if metric != "remaining"), ""))
+    for other, table in others.items():
+        found = compare(trials, table, objectives)
+        sides = {"one": name, "other": other, "neither": "neither"}
+        rows.append(
+            {
+                "name": other,
+                "volumes": [f"{volume:.4f}" for volume in found.volumes],
+                "difference": f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
+                "where": [_range(one, sides[one.better], factor) for one in found.where[:MOST_RANGES]],
+                "more": max(0, len(found.where) - MOST_RANGES),
+            }
+        )
+    return rows
+
+
+def _range(found: Range, better: str, factor: float) -> str:
+    span = f"{100 * found.low:.3g} to {100 * found.high:.3g} % remaining: {better}"
+    if found.gain is None:
+        return f"{span} alone has trials"
+    return f"{span}, by {factor * found.gain:.2g}" if found.better != "neither" else span
 
 
 def front_table(members: Table, space: SearchSpace, recommended: int | None) -> Record:

@@ -45,7 +45,7 @@ function ticks(axis, most) {
   }
   const rough = (high - low || 1) / most;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
+  const step = [1, 2, 2.5, 5, 10].map((digit) => digit * power).find((size) => size >= rough);
   const found = [];
   for (let value = Math.ceil(low / step - 1e-9) * step; value <= high + step * 1e-9; value += step)
     found.push(Number(value.toPrecision(12)));

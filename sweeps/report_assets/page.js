@@ -53,6 +53,7 @@ function drawEffects() {
   const menu = place("parameter");
   if (!menu) return;
   for (const name of Object.keys(data.effects)) make(menu, "option", { value: name }, name.replaceAll("_", " "));
+  if (!menu.options.length) return void make(place("effect"), "p", {}, "Too few trials have finished.");
   const redraw = () => {
     place("effect").replaceChildren();
     for (const one of data.effects[menu.value]) drawEffect(make(place("effect"), "div", { class: "chart" }), one);
@@ -63,7 +64,7 @@ function drawEffects() {
 }
 
 function drawEffect(box, one) {
-  const values = [...one.low, ...one.high, ...one.best, ...one.mean].filter((value) => value !== null);
+  const values = [...one.ci_low, ...one.ci_high, ...one.best, ...one.mean].filter((value) => value !== null);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const margin = (high - low) * 0.06 || 0.5;
   const axes = { x: one.axis, y: { label: one.label, low: low - margin, high: high + margin } };
@@ -73,12 +74,12 @@ function drawEffect(box, one) {
     line(canvas, known.map((k) => [x(one.middle[k]), y(one.best[k])]), "accent dashed");
     line(canvas, known.map((k) => [x(one.middle[k]), y(one.mean[k])]), "own");
     for (const k of known) {
-      const [px, py] = [x(one.middle[k]), y(one.mean[k])];
-      if (one.low[k] !== null) make(canvas, "path", { class: "whisker", d: `M${px},${y(one.low[k])}V${y(one.high[k])}m-4,0h8M${px - 4},${y(one.low[k])}h8` });
+      const [px, py, low, high] = [x(one.middle[k]), y(one.mean[k]), one.ci_low[k], one.ci_high[k]];
+      if (low !== null) make(canvas, "path", { class: "whisker", d: `M${px},${y(low)}V${y(high)}m-4,0h8M${px - 4},${y(low)}h8` });
       mark(canvas, "triangle", px, y(one.best[k]), 4, "accent");
       mark(canvas, "circle", px, py, 4, "own");
-      const span = one.from ? `${show(one.from[k])} to ${show(one.to[k])}` : one.middle[k];
-      const range = one.low[k] === null ? "" : ` [${show(one.low[k])}, ${show(one.high[k])}]`;
+      const span = one.from[k] === one.to[k] ? show(one.middle[k]) : `${show(one.from[k])} to ${show(one.to[k])}`;
+      const range = low === null ? "" : ` [${show(low)}, ${show(high)}]`;
       points.push({ x: px, y: py, text: `${one.axis.label} ${span}\nmean ${show(one.mean[k])}${range}\nbest ${show(one.best[k])}\n${one.count[k]} trials` });
     }
     return points;

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import report, report_tables
+from sweeps import parts, report, report_tables
 from sweeps.arguments import space_of
+from sweeps.confirmations import CONFIRMATIONS
 from sweeps.paths import SweepPaths
+from sweeps.recommendation import recommend
 from sweeps.results import trials_table
 
 Row = dict[str, Any]
@@ -120,3 +122,73 @@ def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
     assert [row["trial"] for row in found["rows"] if row["best"]] == [249]
     assert found["headings"] == [*("val accuracy %", "remaining %", "test accuracy %", "pruning rate", "learning rate")]
     assert found["rows"][0]["cells"][:3] == ["90.00", "50.00", "88.00"]
+
+
+def answer(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = None) -> Row:
+    """What a report answers for these trials."""
+    table = None if confirmed is None else confirmations_table(confirmed)
+    space = space_of(paths)
+    return report_tables.answer(paths, space, recommend(trials_table(rows), space, table))
+
+
+def confirmations_table(rows: list[Row]) -> Any:
+    return parts.table(rows, CONFIRMATIONS, keys=("trial", "seed_index"), where="confirm")
+
+
+def test_the_answer_is_a_trial_its_numbers_and_three_commands(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_row: Callable[..., Row],
+    write_sweep: Callable[..., SweepPaths],
+) -> None:
+    monkeypatch.setenv("SWEEPS_ROOT", str(tmp_path))
+    rows = [
+        ended_row(0, val_accuracy=0.95, remaining=0.4, pruning_rate=0.3),
+        ended_row(1, val_accuracy=0.94, remaining=0.1, pruning_rate=0.6),
+        ended_row(2, val_accuracy=0.70, remaining=0.05, pruning_rate=0.9),
+    ]
+    found = answer(write_sweep(tmp_path, rows), rows)
+    assert (found["trial"], found["headline"]) == (1, "Take trial 1, pruning rate 0.60")
+    assert found["figures"] == [
+        ("pruning rate", "0.60", "no other trial comes near it"),
+        ("remaining weights", "10.00 %", "one run, one seed: no interval"),
+        ("validation accuracy", "94.00 %", "one run, one seed: no interval"),
+    ]
+    assert found["reasons"][1].startswith("It is the best of many single runs")
+    assert found["commands"] == [
+        ("train it again", "sweeps train small:1"),
+        ("confirm it", "sweeps confirm small --select 1 --seeds 10"),
+        ("export it", "sweeps export small:1 --to onnx"),
+    ]
+
+
+def test_confirmed_numbers_come_first_with_their_intervals(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows = [ended_row(0, pruning_rate=0.3)]
+    again = [
+        {"trial": 0, "seed_index": k, "state": "finished", "network": "fcn", "dataset": "digits"}
+        | {"test_accuracy": accuracy, "remaining": 0.5}
+        for k, accuracy in enumerate((0.90, 0.91, 0.92))
+    ]
+    found = answer(write_sweep(tmp_path / "a folder", rows), rows, again)
+    # t(0.975, 2) = 4.303 and the standard deviation is 0.01: 0.91 +- 0.0248
+    assert found["figures"][1] == (
+        *("test accuracy", "91.00 %", "95 % interval [88.52, 93.48] %, mean of 3 fresh seeds"),
+    )
+    assert found["figures"][3] == ("validation accuracy", "90.00 %", "in the sweep, one run")
+    assert len(found["reasons"]) == 1
+    assert found["commands"][0] == ("train it again", f"sweeps train small:0 --root '{tmp_path}/a folder'")
+
+
+def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> None:
+    own = trials_table([ended_row(0, val_accuracy=0.9, remaining=0.2), ended_row(1, val_accuracy=0.8, remaining=0.1)])
+    other = trials_table([ended_row(0, val_accuracy=0.86, remaining=0.1)])
+    objectives = {"val_accuracy": "maximize", "remaining": "minimize"}
+    (found,) = report_tables.comparisons(own, {"other": other}, name="small", objectives=objectives)
+    assert found["name"] == "other"
+    # 0.8 * 0.9 + 0.1 * 0.8 against 0.86 * 0.9
+    assert found["volumes"] == ["0.8000", "0.7740"]
+    assert found["difference"].startswith("+0.0260 [")
+    assert found["where"] == ["10 to 20 % remaining: other, by 6", "20 to 100 % remaining: small, by 4"]
+    assert found["more"] == 0

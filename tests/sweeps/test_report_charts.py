@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import pareto, report_charts
+from sweeps import pareto, report_charts, report_parameters
 from sweeps.figures import Reference
 from sweeps.paths import SweepPaths
 from sweeps.results import epochs_table, load_epochs, trials_table
@@ -105,7 +105,7 @@ def test_charts_are_plain_json(ended_row: Callable[..., Row], small_space: Calla
     trials = trials_table([ended_row(0), ended_row(1, train_loss=math.inf)])
     document = [
         report_charts.trial_columns(trials, "remaining", "val_accuracy"),
-        report_charts.parameters(small_space(), trials),
+        report_parameters.parameters(small_space(), trials),
     ]
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document[0]["stopped"] == [0, 0]
