@@ -196,6 +196,22 @@ def load_epochs(
     return table.filter(pa.array(attempts == wanted[group]))
 
 
+def attempts(root: Path | str, name: str, *, first: int) -> dict[int, int]:
+    """How often trials were started, by the epochs that are written of them.
+
+    Args:
+        root: The folder of all sweeps.
+        name: The sweep.
+        first: The lowest number of a trial to look for.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
+    epochs = read(_folder(root, name).epochs, EPOCHS, where=pc.field("trial") >= first).select(["trial", "attempt"])
+    found = epochs.group_by("trial").aggregate([("attempt", "max")])
+    return dict(zip(found.column("trial").to_pylist(), found.column("attempt_max").to_pylist(), strict=True))
+
+
 def load_block(root: Path | str, name: str, trials: range) -> tuple[Table, Table]:
     """Some neighbouring trials of a sweep, without reading all of it.
 

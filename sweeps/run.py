@@ -131,7 +131,7 @@ def _work(
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     study = SweepStudy(space, paths.journal)
     rows = results.load(paths.root, space.name, every_attempt=True).to_pylist()
-    study.tell(rows)  # a driver may have died between Parquet and the study
+    study.restore(rows, results.attempts(paths.root, space.name, first=study.first_open))
     writer = ResultsWriter(paths.folder)
     mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     commit = provenance.commit()

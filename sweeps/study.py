@@ -16,13 +16,13 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
-from supermask.config import TrainConfig
+from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
 from sweeps.journal import Journal
-from sweeps.sampling import Sampling
+from sweeps.sampling import Drawn, Sampling
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
@@ -120,6 +120,11 @@ class SweepStudy:
         """Number of trials sampled so far, ended or not."""
         return self._asked
 
+    @property
+    def first_open(self) -> int:
+        """The lowest number of a trial that has not ended, or of the next one."""
+        return min(self._open, default=self._asked)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """What is asked, started and told within goes to disk in one write at the end."""
@@ -132,16 +137,42 @@ class SweepStudy:
             number = self._asked
             drawn = self._sampling.draw(number, self._trials)
             config = TrainConfig.from_dict({"seed": self._seed * 1_000_000 + number} | drawn.values)
-            trial = create_trial(
-                state=TrialState.RUNNING,
-                params=drawn.params,
-                distributions=drawn.distributions,
-                user_attrs={CONFIG: config.to_dict()},
-                system_attrs=drawn.notes,
-            )
-            self._open[number] = self._storage.create_new_trial(self._id, trial)
-            self._asked += 1
+            self._add(drawn, config)
             return AskedTrial(number, config)
+
+    def _add(self, drawn: Drawn, config: TrainConfig) -> None:
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=drawn.params,
+            distributions=drawn.distributions,
+            user_attrs={CONFIG: config.to_dict()},
+            system_attrs=drawn.notes,
+        )
+        self._open[self._asked] = self._storage.create_new_trial(self._id, trial)
+        self._asked += 1
+
+    def restore(self, rows: Iterable[Mapping[str, Any]], attempts: Mapping[int, int]) -> None:
+        """Takes over what Parquet knows and the study does not: a driver died in between, or the journal lost its end.
+
+        A trial that ended is what its row says. One that the journal lost before it ended is sampled again.
+
+        Args:
+            rows: Trial rows as for `tell`, one per trial, with its configuration.
+            attempts: How often each trial was started of which there is an epoch; may leave out trials that have ended.
+        """
+        ended = {row["trial"]: row for row in rows}
+        with self.together():
+            for number in range(self._asked, 1 + max((*ended, *attempts), default=-1)):
+                if number in ended:
+                    values = {name: ended[number][name] for name in RULES if ended[number][name] is not None}
+                    known = FixedTrial(values)
+                    self._space.suggest(known)
+                    self._add(Drawn(values, known.params, known.distributions, {}), TrainConfig.from_dict(values))
+                else:
+                    self.ask()
+            self.tell(ended.values())
+            trials = [trial for trial in self.open_trials() if attempts.get(trial.number, 0) > trial.attempts]
+            self.start({trial.number: attempts[trial.number] for trial in trials})
 
     def open_trials(self) -> list[AskedTrial]:
         """The trials that were asked and have not ended, by number."""
