@@ -18,7 +18,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from sweeps import confirmations, confirmed, fleet, plan, provenance, results, selection, tracking
+from sweeps import (
+    confirmations,
+    confirmed,
+    fleet,
+    mask_picture,
+    plan,
+    provenance,
+    report,
+    results,
+    selection,
+    tracking,
+)
 from sweeps.cluster import connect
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.errors import SweepError
@@ -70,7 +81,7 @@ class Trainings:
 def confirm(
     paths: SweepPaths, space: SearchSpace, options: Options, console: Console, *, select: str, seeds: int
 ) -> list[confirmed.Confirmed]:
-    """Trains what is not trained yet, then mirrors, draws and sums up.
+    """Trains what is not trained yet, then mirrors, draws, reports and sums up.
 
     Args:
         paths: Of the sweep; it may be running.
@@ -101,6 +112,7 @@ def confirm(
         numbers = {row["trial"] for row in chosen}
         _mirror([row for row in rows if row["trial"] in numbers], paths, options, console)
         confirmed.draw(paths, rows)
+        report.renew(paths, space, draw_mask=mask_picture.draw)
         if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
             text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
             console.print(text, highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """The report of a sweep: one HTML file that says which trial to take, how sure that is, and what it rests on."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,19 @@ from typing import Any
 
 from search_spaces.load import load as load_space
 from search_spaces.space import SearchSpace
+from supermask.config import ConfigError
 from sweeps import confirmations, figures, pareto, report_charts, report_parameters, report_tables, results
 from sweeps.confirmed import INTERVAL_NAME, Confirmed, summarise
 from sweeps.display import duration
 from sweeps.heartbeat import read_session
 from sweeps.pareto import Table
 from sweeps.paths import SweepPaths, replacing
+from sweeps.published import references
 from sweeps.recommendation import Recommendation, recommend
 from sweeps.report_page import embed_png, render
 from sweeps.report_sample import draw
+
+_LOG = logging.getLogger(__name__)
 
 DrawMask = Callable[[SweepPaths, int], Path]
 """Draws the first layer's mask of a trial; see `sweeps.mask_picture`."""
@@ -44,6 +49,18 @@ def write(
     with replacing(paths.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return paths.report
+
+
+def renew(paths: SweepPaths, space: SearchSpace, *, draw_mask: DrawMask | None = None) -> None:
+    """Writes the report of a sweep whose results have changed.
+
+    Results without a report are as good: a fault is logged, and no report of an earlier state stays.
+    """
+    try:
+        write(paths, space, draw_mask=draw_mask)
+    except Exception:
+        _LOG.exception("the report could not be written; try again: sweeps report %s", paths.name)
+        paths.report.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -108,23 +125,22 @@ def _words(sweep: _Sweep) -> dict[str, Any]:
 def _summary(sweep: _Sweep) -> str:
     """One line: what was swept, how far it is."""
     counts = Counter(sweep.trials.column("state").to_pylist())
-    what = {
-        name: sorted({str(value) for value in sweep.trials.column(name).unique().to_pylist() if value is not None})
-        for name in ("network", "dataset", "method")
-    }
+    kinds = [
+        ", ".join(sorted({str(value) for value in sweep.trials.column(name).unique().to_pylist() if value is not None}))
+        for name in ("method", "network", "dataset")
+    ]
+    what = "{} {} on {}: ".format(*kinds) if all(kinds) else ""
     ended = ", ".join(f"{counts[state]:,} {state}" for state in ("finished", "stopped", "failed") if counts[state])
     state = {"running": " The sweep is still running.", "died": " Its last session broke off."}
     return (
-        f"{', '.join(what['network'])} on {', '.join(what['dataset'])}, {', '.join(what['method'])}: "
-        f"{ended or 'no trial has ended'}, of {sweep.space.trials:,} asked for; "
+        f"{what}{ended or 'no trial has ended'}, of {sweep.space.trials:,} asked for; "
         f"{duration(sweep.session['seconds'])}.{state.get(sweep.session['state'], '')}"
     )
 
 
 def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
     across, up = figures.axes_of(sweep.space.objectives)
-    first = sweep.trials.slice(0, 1).to_pylist()
-    reference = figures.paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
+    kinds = sweep.trials.select(["network", "dataset", "width"]).group_by(["network", "dataset", "width"]).aggregate([])
     numbers = drawn.column("trial").to_pylist()
     on_front = set(sweep.front.column("trial").to_pylist())
     recommended = sweep.recommended.trial if sweep.recommended else None
@@ -137,7 +153,7 @@ def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, 
             sweep.trials,
             sweep.front,
             drawn,
-            references=[reference] if reference else [],
+            references=references(**kinds.to_pylist()[0]) if kinds.num_rows == 1 else [],
             beside=others,
             confirmed=sweep.confirmed,
         ),
@@ -161,9 +177,9 @@ def _mask(sweep: _Sweep, draw_mask: DrawMask | None) -> tuple[str, str]:
         return "", f"The mask of trial {trial} was not kept."
     if not picture.exists():
         if draw_mask is None:
-            return (
-                "",
-                f"It was not drawn yet; draw it and write this page again: sweeps layers {sweep.paths.name}:{trial}",
-            )
-        draw_mask(sweep.paths, trial)
+            return "", f"Draw it, then write this page again: sweeps layers {sweep.paths.name}:{trial}"
+        try:
+            draw_mask(sweep.paths, trial)
+        except ConfigError as error:
+            return "", str(error)
     return embed_png(picture.read_bytes()), ""

@@ -198,19 +198,10 @@ def _work(
         table = results.load(paths.root, space.name)
         if table.num_rows:
             draw(paths, space, table)
-            _report(paths, space)
+            report.renew(paths, space, draw_mask=mask_picture.draw)
         mirror.finish(state, overview(paths, space) if table.num_rows else None)
         unmirrored = mirror.close(MIRROR_SECONDS[state])
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
-
-
-def _report(paths: SweepPaths, space: SearchSpace) -> None:
-    """Writes the report. A sweep without one is as good, so a fault is logged; no report of an earlier state stays."""
-    try:
-        report.write(paths, space, draw_mask=mask_picture.draw)
-    except Exception:
-        _LOG.exception("the report could not be written; try again: sweeps report %s", paths.name)
-        paths.report.unlink(missing_ok=True)
 
 
 def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset]) -> dict[str, Any]:

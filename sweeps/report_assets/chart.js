@@ -59,6 +59,9 @@ const SHAPES = {
   triangle: (r) => `M0,${-1.2 * r}L${1.2 * r},${r}H${-1.2 * r}z`,
   plunge: (r) => `M0,${1.2 * r}L${1.2 * r},${-r}H${-1.2 * r}z`,
   cross: (r) => `M${-r},${-r}L${r},${r}M${r},${-r}L${-r},${r}`,
+  plus: (r) => `M${-0.4 * r},${-r}h${0.8 * r}v${0.6 * r}h${0.6 * r}v${0.8 * r}h${-0.6 * r}v${0.6 * r}h${-0.8 * r}v${-0.6 * r}h${-0.6 * r}v${-0.8 * r}h${0.6 * r}z`,
+  hourglass: (r) => `M${-r},${-r}H${r}L${-r},${r}H${r}z`,
+  bowtie: (r) => `M${-r},${-r}V${r}L${r},${-r}V${r}z`,
   star: (r) => {
     const corner = (k) => [(k % 2 ? 0.65 : 1.6) * r * Math.sin((k * Math.PI) / 5), (k % 2 ? -0.65 : -1.6) * r * Math.cos((k * Math.PI) / 5)];
     return `M${Array.from({ length: 10 }, (_, k) => corner(k).map((v) => v.toFixed(2)).join(",")).join("L")}z`;

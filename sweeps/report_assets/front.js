@@ -18,7 +18,7 @@ function drawFront() {
   entries.push(["circle", "plain", `${finished} other finished trials`.replace(finished, finished - charts.front.length)]);
   if (stopped) entries.push(["cross", "whisker", `${stopped} stopped trials`]);
   if (charts.confirmed.length) entries.push(["diamond", "confirmed", "confirmed with fresh seeds: mean test accuracy and remaining, 95 % intervals"]);
-  for (const one of charts.references) entries.push(["star", "reference", `${one.label}: ${show(one.y)} at ${show(one.x)}`]);
+  charts.references.forEach((one, k) => entries.push([published[k], "reference", `${one.label}: ${show(one.y)} at ${show(one.x)}`]));
   charts.beside.forEach((one, k) => entries.push([...shapes[k % shapes.length], `front of ${one.name}`]));
   legend(place("front-legend"), entries);
 }
@@ -46,10 +46,10 @@ function paintFront(area) {
   const ends = seen(charts.front.map((row) => all[row]));
   line(canvas, ends, "own", charts.step);
   for (const [px, py] of ends) mark(canvas, "circle", px, py, ends.length > 80 ? 2.5 : 4, "own");
-  for (const one of charts.references) {
+  for (const [k, one] of charts.references.entries()) {
     const [px, py] = at(one.x, one.y);
     if (!inside(px, py)) continue;
-    mark(canvas, "star", px, py, 7, "reference");
+    mark(canvas, published[k], px, py, 7, "reference");
     points.push({ x: px, y: py, text: `${one.label}\n${charts.y.label.replace("validation ", "")} ${show(one.y)}\n${charts.x.label} ${show(one.x)}` });
   }
   for (const one of charts.confirmed) paintConfirmed(area, one, points);

@@ -8,6 +8,7 @@ const rowOf = new Map(trials.number.map((number, row) => [number, row]));
 const MOST_CURVES = 60;
 const isMany = trials.number.length > 600;
 const shapes = [["triangle", "beside0 line"], ["square", "beside1 line"], ["plunge", "beside2 line"]];
+const published = ["star", "plus", "hourglass", "bowtie"];
 let chosen = data.recommended;
 const drawings = [];
 

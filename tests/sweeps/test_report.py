@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import parts, report, report_tables
+from sweeps import mask_picture, parts, report, report_tables
 from sweeps.arguments import space_of
 from sweeps.confirmations import CONFIRMATIONS
 from sweeps.paths import SweepPaths
+from sweeps.published import references
 from sweeps.recommendation import recommend
 from sweeps.results import trials_table
 
@@ -192,3 +194,52 @@ def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> No
     assert found["difference"].startswith("+0.0260 [")
     assert found["where"] == ["10 to 20 % remaining: other, by 6", "20 to 100 % remaining: small, by 4"]
     assert found["more"] == 0
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset", "width", "points"),
+    [
+        ("fcn", "mnist", 1.0, [(0.9748, 0.0377), (0.9742, 1.0)]),
+        ("fcn", "mnist", 2.0, []),
+        ("fcn", "digits", 1.0, []),
+        ("conv6", "cifar10", 1.0, [(0.7917, 0.0236), (0.7591, 1.0), (0.77, 0.1), (0.82, 0.1)]),
+        ("resnet20", "cifar10", 2.0, [(0.8442, 0.0769), (0.868, 1.0)]),
+        ("resnet20", "cifar100", 2.0, []),
+        ("resnet110", "cifar100", 1.0, [(0.4642, 0.2064), (0.627, 1.0)]),
+    ],
+)
+def test_published_points_are_of_the_same_network_data_and_width(
+    network: str, dataset: str, width: float, points: list[tuple[float, float]]
+) -> None:
+    found = references(network, dataset, width)
+    assert [(one.accuracy, one.remaining) for one in found] == points
+    assert all("arXiv" in one.label and one.label.endswith(", test") for one in found)
+
+
+def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    assert "The mask of trial 0 was not kept." in report.write(paths, space_of(paths)).read_text()
+    paths.masks.mkdir()
+    (paths.masks / "0.safetensors").write_bytes(b"nothing of the kind")
+    assert "sweeps layers small:0" in report.write(paths, space_of(paths)).read_text()
+    page = report.write(paths, space_of(paths), draw_mask=mask_picture.draw).read_text()
+    assert "0.safetensors: " in page
+    (paths.masks / "0.png").write_bytes(b"a picture")
+    assert "data:image/png;base64,YSBwaWN0dXJl" in report.write(paths, space_of(paths)).read_text()
+
+
+def test_a_fault_of_the_report_is_logged_and_no_old_one_stays(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    ended_row: Callable[..., Row],
+    write_sweep: Callable[..., SweepPaths],
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    space = space_of(paths)
+    report.renew(paths, space)
+    assert paths.report.exists()
+    report.renew(paths, replace(space, objectives={"no_metric": "maximize"}))
+    assert not paths.report.exists()
+    assert caplog.messages == ["the report could not be written; try again: sweeps report small"]

@@ -229,7 +229,7 @@ def test_every_series_has_a_shape_or_dash_of_its_own(
             path => [path.getAttribute("d"), getComputedStyle(path).strokeDasharray, getComputedStyle(path).strokeWidth]
         ).join(" "))"""
     )
-    assert len(looks) == 8
+    assert len(looks) == 9
     assert len(set(looks)) == len(looks)
 
 
@@ -251,6 +251,8 @@ def test_a_sweep_without_results_says_what_to_do(
         paths = write_sweep(tmp_path / str(len(some)), some)
         shown = visit(report.write(paths, space_of(paths)))
         assert shown.text("#answer") == "No trial can be recommended yet"
+        ended = "1 failed" if some else "no trial has ended"
+        assert f"{ended}, of 6 asked for" in shown.text("header")
         assert "sweeps resume small --trials +20" in shown.text(".answer")
         assert shown.said == []
 
