@@ -16,6 +16,7 @@ from sweeps.options import AsJson, Data, Download, Name, Root, Uri, err, out, pr
 from sweeps.paths import SweepPaths, check_name, resolve_root
 from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
+from sweeps.storage import resolve_storage
 
 if TYPE_CHECKING:
     from sweeps.plan import Options
@@ -31,6 +32,10 @@ app = typer.Typer(
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", help="PostgreSQL for the study [env SWEEPS_STORAGE, else a journal file in the root]."),
+]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
 
 
@@ -45,6 +50,7 @@ def run(
     cpus_per_pack: Cpus = None,
     address: Address = None,
     tracking_uri: Uri = None,
+    storage: Storage = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampler and trials [0].")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change the space.")] = None,
     data: Data = None,
@@ -67,6 +73,7 @@ def run(
         tracking_uri=tracking_uri,
         data=data,
         download=download,
+        storage=resolve_storage(storage),
     )
     if dry_run:
         from sweeps.preview import preview

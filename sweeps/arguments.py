@@ -59,6 +59,7 @@ def options_of(
     tracking_uri: str | None,
     data: str | None,
     download: bool,
+    storage: str | None = None,
 ) -> "Options":
     """How and where to run, from the options of `run` and `resume`.
 
@@ -81,6 +82,7 @@ def options_of(
         tracking_uri=tracking_uri,
         data_root=data,
         download=download,
+        storage=storage,
     )
 
 

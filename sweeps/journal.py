@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
 TORN_SECONDS = 2.0
@@ -29,6 +30,7 @@ class Journal(BaseJournalBackend):
         self._read = 0  # entries of the file that Optuna has seen
         self._gathered: list[Entry] = []
         self._open = False
+        self.storage = JournalStorage(self)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -84,6 +84,11 @@ class SweepPaths:
         return self.folder / "study.journal"
 
     @property
+    def study_url(self) -> Path:
+        """The address of the database that holds the study, where that is not in the journal."""
+        return self.folder / "study.url"
+
+    @property
     def session(self) -> Path:
         """What the running or last session says of itself."""
         return self.folder / "session.json"
@@ -139,7 +144,7 @@ def sweep_names(root: Path) -> list[str]:
 def _is_sweep(folder: Path) -> bool:
     if not folder.is_dir() or not _NAME.fullmatch(folder.name) or folder.name in _TAKEN:
         return False
-    return any((folder / part).exists() for part in ("space.yaml", "study.journal", "trials"))
+    return any((folder / part).exists() for part in ("space.yaml", "study.journal", "study.url", "trials"))
 
 
 @contextmanager

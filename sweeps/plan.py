@@ -50,6 +50,7 @@ class Options:
         gpus_per_pack: GPUs of a pack, or a share of one; None takes one where there are any.
         address: Of a Ray cluster; None starts Ray on this machine.
         tracking_uri: Of MLflow; None is the database in the root.
+        storage: Database for the study of a new sweep; None keeps it in a journal file.
         data_root: Folder of the datasets.
         download: Whether missing datasets may be fetched.
     """
@@ -60,6 +61,7 @@ class Options:
     gpus_per_pack: float | None = None
     address: str | None = None
     tracking_uri: str | None = None
+    storage: str | None = None
     data_root: str | None = None
     download: bool = False
 

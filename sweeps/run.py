@@ -18,6 +18,7 @@ from supermask.data import Dataset
 from sweeps import fleet, mask_picture, provenance, report, results
 from sweeps.ahead import AskAhead
 from sweeps.cluster import connect
+from sweeps.database import check_free
 from sweeps.display import Display
 from sweeps.errors import SweepError
 from sweeps.front import draw
@@ -33,6 +34,7 @@ from sweeps.results import ResultsWriter
 from sweeps.rungs import Rungs, start
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
+from sweeps.storage import keep_url, place_of
 from sweeps.study import SweepStudy
 from sweeps.tracking import default_uri
 from sweeps.trial import PackTrainable
@@ -78,9 +80,13 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
         )
     datasets = load_datasets(space, options)
     check_writable(options.root)
+    if options.storage:
+        check_free(options.storage, space.name)
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
         paths.folder.mkdir(parents=True)
+        if options.storage:
+            keep_url(paths, options.storage)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
 
@@ -129,7 +135,7 @@ def _work(
     earlier = read_session(paths)
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
-    study = SweepStudy(space, paths.journal)
+    study = SweepStudy(space, place_of(paths))
     rows = results.load(paths.root, space.name, every_attempt=True).to_pylist()
     study.restore(rows, results.attempts(paths.root, space.name, first=study.first_open))
     writer = ResultsWriter(paths.folder)

@@ -55,7 +55,11 @@ class PackSearcher(Searcher):
         """The next pack as a Tune configuration; None while there is nothing to do, FINISHED when all is done."""
         if not self._ready() and self._packs:
             return None  # Tune asks again soon, and meanwhile hears what the packs in training report
-        order = self._queue.next_pack()
+        try:
+            order = self._queue.next_pack()
+        except OSError as error:  # the disk is full or the database away: what was asked so far waits in the queue
+            self._session.recorder.disk_fault = str(error)
+            return None
         if order is None:
             return None if self._packs else Searcher.FINISHED
         self._packs[trial_id] = order.number

@@ -82,7 +82,7 @@ class Session:
             ended: Number of finished, stopped and failed trials of earlier sessions.
             seconds: Time that earlier sessions took.
         """
-        self._paths, self._queue, self._mirror, self._commit = paths, queue, mirror, commit
+        self._paths, self._queue, self._study, self._mirror, self._commit = paths, queue, study, mirror, commit
         self._earlier_seconds, self._began = seconds, time.monotonic()
         self.packs: dict[int, RunningPack] = {}
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
@@ -200,8 +200,8 @@ class Session:
         self.recorder.close()
         if self.recorder.untold:
             raise SweepError(
-                f"{self._paths.journal}: must be writable, but {self.recorder.disk_fault}. The results are in Parquet: "
-                f"make room and go on with: sweeps resume {self._paths.name}.",
+                f"{self._study.place}: must take the results, but {self.recorder.disk_fault}. They are in Parquet: "
+                f"mend it and go on with: sweeps resume {self._paths.name}.",
                 exit_code=1,
             )
         try:

@@ -7,22 +7,23 @@ again without asking anew.
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.samplers import RandomSampler
-from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES, TrainConfig
+from sweeps.database import Database
 from sweeps.errors import SweepError
 from sweeps.journal import Journal
 from sweeps.sampling import Drawn, Sampling
+from sweeps.storage import Place
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
@@ -73,47 +74,50 @@ _TOLD = {state: told for told, state in _STATES.items()}
 class SweepStudy:
     """Asks for trials and is told how they ended; may be used from several threads."""
 
-    def __init__(self, space: SearchSpace, journal: Path) -> None:
+    def __init__(self, space: SearchSpace, place: Place) -> None:
         """Opens the study of a sweep, or creates it.
 
         Args:
             space: What may vary.
-            journal: File of Optuna's journal storage.
+            place: File of Optuna's journal storage, or address of a database.
 
         Raises:
-            SweepError: If the file cannot be written, or is damaged.
+            SweepError: If the file cannot be written, or is damaged, or the database does not answer.
         """
-        self._space, self._seed = space, space.sampler.seed or 0
+        self._space, self._seed, self.place = space, space.sampler.seed or 0, place
         self._lock = threading.RLock()
         try:
-            self._journal = Journal(journal)
-            self._storage = JournalStorage(self._journal)
-            self._study = optuna.create_study(
-                study_name=space.name,
-                storage=self._storage,
-                sampler=RandomSampler(),  # never asked: trials come from `Sampling`
-                directions=[StudyDirection[name.upper()] for name in space.objectives.values()],
-                load_if_exists=True,
-            )
+            self._backend = Database(place) if isinstance(place, str) else Journal(place)
+            self._storage = self._backend.storage
+            with self._backend.together():
+                self._open_study()
         except OSError as error:
+            remedy = "the server and who may use it" if isinstance(place, str) else "the folder's permissions"
             raise SweepError(
-                f"{journal}: the study must be readable and writable, but {error}. Check the folder's permissions."
+                f"{place}: the study must be readable and writable, but {error}. Check {remedy}."
             ) from error
         except ValueError as error:
             raise SweepError(
-                f"{journal}: must be a journal of Optuna, but got: {error}. Restore the file from a copy."
+                f"{place}: must be a journal of Optuna, but got: {error}. Restore the file from a copy."
             ) from error
+        self._unsure = False  # whether the storage may hold trials that nobody was given
+        self._starts: dict[int, int] = {}
+        self._sampling = Sampling(space)
+
+    def _open_study(self) -> None:
+        self._study = optuna.create_study(
+            study_name=self._space.name,
+            storage=self._storage,
+            sampler=RandomSampler(),  # never asked: trials come from `Sampling`
+            directions=[StudyDirection[name.upper()] for name in self._space.objectives.values()],
+            load_if_exists=True,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names(list(space.objectives))
-        self._id = self._storage.get_study_id_from_name(space.name)
-        # Optuna has no public way to a trial's number in its storage.
-        self._open = {
-            frozen.number: frozen._trial_id  # pyright: ignore[reportPrivateUsage]
-            for frozen in self._trials(TrialState.RUNNING)
-        }
+            self._study.set_metric_names(list(self._space.objectives))
+        self._id = self._storage.get_study_id_from_name(self._space.name)
+        self._open = {frozen.number: _id_of(frozen) for frozen in self._trials(TrialState.RUNNING)}
         self._asked = len(self._trials())
-        self._sampling = Sampling(space)
 
     @property
     def asked(self) -> int:
@@ -127,20 +131,27 @@ class SweepStudy:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is asked, started and told within goes to disk in one write at the end."""
-        with self._lock, self._journal.together():
+        """What is asked, started and told within goes to the journal in one write at the end; to a database, at once.
+
+        Raises:
+            OSError: If the disk or the database fails. What was to be told must be told again.
+        """
+        with self._lock, self._backend.together():
             yield
 
     def ask(self) -> AskedTrial:
-        """Samples the next trial and stores it with its configuration."""
+        """Samples the next trial and stores it with its configuration.
+
+        Raises:
+            OSError: If the disk or the database fails. Asking again gives the trial of the same number.
+        """
         with self._lock:
             number = self._asked
             drawn = self._sampling.draw(number, self._trials)
             config = TrainConfig.from_dict({"seed": self._seed * 1_000_000 + number} | drawn.values)
-            self._add(drawn, config)
-            return AskedTrial(number, config)
+            return self._add(drawn, config)
 
-    def _add(self, drawn: Drawn, config: TrainConfig) -> None:
+    def _add(self, drawn: Drawn, config: TrainConfig) -> AskedTrial:
         trial = create_trial(
             state=TrialState.RUNNING,
             params=drawn.params,
@@ -148,8 +159,25 @@ class SweepStudy:
             user_attrs={CONFIG: config.to_dict()},
             system_attrs=drawn.notes,
         )
-        self._open[self._asked] = self._storage.create_new_trial(self._id, trial)
+        number = self._asked
+        stored = self._store(number, trial)
+        self._open[number] = _id_of(stored)
         self._asked += 1
+        return AskedTrial(number, TrainConfig.from_dict(stored.user_attrs[CONFIG]))
+
+    def _store(self, number: int, trial: FrozenTrial) -> FrozenTrial:
+        """The trial of this number in the storage, which an earlier call may have put there before it broke off."""
+        if self._unsure and (found := self._stored(number)):
+            return found
+        self._unsure = True
+        with self._backend.together():
+            made = self._storage.get_trial(self._storage.create_new_trial(self._id, trial))
+        # Optuna tries again on an error of a database by itself, even if that had taken the trial.
+        self._unsure = made.number != number
+        return (self._unsure and self._stored(number)) or made
+
+    def _stored(self, number: int) -> FrozenTrial | None:
+        return next((frozen for frozen in self._trials() if frozen.number == number), None)
 
     def restore(self, rows: Iterable[Mapping[str, Any]], attempts: Mapping[int, int]) -> None:
         """Takes over what Parquet knows and the study does not: a driver died in between, or the journal lost its end.
@@ -185,21 +213,37 @@ class SweepStudy:
             ]
 
     def start(self, attempts: Mapping[int, int]) -> None:
-        """Records that open trials are being trained, each for so many times, in one write."""
+        """Records that open trials are being trained, each for so many times, in one write.
+
+        Raises:
+            OSError: If the disk or the database fails; the next call of this or of `tell` tries again.
+        """
         with self.together():
-            for number, attempt in attempts.items():
-                self._storage.set_trial_user_attr(self._open[number], ATTEMPT, attempt)
+            self._starts |= attempts
+            self._note_starts()
+
+    def _note_starts(self) -> None:
+        for number in list(self._starts):
+            if number in self._open:
+                self._storage.set_trial_user_attr(self._open[number], ATTEMPT, self._starts[number])
+            del self._starts[number]
 
     def tell(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Records how trials ended, in one write. Telling an ended trial again changes nothing.
 
         Args:
             rows: Trial rows as in `sweeps.results`: `trial`, `state`, `reason`, `attempt` and the final metrics.
+
+        Raises:
+            OSError: If the disk or the database fails; the rows must be told again.
         """
         with self.together():
+            self._note_starts()
             for row in rows:
                 if row["trial"] in self._open:
-                    self._tell(self._open.pop(row["trial"]), row)
+                    with suppress(UpdateFinishedTrialError):  # a database took it before its answer was lost
+                        self._tell(self._open[row["trial"]], row)
+                    del self._open[row["trial"]]
 
     def _tell(self, trial_id: int, row: Mapping[str, Any]) -> None:
         self._sampling.renew()
@@ -228,4 +272,10 @@ class SweepStudy:
             ]
 
     def _trials(self, *states: TrialState) -> Sequence[FrozenTrial]:
-        return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)
+        with self._backend.together():
+            return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)
+
+
+def _id_of(frozen: FrozenTrial) -> int:
+    # Optuna has no public way to a trial's number in its storage.
+    return frozen._trial_id  # pyright: ignore[reportPrivateUsage]

@@ -12,6 +12,7 @@ from sweeps.mirrored import MirroredTrial
 from sweeps.notes import NOTE, trial_note
 from sweeps.overview import FRONT, Overview, overview
 from sweeps.paths import SweepPaths
+from sweeps.storage import place_of
 from sweeps.store import Run
 from sweeps.study import METRICS, StudyTrial, SweepStudy
 
@@ -32,7 +33,7 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     every = results.load(paths.root, paths.name, every_attempt=True).to_pylist()
     rows = {row["trial"]: row for row in results.load(paths.root, paths.name).to_pylist()}
     epochs = Counter(results.load_epochs(paths.root, paths.name).column("trial").to_pylist())
-    study = {trial.number: trial for trial in SweepStudy(space, paths.journal).trials()}
+    study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
     runs = mirrored.read(uri, space.name, count_steps=True)
     mirror = {run.trial: run for run in runs}
     finished = Counter(row["trial"] for row in every if row["state"] == "finished")

@@ -18,107 +18,22 @@ from PIL import Image
 
 from sweeps import results
 from sweeps.paths import SweepPaths
-from sweeps.status import status
+from tests.sweeps.machine import REPOSITORY, SMALL, Done, Machine
 
 pytestmark = pytest.mark.ray
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 110
 AGENTS_SECONDS = 90
 """Ray 2.60's agents were seen to outlive a killed driver by 62 s."""
-MARK = "SWEEPS_TEST_MARK"
-OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
-SMALL = ["fixed.epochs=3", "fixed.width=0.3", "constraints=[]", "sampler={name: random, seed: 5}"]
 FAULTY = "search.weight_gain={choices: [1.0, 2.0, 1.0e+25]}"
 """The last of these gains overflows in the first forward pass."""
 RESULT = ("state", "reason", "epochs_done", "val_accuracy", "remaining", "inverted", "val_loss", "test_accuracy")
-
-
-class Done(NamedTuple):
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Machine:
-    """Runs commands, and knows every process that came of them by a mark in its environment."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self._mark = root, uuid.uuid4().hex
-
-    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Starts a command in a process group of its own, as a shell does."""
-        command = [sys.executable, "-m", "sweeps", *arguments, "--root", str(self.root)]
-        # On a CPU everywhere: a result there does not change with its company in a single bit.
-        environment = {**os.environ, MARK: self._mark, "CUDA_VISIBLE_DEVICES": ""}
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-        )
-
-    def end(self, process: "subprocess.Popen[str]") -> Done:
-        """Waits for a command."""
-        try:
-            out, err = process.communicate(timeout=PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            pytest.fail(f"{process.args} did not end; it wrote: {process.communicate()[1]}")
-        return Done(process.returncode, out, err)
-
-    def __call__(self, *arguments: str) -> Done:
-        return self.end(self.begin(*arguments))
-
-    def sweep(self, *arguments: str, changes: list[str]) -> "subprocess.Popen[str]":
-        """Starts a sweep over the digits."""
-        sets = [word for change in changes for word in ("--set", change)]
-        return self.begin("run", "fcn_digits", *arguments, *sets)
-
-    def processes(self) -> dict[int, str]:
-        """The command lines of all processes that came of commands here and still live."""
-        found: dict[int, str] = {}
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError):
-                if folder.name.isdecimal() and f"{MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return found
-
-    def gone(self, *, within_seconds: float) -> bool:
-        """Waits until none of its processes lives."""
-        until = time.monotonic() + within_seconds
-        while self.processes() and time.monotonic() < until:
-            time.sleep(0.2)
-        return not self.processes()
-
-    def status(self, name: str) -> dict[str, Any]:
-        """How far a sweep is."""
-        return status(SweepPaths(self.root, name), OBJECTIVES)
-
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        """Its ended trials."""
-        return results.load(self.root, name).to_pylist()
-
-    def wait(self, what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-        """Waits until something holds while a command works."""
-        until = time.monotonic() + PATIENCE_SECONDS
-        while not what():
-            if process.poll() is not None or time.monotonic() > until:
-                process.kill()
-                pytest.fail(f"waited in vain for {process.args}; it wrote: {process.communicate()[1]}")
-            time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     made = Machine(tmp_path_factory.mktemp("root"))
     yield made
-    made.gone(within_seconds=15)
-    left = made.processes()
-    for process in left:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-    assert left == {}
+    made.clear()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""A whole sweep on one PostgreSQL server, which keeps its study and stands behind a real MLflow server."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweeps.paths import SweepPaths
+from tests.sweeps.machine import SMALL, Machine
+from tests.sweeps.postgres_server import PASSWORD, PostgresServer, postgres_server
+
+pytestmark = pytest.mark.ray
+
+ENVIRONMENT = {"PGPASSWORD": PASSWORD}
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=40"]
+SQLALCHEMY = "postgresql+psycopg"
+
+
+@contextmanager
+def mlflow_server(database: PostgresServer, folder: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    store = database.other.replace("postgresql", SQLALCHEMY, 1)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--default-artifact-root", (folder / "files").as_uri()]
+    with (folder / "mlflow.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **ENVIRONMENT}, start_new_session=True
+        )
+    try:
+        until = time.monotonic() + 90
+        while not answers(uri):
+            assert process.poll() is None, (folder / "mlflow.log").read_text()
+            assert time.monotonic() < until, (folder / "mlflow.log").read_text()
+            time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+def answers(uri: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def test_a_sweep_outlives_its_database_and_its_driver(tmp_path: Path) -> None:
+    """The server vanishes and comes back in the middle, then the driver is killed, then the sweep is resumed."""
+    machine = Machine(tmp_path / "root", ENVIRONMENT)
+    paths = SweepPaths(machine.root, "kept")
+    with postgres_server() as database, mlflow_server(database, tmp_path) as uri:
+
+        def ended() -> int:
+            return len(machine.rows("kept")) if paths.trials.exists() else 0
+
+        def trouble() -> bool:
+            return "does not answer" in paths.log.read_text()
+
+        options = ["--name", "kept", "--trials", "24", "--lanes", "3", "--tracking-uri", uri]
+        driver = machine.sweep(*options, "--storage", database.url, changes=LONG)
+        machine.wait(lambda: ended() >= 3, driver)
+        database.stop()
+        before = ended()
+        machine.wait(lambda: ended() > before and trouble(), driver)
+        database.start()
+        told = ended()
+        machine.wait(lambda: ended() > told, driver)
+        driver.send_signal(signal.SIGKILL)
+        killed = machine.end(driver)
+        assert ended() < 24
+        resumed = machine("resume", "kept", "--lanes", "3", "--tracking-uri", uri)
+        assert resumed.code == 0, resumed.err
+        verified = machine("verify", "kept", "--tracking-uri", uri, "--json")
+        assert json.loads(verified.out) == {
+            "ok": True, "trials": 24, "mlflow_runs": 24, "finished_twice": [], "differences": [],
+        }  # fmt: skip
+        assert Counter(row["state"] for row in machine.rows("kept")) == {"finished": 24}
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("PGPASSWORD", PASSWORD)
+            store = database.url.replace("postgresql", SQLALCHEMY, 1)
+            stored = optuna.load_study(study_name="kept", storage=store)
+            assert [trial.state.name for trial in stored.trials] == ["COMPLETE"] * 24
+    machine.clear()
+    assert paths.study_url.read_text() == f"{database.url}\n"
+    assert not paths.journal.exists()
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    written += [killed.err.encode(), resumed.out.encode(), resumed.err.encode()]
+    assert not any(PASSWORD.encode() in text for text in written)
