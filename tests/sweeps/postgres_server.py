@@ -34,7 +34,9 @@ class PostgresServer:
         password.write_text(PASSWORD)
         self._run("initdb", "--no-sync", "-A", "scram-sha-256", "-U", "keeper", f"--pwfile={password}")
         self.start()
-        with psycopg.connect(self.url.replace("/sweeps", "/postgres"), password=PASSWORD, autocommit=True) as connection:
+        with psycopg.connect(
+            self.url.replace("/sweeps", "/postgres"), password=PASSWORD, autocommit=True
+        ) as connection:
             for name in ("sweeps", "other"):
                 connection.execute(f"CREATE DATABASE {name}")
 

@@ -31,9 +31,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_is_the_same_in_a_database_as_in_a_journal(
     server: PostgresServer, tmp_path: Path, small_space: Space, ended_row: EndedRow
 ) -> None:
-    space = small_space(
-        name="same", sampler=Sampler("tpe", 7), constraints=(Constraint("val_accuracy", ">=", 0.75),)
-    )
+    space = small_space(name="same", sampler=Sampler("tpe", 7), constraints=(Constraint("val_accuracy", ">=", 0.75),))
     places = (server.url, tmp_path / "journal")
     for place in places:
         study = SweepStudy(space, place)
@@ -117,9 +115,10 @@ def test_an_end_that_was_stored_before_the_connection_broke_is_told_again_in_vai
         tell(*arguments, **named)
         raise ConnectionError("gone")
 
-    with monkeypatch.context() as broken, pytest.raises(OSError, match="gone"):
+    with monkeypatch.context() as broken:
         broken.setattr(storage, "set_trial_state_values", tell_and_break)
-        study.tell(rows)
+        with pytest.raises(OSError, match="gone"):
+            study.tell(rows)
     study.tell(rows)
     assert [trial.state for trial in study.trials()] == ["finished", "finished"]
 
@@ -144,7 +143,9 @@ def test_the_database_of_another_program_is_refused(server: PostgresServer, smal
     assert raised.value.message.startswith(
         f"{server.other}: must be a database for studies alone, with Optuna's tables of version v"
     )
-    assert raised.value.message.endswith("has tables of version 1b5f0d9ad7c1. They may be MLflow's: give each its own, e.g. with createdb sweeps.")
+    assert raised.value.message.endswith(
+        "has tables of version 1b5f0d9ad7c1. They may be MLflow's: give each its own, e.g. with createdb sweeps."
+    )
 
 
 def test_a_server_that_refuses_is_told_in_one_line_without_secrets(

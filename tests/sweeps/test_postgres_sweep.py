@@ -42,7 +42,7 @@ def mlflow_server(database: PostgresServer, folder: Path) -> Iterator[str]:
         )
     try:
         until = time.monotonic() + 90
-        while not answers(uri):
+        while not answers(port):
             assert process.poll() is None, (folder / "mlflow.log").read_text()
             assert time.monotonic() < until, (folder / "mlflow.log").read_text()
             time.sleep(0.2)
@@ -52,9 +52,9 @@ def mlflow_server(database: PostgresServer, folder: Path) -> Iterator[str]:
         process.wait(10)
 
 
-def answers(uri: str) -> bool:
+def answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=1):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
             return True
     except OSError:
         return False
