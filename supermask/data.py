@@ -89,7 +89,7 @@ def load(name: str, root: str | Path | None = None, *, download: bool = False) -
     Raises:
         ConfigError: If the name is unknown, or the files are missing or unusable; names the expected folder.
     """
-    folder = Path(root or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser()
+    folder = folder_of(root)
     if name == "digits":
         return _digits()
     if name in _TORCHVISION:
@@ -102,6 +102,25 @@ def load(name: str, root: str | Path | None = None, *, download: bool = False) -
     raise ConfigError(
         f"dataset: must be one of {', '.join(NAMES)} or {_FOLDER_PREFIX}NAME, but got {name!r}. Did you mean {near!r}?"
     )
+
+
+def folder_of(root: str | Path | None = None) -> Path:
+    """The folder that holds the datasets: `root`, else `SUPERMASK_DATA`, else `~/.cache/supermask-data`."""
+    return Path(root or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser()
+
+
+def present(root: str | Path | None = None) -> list[str]:
+    """Names of the datasets whose folders lie in `folder_of(root)`, read by none; the digits need no folder."""
+    folder = folder_of(root)
+    named = [name for name, place in _FOLDERS.items() if (folder / place).is_dir()]
+    pictured = [name for name, place in _IMAGE_FOLDERS.items() if _has_parts(folder / place)]
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    own = [entry.name for entry in entries if entry.name not in _IMAGE_FOLDERS.values() and _has_parts(entry)]
+    return named + pictured + [_FOLDER_PREFIX + name for name in own]
+
+
+def _has_parts(folder: Path) -> bool:
+    return all((folder / part).is_dir() for part in ("train", "test"))
 
 
 def split(dataset: Dataset, config: TrainConfig) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " validation"]]:

@@ -145,15 +145,17 @@ def compile_pays(config: TrainConfig, data: Dataset, device: torch.device) -> bo
 
 @functools.cache
 def compiler_present(device: torch.device) -> bool:
-    """Whether torch.compile can work here; says so once where it cannot.
-
-    It needs a C++ compiler, the one in the environment variable CXX or one on the path.
-    """
-    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
-    if any(name and shutil.which(name) for name in names):
+    """Whether torch.compile can work here; says so once where it cannot."""
+    if cpp_compiler():
         return True
     _log.warning("torch.compile on %s: no C++ compiler found; training eagerly, slower. Install g++.", device.type)
     return False
+
+
+def cpp_compiler() -> str | None:
+    """The C++ compiler that torch.compile needs: that in the environment variable CXX, else one on the path."""
+    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    return next(filter(None, (shutil.which(name) for name in names if name)), None)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

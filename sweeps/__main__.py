@@ -10,9 +10,10 @@ import typer
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
 from sweeps.arguments import load_space, options_of, overrides_of, space_of
+from sweeps.doctor_command import doctor
 from sweeps.errors import SweepError
 from sweeps.network_commands import export, layers, train
-from sweeps.options import AsJson, Data, Download, Name, Root, Uri, err, out, print_json
+from sweeps.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, check_name, resolve_root
 from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
@@ -29,14 +30,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+Packs = Annotated[int | None, typer.Option("--packs", min=1, help="Packs at a time, e.g. of a cluster that grows.")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
-Storage = Annotated[
-    str | None,
-    typer.Option("--storage", help="PostgreSQL for the study [env SWEEPS_STORAGE, else a journal file in the root]."),
-]
-Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
 
 
 @app.command()
@@ -48,6 +45,7 @@ def run(
     lanes: Lanes = "auto",
     gpus_per_pack: Gpus = None,
     cpus_per_pack: Cpus = None,
+    packs: Packs = None,
     address: Address = None,
     tracking_uri: Uri = None,
     storage: Storage = None,
@@ -69,6 +67,7 @@ def run(
         lanes=lanes,
         gpus_per_pack=gpus_per_pack,
         cpus_per_pack=cpus_per_pack,
+        packs=packs,
         address=address,
         tracking_uri=tracking_uri,
         data=data,
@@ -93,6 +92,7 @@ def resume(
     lanes: Lanes = "auto",
     gpus_per_pack: Gpus = None,
     cpus_per_pack: Cpus = None,
+    packs: Packs = None,
     address: Address = None,
     tracking_uri: Uri = None,
     data: Data = None,
@@ -107,6 +107,7 @@ def resume(
         lanes=lanes,
         gpus_per_pack=gpus_per_pack,
         cpus_per_pack=cpus_per_pack,
+        packs=packs,
         address=address,
         tracking_uri=tracking_uri,
         data=data,
@@ -136,6 +137,7 @@ def confirm(
     lanes: Lanes = "auto",
     gpus_per_pack: Gpus = None,
     cpus_per_pack: Cpus = None,
+    packs: Packs = None,
     address: Address = None,
     tracking_uri: Uri = None,
     data: Data = None,
@@ -154,6 +156,7 @@ def confirm(
         lanes=lanes,
         gpus_per_pack=gpus_per_pack,
         cpus_per_pack=cpus_per_pack,
+        packs=packs,
         address=address,
         tracking_uri=tracking_uri,
         data=data,
@@ -229,6 +232,7 @@ app.command()(verify)
 app.command()(train)
 app.command()(layers)
 app.command()(export)
+app.command()(doctor)
 
 
 def main() -> None:

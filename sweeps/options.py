@@ -13,6 +13,11 @@ err = Console(stderr=True, highlight=False)
 Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
 Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
+Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", help="PostgreSQL for the study [env SWEEPS_STORAGE, else a journal file in the root]."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]

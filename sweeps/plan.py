@@ -48,6 +48,7 @@ class Options:
         lanes: Lanes of a pack; None chooses.
         cpus_per_pack: CPU cores of a pack; None chooses.
         gpus_per_pack: GPUs of a pack, or a share of one; None takes one where there are any.
+        packs: Packs in training at a time; None takes as many as there is room for now.
         address: Of a Ray cluster; None starts Ray on this machine.
         tracking_uri: Of MLflow; None is the database in the root.
         storage: Database for the study of a new sweep; None keeps it in a journal file.
@@ -59,6 +60,7 @@ class Options:
     lanes: int | None = None
     cpus_per_pack: int | None = None
     gpus_per_pack: float | None = None
+    packs: int | None = None
     address: str | None = None
     tracking_uri: str | None = None
     storage: str | None = None
@@ -148,7 +150,7 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
                 f"{option}: must be at most {there:g}, all there is here, but got {asked:g}. Ask for less."
             )
     concurrent = int(resources.cpus // cpus) if not gpus else int(min(resources.gpus / gpus, resources.cpus // cpus))
-    concurrent = max(1, concurrent)
+    concurrent = options.packs or max(1, concurrent)
     limit = hang_seconds()
     if options.lanes:
         return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", limit)

@@ -209,6 +209,27 @@ def connect(uri: str) -> "MlflowClient":
     return MlflowClient(uri, uri)
 
 
+def version_of(uri: str) -> str | None:
+    """The MLflow version of a server, this process's own for a database; None for a database that does not exist yet.
+
+    Raises:
+        SweepError: If the store does not answer.
+    """
+    if is_missing(uri):
+        return None
+    with answering(uri):
+        connect(uri).search_experiments(max_results=1)
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request
+        from mlflow.version import VERSION
+
+        if not uri.startswith(("http://", "https://")):
+            return VERSION
+        answer: Any = http_request(get_default_host_creds(uri), "/version", "GET")
+        answer.raise_for_status()
+        return answer.text.strip()
+
+
 def is_missing(uri: str) -> bool:
     """Whether it is a database that does not exist yet."""
     # MLflow would make the database, and its folder too.

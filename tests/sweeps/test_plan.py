@@ -30,6 +30,7 @@ from sweeps.plan import (
 
 Space = Callable[..., SearchSpace]
 TWO_CORES = Resources(cpus=2, gpus=0.0)
+NOTHING_YET = Resources(cpus=0, gpus=0.0)
 GPU_NODE = Resources(cpus=16, gpus=4.0)
 
 
@@ -117,6 +118,7 @@ def test_the_largest_network_counts_every_choice(small_space: Space, digits: dic
         # A cluster may grow when more is asked for.
         (TWO_CORES, {"lanes": 5, "gpus_per_pack": 1, "address": "auto"}, 100, (5, 1, 1, 1)),
         (TWO_CORES, {"lanes": 5, "cpus_per_pack": 8, "address": "auto"}, 100, (5, 8, 0.0, 1)),
+        (NOTHING_YET, {"lanes": 5, "gpus_per_pack": 1, "packs": 8, "address": "auto"}, 100, (5, 1, 1, 8)),
     ],
 )
 def test_packs_by_hand(
