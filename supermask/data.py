@@ -239,8 +239,8 @@ def _reason(error: Exception) -> str:
 
 
 def _inside(root: Path, name: str) -> Path:
-    folder = (root / name).resolve()
-    if not name or not folder.is_relative_to(root.resolve()):
+    folder = (root / name.replace("\0", "")).resolve()
+    if not name or "\0" in name or not folder.is_relative_to(root.resolve()):
         raise ConfigError(
             f"dataset: {_FOLDER_PREFIX}NAME must name a folder under {root}, but got {name!r}. Leave out '..' and '/'."
         )
