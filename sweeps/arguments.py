@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, resolve_root
+from sweeps.paths import SweepPaths, check_inside, resolve_root
 
 if TYPE_CHECKING:
     from sweeps.plan import Options
@@ -39,11 +39,12 @@ def space_of(paths: SweepPaths) -> SearchSpace:
     """The space of a sweep, as it was run.
 
     Raises:
-        SweepError: If there is no such sweep.
+        SweepError: If there is no such sweep, or a part of it lies elsewhere.
     """
     from search_spaces.load import load
     from sweeps import results
 
+    check_inside(paths)
     if not paths.space.exists():
         results.load(paths.root, paths.name)  # names the sweeps that exist
     return load(paths.space)

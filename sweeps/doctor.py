@@ -46,13 +46,16 @@ class Finding:
     remedy: str = ""
 
 
-def examine(*, root: Path, address: str | None, tracking_uri: str | None, data: str | None) -> list[Finding]:
+def examine(
+    *, root: Path, address: str | None, tracking_uri: str | None, storage: str | None, data: str | None
+) -> list[Finding]:
     """Everything a sweep with these options would need.
 
     Args:
         root: Folder of all sweeps; need not exist yet.
         address: Of a Ray cluster; None checks this machine alone.
         tracking_uri: Of MLflow; None is the database in the root.
+        storage: Database for the study; None is a journal file in the root.
         data: Folder of the datasets.
     """
     return [
@@ -60,7 +63,8 @@ def examine(*, root: Path, address: str | None, tracking_uri: str | None, data: 
         *devices(),
         compiler(),
         datasets(data),
-        *storage(root),
+        *results(root, journal=storage is None),
+        *([study(storage)] if storage else []),
         mlflow(root, tracking_uri),
         *cluster(address),
     ]
@@ -140,14 +144,15 @@ def datasets(data: str | None) -> Finding:
     return Finding("data", "fault" if named else "warning", f"{found}; only digits can be trained", remedy)
 
 
-def storage(root: Path) -> Iterator[Finding]:
-    """Whether results and the study's journal can be written to the root, and how much."""
+def results(root: Path, *, journal: bool) -> Iterator[Finding]:
+    """Whether results, and a study's journal if it is one, can be written to the root, and how much."""
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     remedy = "Choose another folder with --root DIR, or get the right to write there."
     try:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=there) as scratch:
             yield _space(root, shutil.disk_usage(there).free)
-            yield _journal(Path(scratch) / "study.journal")
+            if journal:
+                yield _journal(Path(scratch) / "study.journal")
     except OSError as error:
         yield Finding("root", "fault", f"{root} cannot be written: {error.strerror}", remedy)
 
@@ -159,19 +164,29 @@ def _space(root: Path, free: int) -> Finding:
 
 
 def _journal(path: Path) -> Finding:
-    from sweeps.journal import Journal
+    from sweeps.arguments import load_space
+    from sweeps.study import SweepStudy
 
-    entry = {"doctor": 1}
     try:
-        Journal(path).append_logs([entry])
-        read = list(Journal(path).read_logs(0))
-    except OSError as error:
-        read = [str(error)]
-    if read == [entry]:
-        return Finding("study", "ok", "a journal can be written and read there")
-    return Finding(
-        "study", "fault", f"a journal written there reads {read}", "Choose a file system with locks for --root."
-    )
+        for _ in ("made", "read again"):
+            SweepStudy(load_space("fcn_digits", {}), path)
+    except SweepError as error:
+        found, _ = _halves(error.message)
+        return Finding("study", "fault", found, "Choose a file system with locks and links for --root.")
+    return Finding("study", "ok", "a study's journal can be written and read there")
+
+
+def study(storage: str) -> Finding:
+    """Whether the database for the study answers."""
+    from sweeps.database import check_free
+    from sweeps.tracking import redact
+
+    try:
+        check_free(storage, "")
+    except SweepError as error:
+        found, remedy = _halves(error.message)
+        return Finding("study", "fault", found, remedy)
+    return Finding("study", "ok", f"{redact(storage)} answers")
 
 
 def mlflow(root: Path, uri: str | None) -> Finding:

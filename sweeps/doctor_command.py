@@ -5,8 +5,9 @@ from dataclasses import asdict
 import typer
 from rich.markup import escape
 
-from sweeps.options import Address, AsJson, Data, Root, Uri, out, print_json
+from sweeps.options import Address, AsJson, Data, Root, Storage, Uri, out, print_json
 from sweeps.paths import resolve_root
+from sweeps.storage import resolve_storage
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
@@ -15,6 +16,7 @@ def doctor(
     address: Address = None,
     root: Root = None,
     tracking_uri: Uri = None,
+    storage: Storage = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
@@ -24,7 +26,13 @@ def doctor(
     """
     from sweeps.doctor import examine
 
-    findings = examine(root=resolve_root(root), address=address, tracking_uri=tracking_uri, data=data)
+    findings = examine(
+        root=resolve_root(root),
+        address=address,
+        tracking_uri=tracking_uri,
+        storage=resolve_storage(storage),
+        data=data,
+    )
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -134,6 +134,20 @@ class SweepPaths:
         return self.folder / "report.html"
 
 
+def check_inside(paths: SweepPaths) -> None:
+    """Makes sure that what is written to a sweep stays in its folder. No sweep is made with symbolic links.
+
+    Raises:
+        SweepError: If a part of it is a link to another place.
+    """
+    for part in paths.folder.iterdir() if paths.folder.is_dir() else ():
+        if part.is_symlink() and not part.resolve().is_relative_to(paths.folder.resolve()):
+            raise SweepError(
+                f"sweep {paths.name}: all of it must lie in {paths.folder}, but {part.name} is a link to "
+                f"{part.resolve()}. Put the file itself there, or remove the link."
+            )
+
+
 def sweep_names(root: Path) -> list[str]:
     """The sweeps under `root`, sorted; empty when there is no such folder."""
     if not root.is_dir():

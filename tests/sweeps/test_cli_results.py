@@ -185,3 +185,15 @@ def test_an_interrupt_before_anything_started_is_one_word(sweeps: Any) -> None:
     done = sweeps("list")
     assert done.code == 130
     assert "Traceback" not in done.err
+
+
+def test_a_sweep_with_a_link_to_elsewhere_is_not_written_through(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    (sweeps.folder / "mine").write_text("precious")
+    paths.front_png.symlink_to(sweeps.folder / "mine")
+    done = sweeps("pareto", "small")
+    assert (done.code, done.out) == (2, "")
+    assert f"front.png is a link to {sweeps.folder}/mine" in done.err
+    assert (sweeps.folder / "mine").read_text() == "precious"

@@ -124,6 +124,13 @@ def test_an_mlflow_server_of_another_version(see: Any, old_server: str) -> None:
     assert "Give server and driver the same version: pip install 'mlflow==3." in seen.text("mlflow")
 
 
+def test_a_database_that_is_dead(see: Any) -> None:
+    seen = see("--storage", "postgresql://me@127.0.0.1:9/sweeps")
+    assert seen.code == 1
+    assert seen.text("study").startswith("fault: --storage: must be a database that answers, but ")
+    assert seen.text("study").endswith("Check the server and who may use it.")
+
+
 def test_data_that_is_missing(see: Any, tmp_path: Path) -> None:
     seen = see("--data", str(tmp_path / "nowhere"))
     assert seen.code == 1
@@ -203,9 +210,7 @@ def test_one_node_without_token_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o640, "warning")])
-def test_a_token_that_others_can_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: str
-) -> None:
+def test_a_token_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: str) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     file = tmp_path / ".ray/auth_token"
     file.parent.mkdir()

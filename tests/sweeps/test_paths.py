@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, check_name, replacing, resolve_root, sweep_names
+from sweeps.paths import SweepPaths, check_inside, check_name, replacing, resolve_root, sweep_names
 
 
 @pytest.mark.parametrize("name", ["a", "7", "fcn_mnist-2.1", "A" * 100])
@@ -99,3 +99,25 @@ def test_replacing_leaves_the_old_file_when_the_block_fails(tmp_path: Path) -> N
 def test_the_error_crosses_process_boundaries() -> None:
     error = pickle.loads(pickle.dumps(SweepError("x: must hold.", exit_code=1)))  # noqa: S301
     assert (str(error), error.message, error.exit_code) == ("x: must hold.", "x: must hold.", 1)
+
+
+def test_a_sweep_whose_part_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
+    paths = SweepPaths(tmp_path / "root", "given")
+    check_inside(paths)
+    paths.masks.mkdir(parents=True)
+    (paths.folder / "latest").symlink_to("masks")
+    check_inside(paths)
+    paths.log.symlink_to(tmp_path / "profile")
+    with pytest.raises(SweepError) as caught:
+        check_inside(paths)
+    assert caught.value.message == (
+        f"sweep given: all of it must lie in {paths.folder}, but log.txt is a link to {tmp_path}/profile. "
+        "Put the file itself there, or remove the link."
+    )
+
+
+def test_a_root_or_a_sweep_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk/big/masks").mkdir(parents=True)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/big").symlink_to(tmp_path / "disk/big")
+    check_inside(SweepPaths(tmp_path / "root", "big"))
