@@ -114,6 +114,14 @@ function frame(canvas, axes, width, height) {
   return { canvas, x, y, inside, left, right: width - right, top, bottom: height - bottom, width, height };
 }
 
+/** What is drawn anew when the page is laid out for paper, with letters of the size that paper needs. */
+const printed = new Set();
+for (const [moment, isPaper] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(moment, () => {
+    document.documentElement.classList.toggle("paper", isPaper);
+    for (const one of printed) one.canvas.isConnected ? one.draw() : printed.delete(one);
+  });
+
 /**
  * A chart that is drawn again when its place gets another width.
  * `paint(frame)` draws and returns what can be pointed at: [{x, y, text, row}] in pixels.
@@ -172,6 +180,7 @@ function chart(place, { axes, label, height = 300, bare = false, choose = () => 
     point(found);
     if (found) choose(found);
   });
+  printed.add(self);
   new ResizeObserver(() => Math.round(place.clientWidth) !== width && draw()).observe(place);
   return self;
 }

@@ -68,15 +68,22 @@ function drawEffect(box, one) {
   const values = [...one.ci_low, ...one.ci_high, ...one.best, ...one.mean].filter((value) => value !== null);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const margin = (high - low) * 0.06 || 0.5;
-  const axes = { x: one.axis, y: { label: one.label, low: low - margin, high: high + margin } };
-  chart(box, { axes, label: `${one.label} by ${one.axis.label}: mean with interval and best of each bin`, height: 280 }, ({ canvas, x, y }) => {
+  // An interval may reach beyond what a fraction can be; the axis does not.
+  const [least, most] = one.label.endsWith("(%)") ? [0, 100] : [-Infinity, Infinity];
+  const axes = { x: one.axis, y: { label: one.label, low: Math.max(low - margin, least - margin / 2), high: Math.min(high + margin, most + margin / 2) } };
+  chart(box, { axes, label: `${one.label} by ${one.axis.label}: mean with interval and best of each bin`, height: 280 }, ({ canvas, x, y, top, bottom }) => {
     const known = one.middle.map((_, k) => k).filter((k) => one.mean[k] !== null);
     const points = [];
     line(canvas, known.map((k) => [x(one.middle[k]), y(one.best[k])]), "accent dashed");
     line(canvas, known.map((k) => [x(one.middle[k]), y(one.mean[k])]), "own");
     for (const k of known) {
       const [px, py, low, high] = [x(one.middle[k]), y(one.mean[k]), one.ci_low[k], one.ci_high[k]];
-      if (low !== null) make(canvas, "path", { class: "whisker", d: `M${px},${y(low)}V${y(high)}m-4,0h8M${px - 4},${y(low)}h8` });
+      if (low !== null) {
+        const ends = [y(low), y(high)];
+        const [foot, head] = [Math.min(ends[0], bottom), Math.max(ends[1], top)];
+        const caps = [foot, head].filter((end) => ends.includes(end)).map((end) => `M${px - 4},${end}h8`);
+        make(canvas, "path", { class: "whisker", d: `M${px},${foot}V${head}${caps.join("")}` });
+      }
       mark(canvas, "triangle", px, y(one.best[k]), 4, "accent");
       mark(canvas, "circle", px, py, 4, "own");
       const span = one.from[k] === one.to[k] ? show(one.middle[k]) : `${show(one.from[k])} to ${show(one.to[k])}`;

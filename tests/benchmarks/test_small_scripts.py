@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -60,3 +61,18 @@ def test_quick_sampler_writes_the_document(tmp_path: Path) -> None:
     *asking, quality = json.loads((tmp_path / "sampler.json").read_text())["rows"]
     assert [row["case"] for row in asking] == ["asking 64 after 100 trials", "asking 64 after 500 trials"]
     assert 0.9 < quality["ratio"] < 1.1  # being shown fewer trials costs next to nothing
+
+
+@pytest.mark.skipif(not (which("chromium") or which("google-chrome")), reason="no Chromium: apt-get install chromium")
+def test_quick_report_writes_the_document(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "report.py"), "--quick", "--json", str(tmp_path / "report.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert [row["case"] for row in rows] == [
+        "writing the report of 2000 trials",
+        *("size of the page", "longest task on opening", "longest task on hover"),
+    ]
+    assert all(row.keys() >= REQUIRED for row in rows)
+    assert all(row["ours"] > 0 for row in rows)
+    assert rows[1]["ours"] < 5
