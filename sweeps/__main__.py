@@ -10,6 +10,7 @@ import typer
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
 from sweeps.arguments import load_space, options_of, overrides_of, space_of
+from sweeps.compare_command import compare
 from sweeps.doctor_command import doctor
 from sweeps.errors import SweepError
 from sweeps.network_commands import export, layers, train
@@ -227,6 +228,7 @@ def _say_addresses(addresses: list[str]) -> None:
 app.command("list")(list_sweeps)
 app.command()(status)
 app.command()(pareto)
+app.command()(compare)
 app.command()(report)
 app.command()(verify)
 app.command()(train)

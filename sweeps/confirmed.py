@@ -14,6 +14,8 @@ from sweeps.paths import SweepPaths
 
 Row = Mapping[str, Any]
 
+SUMMARISED = ("trial", "network", "dataset", "state", "reason", "test_accuracy", "remaining")
+"""The columns of a confirmation that its summary is made of."""
 INTERVAL_NAME = f"{100 * LEVEL:g} % Student t interval"
 
 

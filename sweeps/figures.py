@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from sweeps.columns import equals, rows
 from sweeps.errors import SweepError
 from sweeps.pareto import Objectives, Table, values
 from sweeps.paths import replacing
@@ -32,6 +35,10 @@ _LABELS = {
     "test_loss": ("test loss (nats)", 1.0),
 }
 """A metric's name in words and the factor from its stored value to the one drawn."""
+
+_NARROW_INCHES = 5.0
+_CROWD = 2000
+"""More dots than these are one image inside an SVG or PDF, which would have megabytes of them."""
 
 _WINDOW_POINTS = (5.0, 15.0)
 """At least and at most so many percentage points below the front's best accuracy are shown, if there is anything."""
@@ -90,9 +97,20 @@ def front_figure(
         subtitle: What the numbers are: trials, epochs, seeds, validation or test.
         references: Points to compare with; drawn only beside accuracy against remaining weights.
     """
-    across, up = axes_of(objectives)
     figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
+    draw_trials_and_front(axes, trials, front, objectives, references=references)
+    draw_legend(figure, columns=2)
+    axes.set_title(f"{title}\n", loc="left", fontweight="bold", fontsize=11)
+    axes.text(0, 1.02, subtitle, transform=axes.transAxes, va="bottom", fontsize=8, color="0.3")
+    return figure
+
+
+def draw_trials_and_front(
+    axes: Axes, trials: Table, front: Table, objectives: Objectives, *, references: Sequence[Reference] = ()
+) -> None:
+    """Draws all of `front_figure` that belongs to its axes."""
+    across, up = axes_of(objectives)
     _draw_trials(axes, trials, across, up)
     if front.num_rows:
         _draw_front(axes, points_of(front, across, up), step=step_of(objectives, across))
@@ -101,19 +119,25 @@ def front_figure(
     if across == "remaining" and up in _ACCURACIES:
         draw_references(axes, references)
         focus(axes, points_of(trials, across, up), points_of(front, across, up), references)
+    draw_frame(axes, across, up)
+
+
+def draw_frame(axes: Axes, across: str, up: str) -> None:
+    """Names the axes and draws a grid."""
     axes.set_xlabel(label_of(across))
     axes.set_ylabel(label_of(up))
     axes.grid(visible=True, color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        legend = figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+
+
+def draw_legend(figure: Figure, *, columns: int, size: float = 8) -> None:
+    """Draws the legend of the only axes below them, its text so many points high, if there is anything to name."""
+    if figure.axes[0].get_legend_handles_labels()[0]:
+        legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set_alpha(1)  # The dots of a crowd are too faint to be seen one by one.
-    axes.set_title(f"{title}\n", loc="left", fontweight="bold", fontsize=11)
-    axes.text(0, 1.02, subtitle, transform=axes.transAxes, va="bottom", fontsize=8, color="0.3")
-    return figure
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -124,8 +148,11 @@ def save(figure: Figure, path: Path) -> None:
     """
     if path.suffix not in _SUFFIXES:
         raise SweepError(f"{path}: must end in {', '.join(_SUFFIXES)}, but ends in {path.suffix!r}. Rename it.")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix("."))
+    kind = path.suffix.removeprefix(".")
+    # Journals want TrueType fonts inside, and the same figure to be the same file.
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    with rc_context({"pdf.fonttype": 42, "svg.hashsalt": "sweeps"}), replacing(path) as temporary:
+        figure.savefig(temporary, format=kind, metadata=undated)
 
 
 def as_png(figure: Figure) -> bytes:
@@ -169,21 +196,24 @@ def step_of(objectives: Objectives, across: str) -> _Step:
 
 
 def _draw_trials(axes: Axes, trials: Table, across: str, up: str) -> None:
-    states = trials.column("state").to_numpy()
-    for state, fill in (("stopped", "none"), ("finished", _GREY)):
-        points = points_of(trials.take(np.flatnonzero(states == state)), across, up)
+    for state, filled in (("stopped", False), ("finished", True)):
+        points = points_of(rows(trials, equals(trials, "state", state)), across, up)
         if len(points):
             # Thousands of full-sized dots would run into one grey plain.
             crowd = min(1.0, (400 / len(points)) ** 0.5)
-            look = {"facecolors": fill, "edgecolors": _GREY, "alpha": max(0.15, 0.55 * crowd), "linewidths": 0.6}
+            edge = to_rgba(_GREY, max(0.15, 0.55 * crowd))
+            # Invisible, not "none": of dots with one fill and one edge matplotlib draws the first and stamps the rest.
+            look = {"facecolors": [edge if filled else (1, 1, 1, 0)], "edgecolors": [edge], "linewidths": 0.6}
             label = _count(len(points), f"{state} trial")
-            axes.scatter(points[:, 0], points[:, 1], s=max(4, 14 * crowd), label=label, zorder=2, **look)
+            size = max(4, 14 * crowd) * (rcParams["lines.markersize"] / 6) ** 2
+            dots = axes.scatter(points[:, 0], points[:, 1], s=size, label=label, zorder=2, **look)
+            dots.set_rasterized(len(points) > _CROWD)
 
 
 def _draw_front(axes: Axes, points: np.ndarray, *, step: _Step) -> None:
     points = points[np.argsort(points[:, 0])]
     (line,) = axes.plot(points[:, 0], points[:, 1], color=_BLUE, linewidth=1.6, marker="o", zorder=3)
-    line.set_markersize(4 if len(points) < 100 else 2.5)
+    line.set_markersize((4 if len(points) < 100 else 2.5) * rcParams["lines.markersize"] / 6)
     line.set_label(f"front, {_count(len(points), 'trial')}")
     if step:
         line.set_drawstyle(step)
@@ -201,7 +231,8 @@ def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
         x, y = 100 * reference.remaining, 100 * reference.accuracy
         marker = _REFERENCE_MARKERS[index % len(_REFERENCE_MARKERS)]
         label = f"{reference.label}: {y:.2f} % at {x:.2f} %"
-        axes.scatter([x], [y], s=130, marker=marker, color=_VERMILLION, edgecolors="black", zorder=4, label=label)
+        size = 3.6 * rcParams["lines.markersize"] ** 2
+        axes.scatter([x], [y], s=size, marker=marker, color=_VERMILLION, edgecolors="black", zorder=4, label=label)
 
 
 def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
@@ -219,8 +250,10 @@ def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequenc
     outside = len(trials) - int(inside.sum())
     if outside:
         text = f"{outside:,} of {_count(len(trials), 'trial')} outside this window"
-        place = {"xycoords": "axes fraction", "xytext": (0, -24), "textcoords": "offset points"}
-        axes.annotate(text, (1, 0), ha="right", va="top", fontsize=7.5, color="0.3", **place)
+        # Beside the axis' name where there is room, else below it.
+        down, size = (-24, 7.5) if axes.get_figure(root=True).get_size_inches()[0] > _NARROW_INCHES else (-31, 6)
+        place = {"xycoords": "axes fraction", "xytext": (0, down), "textcoords": "offset points"}
+        axes.annotate(text, (1, 0), ha="right", va="top", fontsize=size, color="0.3", **place)
 
 
 def window(trials: np.ndarray, front: np.ndarray, marks: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -4,7 +4,8 @@ import csv
 import io
 import math
 import re
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -15,6 +16,9 @@ from sweeps.errors import SweepError
 from sweeps.pareto import Table as ArrowTable
 from sweeps.paths import SweepPaths
 from sweeps.results import CONFIG_COLUMNS
+
+if TYPE_CHECKING:
+    from sweeps.figures import Reference
 
 SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
 """Names that bounds of the command line may use for short."""
@@ -87,12 +91,18 @@ def table(front: ArrowTable, space: SearchSpace) -> Table:
     return shown
 
 
+def is_drawn(paths: SweepPaths) -> bool:
+    """Whether `front.png` is newer than all that it shows."""
+    if not paths.front_png.exists():
+        return False
+    shown = [paths.space, *paths.trials.glob("*.parquet")]
+    return all(path.stat().st_mtime_ns < paths.front_png.stat().st_mtime_ns for path in shown)
+
+
 def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
     """Writes `front.png` of a sweep."""
     from sweeps import figures  # matplotlib takes most of a second to import
 
-    first = trials.slice(0, 1).to_pylist()
-    reference = figures.paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
     members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
     figure = figures.front_figure(
         trials,
@@ -100,9 +110,47 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
         space.objectives,
         title=f"{space.name}: accuracy against remaining weights",
         subtitle=_subtitle(pareto.finished(trials)),
-        references=[reference] if reference else [],
+        references=_references(trials),
     )
     figures.save(figure, paths.front_png)
+
+
+def check_figure(path: Path, kind: str) -> Path:
+    """Returns the path that `--png`, `--svg` or `--pdf` names.
+
+    Raises:
+        SweepError: If it ends otherwise, or its folder is missing.
+    """
+    if path.suffix != f".{kind}":
+        raise SweepError(
+            f"--{kind} {path}: must end in .{kind}, but does not. Rename it: {path.with_suffix(f'.{kind}')}."
+        )
+    if not path.parent.is_dir():
+        raise SweepError(f"--{kind} {path}: must be in a folder that exists, but {path.parent} does not. Create it.")
+    return path
+
+
+def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: ArrowTable) -> None:
+    """Writes a figure as wide as a column, as PNG, SVG or PDF by the suffix of its path.
+
+    Raises:
+        SweepError: If the file cannot be written.
+    """
+    from sweeps import figures, paper_figure
+
+    figure = paper_figure.front_figure(trials, members, space.objectives, references=_references(trials))
+    try:
+        figures.save(figure, path)
+    except OSError as error:
+        raise SweepError(f"{path}: must be writable, but got: {error.strerror}. Choose another place.") from error
+
+
+def _references(trials: ArrowTable) -> list["Reference"]:
+    from sweeps.figures import paper_reference
+
+    first = trials.slice(0, 1).to_pylist()
+    found = paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
+    return [found] if found else []
 
 
 def _subtitle(finished: ArrowTable) -> str:

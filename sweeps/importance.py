@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces.space import Distribution, SearchSpace
+from sweeps.columns import rows
 from sweeps.pareto import Objectives, Table, finished, values
 from sweeps.searched import column, present
 
@@ -50,12 +51,14 @@ def importance(trials: Table, space: SearchSpace) -> Table:
     if len(known) > MOST_TRIALS:
         known = np.sort(np.random.default_rng(0).choice(known, MOST_TRIALS, replace=False))
     names = [name for name in space.parameters if name in chosen.column_names]
-    rows = list[tuple[str, str, float]]()
+    found = list[tuple[str, str, float]]()
     if len(known) >= FEWEST_TRIALS and names:
-        rows = [*_rows({metric: cost[known] for metric, cost in costs.items()}, chosen.take(known), space, names)]
-    target, parameter, share = zip(*rows, strict=True) if rows else ((), (), ())
+        found = [
+            *_shares_of_all({metric: cost[known] for metric, cost in costs.items()}, rows(chosen, known), space, names)
+        ]
+    target, parameter, share = zip(*found, strict=True) if found else ((), (), ())
     columns = {"target": target, "parameter": parameter, "importance": np.array(share, dtype=float)}
-    return Table.from_pydict(columns) if rows else _EMPTY
+    return Table.from_pydict(columns) if found else _EMPTY
 
 
 _EMPTY = Table.from_pylist([{"target": "", "parameter": "", "importance": 0.0}]).slice(0, 0)
@@ -65,7 +68,7 @@ def _cost(trials: Table, objectives: Objectives, metric: str) -> np.ndarray:
     return (-1.0 if objectives[metric] == "maximize" else 1.0) * values(trials, metric)
 
 
-def _rows(
+def _shares_of_all(
     costs: dict[str, np.ndarray], trials: Table, space: SearchSpace, names: list[str]
 ) -> Iterator[tuple[str, str, float]]:
     study = _study(costs, trials, space, names)

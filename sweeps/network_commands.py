@@ -7,7 +7,7 @@ import typer
 
 from sweeps.errors import SweepError
 from sweeps.options import AsJson, Data, Download, Root, Uri, err, out, print_json
-from sweeps.paths import resolve_root
+from sweeps.paths import SweepPaths, resolve_root
 
 if TYPE_CHECKING:
     from sweeps.config_source import Source
@@ -143,17 +143,40 @@ def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) ->
 
 
 def export(
-    what: Annotated[str, typer.Argument(metavar="NAME:TRIAL", help="A trial of a sweep, or the path of an artifact.")],
-    to: Annotated[Literal["artifact", "torch", "onnx", "mlflow"], typer.Option("--to", help="What to make of it.")],
+    what: Annotated[
+        str, typer.Argument(metavar="NAME[:TRIAL]", help="A trial, the path of an artifact, or a whole sweep.")
+    ],
+    to: Annotated[
+        Literal["artifact", "torch", "onnx", "mlflow"] | None, typer.Option("--to", help="What to make of a trial.")
+    ] = None,
     file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL.* here].")] = None,
     root: Root = None,
     tracking_uri: Uri = None,
     data: Data = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all trials of a sweep as CSV.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write all trials as Parquet.")] = None,
 ) -> None:
     """Write a trained network as artifact, PyTorch state dict or ONNX model, or log it to its run in MLflow.
 
+    Of a whole sweep, write its trials: sweeps export fcn_digits --csv trials.csv
+
     Example: sweeps export fcn_digits:12 --to onnx --out digits.onnx
     """
+    files = {"csv": csv, "parquet": parquet}
+    if csv or parquet:
+        if to or file or ":" in what:
+            raise SweepError(
+                f"--csv, --parquet: take all trials of a sweep, without --to and --out, but got {what}. "
+                f"Write for example: sweeps export {what.partition(':')[0]} --csv trials.csv."
+            )
+        _export_trials(SweepPaths(resolve_root(root), what), {kind: path for kind, path in files.items() if path})
+        return
+    if to is None:
+        raise SweepError(
+            "--to: must say what to make of a trial: artifact, torch, onnx or mlflow. Write for example --to onnx; or "
+            "--csv trials.csv for all trials of a sweep."
+        )
+
     from sweeps import export as networks
 
     def say(text: str) -> None:
@@ -166,3 +189,12 @@ def export(
         typer.echo(networks.export_model(source, tracking_uri, data_root=data, say=say))
     else:
         typer.echo(networks.export_file(source, to, Path(file) if file else None, data_root=data, say=say))
+
+
+def _export_trials(paths: SweepPaths, files: dict[str, Path]) -> None:
+    from sweeps import trial_table
+
+    for kind, path in files.items():
+        count = trial_table.write(paths, path, kind=kind)
+        err.print(f"{count} trials", soft_wrap=True)
+        typer.echo(path)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import Table
 
+from sweeps.columns import equals, floats, rows
 from sweeps.errors import SweepError
 
 Objectives = Mapping[str, str]
@@ -69,12 +70,12 @@ def values(table: Table, metric: str) -> np.ndarray:
         near = difflib.get_close_matches(metric, table.column_names, n=1, cutoff=0.0)
         guess = f"Did you mean {near[0]!r}?" if near else "The table has no columns."
         raise SweepError(f"metric {metric}: must be a column of the results, but there is none. {guess}")
-    return np.asarray(table.column(metric).cast(pa.float64()).to_numpy(), dtype=float)
+    return floats(table, metric)
 
 
 def finished(table: Table) -> Table:
     """The rows of finished trials."""
-    return table.filter(pa.array(table.column("state").to_numpy() == "finished", pa.bool_()))
+    return rows(table, equals(table, "state", "finished"))
 
 
 def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
@@ -83,7 +84,7 @@ def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
     for constraint in constraints:
         column = values(table, constraint.metric)
         keep &= column >= constraint.bound if constraint.operator == ">=" else column <= constraint.bound
-    return table.filter(pa.array(keep))
+    return rows(table, keep)
 
 
 def front(table: Table, objectives: Objectives) -> Table:
@@ -101,12 +102,12 @@ def front(table: Table, objectives: Objectives) -> Table:
     """
     chosen, costs = _costs(table, objectives)
     by_trial = np.argsort(values(chosen, "trial"), kind="stable")
-    chosen, costs = chosen.take(pa.array(by_trial)), costs[by_trial]
+    chosen, costs = rows(chosen, by_trial), costs[by_trial]
     if not chosen.num_rows:
         return chosen
     members = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
     order = np.lexsort(costs[members].T[::-1])
-    return chosen.take(pa.array(members[order]))
+    return rows(chosen, members[order])
 
 
 def knee(front: Table, objectives: Objectives) -> Table:
@@ -132,7 +133,7 @@ def knee(front: Table, objectives: Objectives) -> Table:
             f"knee: the sweep must have two objectives, but has {len(objectives)}. Choose trials by their numbers."
         )
     positive = values(front, "remaining") > 0 if "remaining" in objectives else np.ones(front.num_rows, dtype=bool)
-    members = front.filter(pa.array(positive)) if positive.any() else front
+    members = rows(front, positive) if positive.any() else front
     if members.num_rows < 3 or not positive.any():
         return members.slice(0, 1)
     bulge = np.ones(members.num_rows)
@@ -192,16 +193,16 @@ def hypervolume_history(table: Table, objectives: Objectives) -> Table:
     reference = _reference(objectives)
     gains = np.nan_to_num(reference - _all_costs(ordered, objectives), nan=0.0, posinf=0.0, neginf=0.0)
     gains[(gains <= 0).any(axis=1)] = 0
-    rows = np.arange(len(gains))
+    places = np.arange(len(gains))
     if len(reference) == 1:
         volumes = np.maximum.accumulate(gains[:, 0])
     elif len(reference) == 2:
         volumes = _areas(gains)
     else:
-        rows = np.unique(np.linspace(0, len(gains) - 1, min(len(gains), CHECKPOINTS)).astype(int))
-        volumes = _volumes(gains, rows)
-    picked = ordered.select(["trial", "ended"]).take(pa.array(rows))
-    return picked.add_column(0, "finished", pa.array(rows + 1)).append_column("hypervolume", pa.array(volumes))
+        places = np.unique(np.linspace(0, len(gains) - 1, min(len(gains), CHECKPOINTS)).astype(int))
+        volumes = _volumes(gains, places)
+    picked = rows(ordered.select(["trial", "ended"]), places)
+    return picked.add_column(0, "finished", pa.array(places + 1)).append_column("hypervolume", pa.array(volumes))
 
 
 def best_at(table: Table, levels: Sequence[float]) -> list[tuple[float, float | None]]:
@@ -217,7 +218,7 @@ def _costs(table: Table, objectives: Objectives) -> tuple[Table, np.ndarray]:
     chosen = finished(table)
     costs = _all_costs(chosen, objectives)
     known = np.isfinite(costs).all(axis=1)
-    return chosen.filter(pa.array(known)), costs[known]
+    return rows(chosen, known), costs[known]
 
 
 def _all_costs(table: Table, objectives: Objectives) -> np.ndarray:

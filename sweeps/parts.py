@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import Table
 
+from sweeps.columns import integers, rows
 from sweeps.errors import SweepError
 from sweeps.paths import TEMPORARY_PREFIX, replacing
 
@@ -122,7 +123,7 @@ def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None)
 
     Args:
         folder: Where its files are.
-        schema: Of the rows.
+        schema: Of the rows; other columns are not read.
         where: Which rows; parts of files without any are not read.
     """
     for _ in range(_READ_TRIES):
@@ -130,7 +131,7 @@ def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None)
             tables = [table for path in _parts(folder) if (table := _read_file(path, schema, where)) is not None]
         except FileNotFoundError:
             continue  # The writer compacted after we had listed: the rows now live in a newer file.
-        return pa.concat_tables([schema.empty_table(), *tables])
+        return pa.concat_tables(tables) if tables else schema.empty_table()
     raise SweepError(f"{folder}: must hold still to be read, but its files kept vanishing. Try again.", exit_code=1)
 
 
@@ -147,7 +148,8 @@ def _read_file(path: Path, schema: pa.Schema, where: pc.Expression | None = None
         if where is not None:
             return _conform(pq.read_table(path, filters=where), schema)
         with pq.ParquetFile(path) as file:
-            return _conform(file.read(), schema)
+            present = [name for name in schema.names if name in file.schema_arrow.names]
+            return _conform(file.read(columns=present), schema)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:
@@ -181,9 +183,6 @@ def newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None =
     last[-1] = True
     for key in per or keys:
         last[:-1] |= np.diff(columns[key][order]) != 0
-    return table.take(pa.array(order[last]))
-
-
-def integers(table: Table, column: str) -> np.ndarray:
-    """A column of whole numbers without null."""
-    return table.column(column).to_numpy()
+    if last.all() and (np.diff(order) == 1).all():
+        return table  # A sweep whose files were merged is in order, and copying it would take longer than reading it.
+    return rows(table, order[last])

@@ -7,7 +7,8 @@ import numpy as np
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto
-from sweeps.confirmed import Confirmed, summarise
+from sweeps.columns import rows
+from sweeps.confirmed import SUMMARISED, Confirmed, summarise
 from sweeps.pareto import Objectives, Table, values
 from sweeps.results import CONFIG_COLUMNS
 
@@ -73,11 +74,11 @@ def recommend(trials: Table, space: SearchSpace, confirmations: Table | None = N
         return None
     best = pareto.knee(front, objectives) if len(objectives) == 2 else front.slice(0, 1)
     row = best.to_pylist()[0]
-    near = candidates.filter(_near(candidates, front, best, objectives))
+    near = rows(candidates, _near(candidates, front, best, objectives))
     rates = values(near, "pruning_rate")
     prunes = row["method"] != "dense" and np.isfinite(rates).any()
     name, metrics = f"{space.name}:{row['trial']}", dict.fromkeys((*_METRICS, *space.objectives))
-    found = summarise(confirmations.to_pylist()) if confirmations is not None else []
+    found = summarise(confirmations.select(SUMMARISED).to_pylist()) if confirmations is not None else []
     return Recommendation(
         trial=row["trial"],
         config={field: row[field] for field in CONFIG_COLUMNS},

@@ -1,11 +1,14 @@
 """The commands that read the results of a sweep: list, status, pareto, verify."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweeps.arguments import space_of
+from sweeps.errors import SweepError
 from sweeps.options import AsJson, Name, Root, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, resolve_root, sweep_names
 
@@ -52,28 +55,50 @@ def pareto(
     root: Root = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs).")] = False,
     minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
     maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Draw a figure for a paper, 3.3 in wide.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="The same as SVG.")] = None,
+    pdf: Annotated[Path | None, typer.Option("--pdf", help="The same as PDF, its fonts inside.")] = None,
 ) -> None:
-    """Print the front of a sweep and draw it as ROOT/NAME/front.png.
+    """Print the front of a sweep, say which trial to take, and draw the front as ROOT/NAME/front.png.
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """
-    from sweeps import front, pareto, results
+    from sweeps import confirmations, front, latex, pareto, recommendation, results
+    from sweeps.confirmed import SUMMARISED, summarise
 
+    if as_json + as_csv + as_latex > 1:
+        raise SweepError("--json, --csv, --latex: at most one must be given, but got more. Remove all but one.")
     bounds = [front.parse_bound(text, ">=") for text in minimum or []]
     bounds += [front.parse_bound(text, "<=") for text in maximum or []]
+    figures = [
+        front.check_figure(path, kind) for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)) if path is not None
+    ]
     paths = SweepPaths(resolve_root(root), name)
     space = space_of(paths)
-    trials = results.load(paths.root, name)
-    members = pareto.front(pareto.feasible(trials, [*space.constraints, *bounds]), space.objectives)
+    trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *pareto.RANGES})
+    wanted = replace(space, constraints=(*space.constraints, *bounds))
+    members = pareto.front(pareto.feasible(trials, wanted.constraints), space.objectives)
+    confirmed = confirmations.load(paths.confirm)
     if as_json:
         print_json(front.records(members, space))
     elif as_csv:
         sys.stdout.write(front.as_csv(members, space))
+    elif as_latex:
+        found = {one.trial: one for one in summarise(confirmed.select(SUMMARISED).to_pylist())}
+        sys.stdout.write(latex.front_table(members, space, found))
     else:
         out.print(front.table(members, space))
-    front.draw(paths, space, trials)
+    recommended = recommendation.recommend(trials, wanted, confirmed)
+    if recommended:
+        err.print(recommendation.line(recommended), soft_wrap=True)
+    for path in figures:
+        front.draw_for_paper(path, space, trials, members)
+        err.print(f"figure: {path}", soft_wrap=True)
+    if not front.is_drawn(paths):
+        front.draw(paths, space, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
 
 

@@ -17,8 +17,9 @@ from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
 from sweeps import parts
+from sweeps.columns import integers, rows
 from sweeps.errors import SweepError
-from sweeps.parts import Parts, integers, newest, read
+from sweeps.parts import Parts, newest, read
 from sweeps.paths import SweepPaths, sweep_names
 
 _ARROW_KINDS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string()}
@@ -144,22 +145,25 @@ def of_trials(epochs: Table, trials: Container[int]) -> Table:
     return epochs.filter(pc.field("trial").isin(wanted))
 
 
-def load(root: Path | str, name: str, *, every_attempt: bool = False) -> Table:
+def load(root: Path | str, name: str, *, every_attempt: bool = False, columns: Collection[str] | None = None) -> Table:
     """The ended trials of a sweep.
 
     Args:
         root: The folder of all sweeps.
         name: The sweep.
         every_attempt: Whether a trial that was tried again has a row per attempt, rather than one for the latest.
+        columns: Names out of `TRIALS`, to read these (and the keys, trial and attempt) alone; all by default.
 
     Returns:
-        A table with the columns of `TRIALS`, sorted by trial (and attempt). A file that cannot be read is left out
-        with a logged warning.
+        A table with the columns of `TRIALS`, or those asked for, sorted by trial (and attempt). A file that
+        cannot be read is left out with a logged warning.
 
     Raises:
         SweepError: If there is no such sweep.
     """
-    table = read(_folder(root, name).trials, TRIALS)
+    wanted = TRIALS.names if columns is None else {*_TRIAL_KEYS, *columns}
+    schema = pa.schema([field for field in TRIALS if field.name in wanted])
+    table = read(_folder(root, name).trials, schema)
     return newest(table, _TRIAL_KEYS, per=_TRIAL_KEYS if every_attempt else ("trial",))
 
 
@@ -193,7 +197,7 @@ def load_epochs(
     place = np.searchsorted(known, integers(ended, "trial"))
     has_epochs = np.isin(integers(ended, "trial"), known)
     wanted[place[has_epochs]] = integers(ended, "attempt")[has_epochs]
-    return table.filter(pa.array(attempts == wanted[group]))
+    return rows(table, attempts == wanted[group])
 
 
 def attempts(root: Path | str, name: str, *, first: int) -> dict[int, int]:

@@ -78,8 +78,9 @@ def test_the_default_picture_shows_percent_on_a_log_axis_with_the_front_as_a_ste
 
 def test_stopped_trials_are_hollow_and_finished_ones_filled() -> None:
     stopped, finished = draw(TRIALS).axes[0].collections
-    assert len(np.asarray(stopped.get_facecolor())) == 0
-    assert len(np.asarray(finished.get_facecolor())) == 1
+    assert np.asarray(stopped.get_facecolor())[:, 3].tolist() == [0]
+    assert np.asarray(finished.get_facecolor())[:, 3].tolist() == pytest.approx([0.55])
+    assert np.asarray(stopped.get_edgecolor())[:, 3].tolist() == pytest.approx([0.55])
 
 
 def test_nothing_is_said_of_trials_outside_when_all_are_inside() -> None:

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from scipy.special import stdtrit
 
 from sweeps.intervals import Interval, student_t
 
@@ -36,3 +37,11 @@ def test_equal_values_have_an_interval_of_no_width() -> None:
 def test_one_value_has_a_mean_only_and_none_has_nothing() -> None:
     assert student_t([0.25]) == Interval(0.25, None, None, None)
     assert student_t([]) == Interval(None, None, None, None)
+
+
+@pytest.mark.parametrize("count", [*range(2, 60), 200, 1001, 1002, 50_000])
+def test_the_intervals_are_those_of_scipy(count: int) -> None:
+    found = student_t([0.0] * (count - 1) + [1.0])
+    assert found.std is not None
+    reach = stdtrit(count - 1, 0.975) * found.std / math.sqrt(count)
+    assert found.high == pytest.approx(1 / count + reach, rel=1e-9)
