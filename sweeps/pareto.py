@@ -217,7 +217,7 @@ def _costs(table: Table, objectives: Objectives) -> tuple[Table, np.ndarray]:
     """The finished trials with finite objectives, and these objectives with the sign that makes less better."""
     chosen = finished(table)
     costs = _all_costs(chosen, objectives)
-    known = np.isfinite(costs).all(axis=1)
+    known = np.asarray(np.isfinite(costs).all(axis=1))
     return rows(chosen, known), costs[known]
 
 

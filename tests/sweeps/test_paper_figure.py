@@ -62,9 +62,9 @@ def test_fronts_differ_in_dash_and_marker_not_in_colour_alone(trials: pa.Table) 
     figure = fronts_figure({"a": trials, "b": trials.slice(1), "c": trials, "d": trials}, OBJECTIVES)
     lines = figure.axes[0].lines
     assert [line.get_label() for line in lines] == ["a", "b", "c", "d"]
-    assert len({line.get_linestyle() for line in lines}) == len({line.get_marker() for line in lines}) == 4
+    assert len({line.get_linestyle() for line in lines}) == len({str(line.get_marker()) for line in lines}) == 4
     assert all(line.get_drawstyle() == "steps-post" for line in lines)
-    assert lines[0].get_xydata()[0].tolist() == pytest.approx([10, 86])  # pyright: ignore[reportArgumentType]
+    assert np.asarray(lines[0].get_xydata())[0].tolist() == pytest.approx([10, 86])
 
 
 def test_three_objectives_have_no_steps(trials: pa.Table) -> None:
