@@ -38,20 +38,16 @@ def fronts_figure(fronts: Mapping[str, Table], objectives: Objectives) -> Figure
         objectives: What they are the fronts of.
     """
     across, up = figures.axes_of(objectives)
+    step = figures.step_of(objectives, across)
     drawn = {name: _rising(figures.points_of(front, across, up)) for name, front in fronts.items()}
     with _small():
         figure = _canvas()
         axes = figure.add_subplot()
         for place, (name, points) in enumerate(drawn.items()):
             colour, dash, marker = _LINES[place % len(_LINES)]
-            (line,) = axes.plot(points[:, 0], points[:, 1], color=colour, marker=marker, markersize=2.5, linewidth=1)
-            line.set_label(name)
-            line.set_linestyle(dash)
-            step = figures.step_of(objectives, across)
-            if step:
-                line.set_drawstyle(step)
-            else:
-                line.set_linestyle("none")
+            look = {"color": colour, "marker": marker, "markersize": 2.5, "linewidth": 1, "label": name}
+            look |= {"linestyle": dash, "drawstyle": step} if step else {"linestyle": "none"}
+            axes.plot(points[:, 0], points[:, 1], **look)
         if (across, up) in (("remaining", "val_accuracy"), ("remaining", "test_accuracy")):
             every = np.concatenate(list(drawn.values()))
             figures.focus(axes, every, every, ())
