@@ -36,7 +36,6 @@ _LABELS = {
 }
 """A metric's name in words and the factor from its stored value to the one drawn."""
 
-_NARROW_INCHES = 5.0
 _CROWD = 2000
 """More dots than these are one image inside an SVG or PDF, which would have megabytes of them."""
 
@@ -251,7 +250,7 @@ def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequenc
     if outside:
         text = f"{outside:,} of {_count(len(trials), 'trial')} outside this window"
         # Beside the axis' name where there is room, else below it.
-        down, size = (-24, 7.5) if axes.get_figure(root=True).get_size_inches()[0] > _NARROW_INCHES else (-31, 6)
+        down, size = (-24, 7.5) if rcParams["font.size"] >= 10 else (-31, 6)
         place = {"xycoords": "axes fraction", "xytext": (0, down), "textcoords": "offset points"}
         axes.annotate(text, (1, 0), ha="right", va="top", fontsize=size, color="0.3", **place)
 
