@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import kill, marked
 
 pytestmark = pytest.mark.ray
 
@@ -71,17 +72,6 @@ print(json.dumps({"where": found, "puts": puts, "counts": outcome.counts}))
 """
 
 
-def processes() -> list[int]:
-    """Everything that came of this module's commands and still lives."""
-    ((name, value),) = MARK.items()
-    found = []
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError):
-            if folder.name.isdecimal() and f"{name}={value}".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-    return found
-
-
 def listening(process: int) -> set[str]:
     """The addresses that a process listens on, as /proc/net writes them."""
     sockets = set()
@@ -100,9 +90,7 @@ def environment(**changes: str) -> dict[str, str]:
 @pytest.fixture(autouse=True, scope="module")
 def nothing_left() -> Iterator[None]:
     yield
-    for process in processes():
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    kill(MARK)
 
 
 def start(*options: str, host: str) -> None:
@@ -147,7 +135,7 @@ def test_on_this_machine_ray_asks_for_its_token_and_nothing_listens_beyond_loopb
     process = drive(LOCAL, folder=tmp_path, path=REPOSITORY)
     assert process.stdout
     assert json.loads(process.stdout.readline() or "null") == "token"
-    found = {address for number in processes() for address in listening(number)}
+    found = {address for number in marked(MARK) for address in listening(number)}
     _, err = process.communicate("\n", timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert found

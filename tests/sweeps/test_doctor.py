@@ -3,8 +3,10 @@
 import http.server
 import json
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -115,6 +117,16 @@ def test_an_mlflow_server_that_is_dead(see: Any) -> None:
     assert seen.text("mlflow").startswith("fault: MLflow store http://***@127.0.0.1:9: must answer, but got: ")
     assert seen.text("mlflow").endswith("Check the address and try again.")
     assert "secret" not in str(seen.rows)
+
+
+def test_an_mlflow_database_of_another_schema(see: Any, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database, database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values ('of-another-time')")
+        database.execute("create table experiments (experiment_id integer)")
+    seen = see("--root", str(tmp_path))
+    assert seen.code == 1
+    assert seen.text("mlflow").startswith(f"fault: MLflow store sqlite:///{tmp_path}/mlflow.db: must answer, but got: ")
 
 
 def test_an_mlflow_server_of_another_version(see: Any, old_server: str) -> None:
