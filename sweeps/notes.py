@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps.recommendation import Recommendation
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow's page shows as a description."""
@@ -31,31 +32,31 @@ def trial_note(sweep: str, row: Row) -> str:
     return f"{said}. Train it again: `sweeps train {sweep}:{row['trial']}`"
 
 
-def sweep_note(space: SearchSpace, front: Sequence[Row], recommended: Row | None, counts: Mapping[str, int]) -> str:
+def sweep_note(
+    space: SearchSpace, front: Sequence[Row], recommended: Recommendation | None, counts: Mapping[str, int]
+) -> str:
     """What a sweep found: the recommended trial, the front, what to search for and what to do next.
 
     Args:
         space: As it was run.
         front: Its trials, with the columns of `sweeps.results`.
-        recommended: One of them; None of an empty front.
+        recommended: The trial to take; None while there is none.
         counts: Ended trials by state.
     """
-    name, fixed = space.name, space.fixed
+    fixed = space.fixed
     what = f"{fixed.get('network', 'networks')} on {fixed.get('dataset', 'data')}"
     ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none ended"
     if recommended is None:
         return f"**No trial to recommend yet**: {what}; trials: {ended}."
-    trial = recommended["trial"]
+    reached = recommended.metrics
     lines = [
-        f"**Recommended: trial {trial}**, {_percent(recommended['val_accuracy'])} validation accuracy at "
-        f"{_percent(recommended['remaining'])} remaining weights; {what}; trials: {ended}.",
+        f"**Recommended: trial {recommended.trial}**, {_percent(reached['val_accuracy'])} validation accuracy at "
+        f"{_percent(reached['remaining'])} remaining weights; {what}; trials: {ended}.",
         "",
         "Search: `tags.front = 'true'` or `metrics.remaining < 0.03 and metrics.val_accuracy > 0.97`. Next:",
         "",
         "```sh",
-        f"sweeps confirm {name} --select {trial}   # is it luck? fresh seeds, test set",
-        f"sweeps train {name}:{trial}              # train it again",
-        f"sweeps export {name}:{trial} --to onnx   # use it elsewhere",
+        *recommended.commands.values(),
         "```",
         "",
         *_front_table(front, [field for field in space.parameters if front[0].get(field) is not None]),

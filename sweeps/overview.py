@@ -15,6 +15,7 @@ from search_spaces.space import SearchSpace
 from sweeps import pareto, results
 from sweeps.notes import NOTE, sweep_note
 from sweeps.paths import SweepPaths
+from sweeps.recommendation import recommend
 from sweeps.results import Table
 
 FRONT = "front"
@@ -58,17 +59,18 @@ def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
     front = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
     counts = Counter(trials.column("state").to_pylist())
     counts = {state: counts[state] for state in _ENDED}
-    best = recommended(front, space.objectives)
+    best = recommend(trials, space)
     history = _rises(pareto.hypervolume_history(trials, space.objectives))
     metrics = {f"trials_{state}": float(count) for state, count in counts.items()}
     metrics["hypervolume"] = history[-1][2] if history else 0.0
     reached = pareto.values(pareto.finished(trials), "val_accuracy")
     if len(reached):
         metrics["best_val_accuracy"] = float(reached.max())
-    names = ("val_accuracy", "remaining", "test_accuracy") if best else ()
-    metrics |= {f"recommended_{name}": best[name] for name in names if best and best[name] is not None}
+    if best:
+        known = {name: best.metrics[name] for name in ("val_accuracy", "remaining", "test_accuracy")}
+        metrics |= {f"recommended_{name}": value for name, value in known.items() if value is not None}
     tags = {NOTE: sweep_note(space, front.to_pylist(), best, counts)}
-    tags |= {"recommended": str(best["trial"])} if best else {}
+    tags |= {"recommended": str(best.trial)} if best else {}
     commits = [commit for commit in trials.column("commit").to_pylist() if commit]
     return Overview(
         space=space,
@@ -85,13 +87,6 @@ def params(space: SearchSpace) -> dict[str, Any]:
     """What the run of a sweep has as parameters."""
     fixed = {f"fixed.{name}": value for name, value in space.fixed.items()}
     return {"sampler": space.sampler.name, "sampler_seed": space.sampler.seed, "trials": space.trials, **fixed}
-
-
-def recommended(front: Table, objectives: pareto.Objectives) -> dict[str, Any] | None:
-    """The row of the trial to begin with: the front's knee, or its best where there is no knee; None if it is empty."""
-    chosen = pareto.knee(front, objectives) if len(objectives) == 2 else front
-    rows = chosen.slice(0, 1).to_pylist()
-    return rows[0] if rows else None
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -115,5 +110,5 @@ def _rises(history: Table) -> tuple[tuple[int, datetime, float], ...]:
 def _files(paths: SweepPaths, trials: Table, scratch: Path) -> list[Path]:
     table = scratch / "trials.parquet"
     results.write(trials, table)
-    made = (paths.space, paths.front_png, paths.folder / "report.html", paths.confirmed_png)
+    made = (paths.space, paths.front_png, paths.report, paths.confirmed_png)
     return [table, *(path for path in made if path.is_file())]

@@ -17,6 +17,8 @@ from sweeps.notes import NOTE, sweep_note, trial_note
 from sweeps.outbox import LAST, Row
 from sweeps.overview import DIGEST, Overview, overview
 from sweeps.paths import SweepPaths
+from sweeps.recommendation import recommend
+from sweeps.results import trials_table
 from tests.sweeps.memory_store import MemoryStore
 
 EndedRow = Callable[..., dict[str, Any]]
@@ -97,7 +99,7 @@ def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
     requests = store.requests
     show(store, look(paths), stamp=9000)
     assert store.requests == requests
-    (paths.folder / "report.html").write_text("<p>report</p>")
+    paths.report.write_text("<p>report</p>")
     show(store, look(paths))
     assert store.files[f"{parent.run_id}/report.html"] == b"<p>report</p>"
 
@@ -161,13 +163,13 @@ def test_the_note_of_a_trial(ended_row: EndedRow, state: str, changes: dict[str,
 def test_the_note_of_a_sweep_stays_short_however_long_its_front_is(
     ended_row: EndedRow, small_space: Callable[..., Any]
 ) -> None:
-    front = [ended_row(trial) for trial in range(1000)]
-    note = sweep_note(small_space(), front, front[7], {"finished": 1000, "stopped": 0, "failed": 3})
-    assert note.startswith(
-        "**Recommended: trial 7**, 83.00 % validation accuracy at 6.25 % remaining weights; fcn on digits; "
-        "trials: 1000 finished, 3 failed.\n"
-    )
-    assert "sweeps confirm small --select 7 " in note
+    front = [ended_row(trial, val_accuracy=0.9 - trial / 2000) for trial in range(1000)]
+    best = recommend(trials_table(front), small_space())
+    assert best
+    note = sweep_note(small_space(), front, best, {"finished": 1000, "stopped": 0, "failed": 3})
+    assert note.startswith(f"**Recommended: trial {best.trial}**, {100 * (0.9 - best.trial / 2000):.2f} % validation ")
+    assert note.splitlines()[0].endswith(" remaining weights; fcn on digits; trials: 1000 finished, 3 failed.")
+    assert f"\nsweeps confirm small --select {best.trial} --seeds 10\n" in note
     assert "The front has 1000 trials; every 84th is shown." in note
     assert len(note) < 5000  # MLflow cuts longer ones off
 
