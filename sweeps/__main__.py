@@ -220,9 +220,9 @@ def ui(
     page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)
 
 
-def _say_addresses(addresses: list[str]) -> None:
-    for what, address in zip(("MLflow:", "front: "), addresses, strict=False):
-        out.print(what, address, soft_wrap=True)
+def _say_addresses(addresses: dict[str, str]) -> None:
+    for what, address in addresses.items():
+        out.print(f"{what + ':':15}{address}", soft_wrap=True)
 
 
 app.command("list")(list_sweeps)

@@ -16,6 +16,7 @@ from rich.text import Text
 
 PLAIN_SECONDS = 15.0
 """Time between two lines where there is no terminal."""
+_MOST_PACKS = 8
 
 
 @dataclass(frozen=True)
@@ -101,20 +102,27 @@ def panel(view: SweepView) -> Panel:
     """The live panel."""
     bar = Progress(TextColumn("trials"), BarColumn(bar_width=None), MofNCompleteColumn(), expand=True)
     bar.add_task("trials", total=view.budget, completed=_ended(view))
-    packs = Table(box=None, pad_edge=False, header_style="dim")
+    lines = [_counts(view), _time(view), _best(view), _volume(view)]
+    notes = [Text(note, style="yellow") for note in view.notes]
+    return Panel(Group(bar, *map(Text, lines), *notes, *_packs(view.packs)), title=view.name, title_align="left")
+
+
+def _packs(packs: tuple[PackView, ...]) -> list[Table | Text]:
+    if not packs:
+        return []
+    shown = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("pack", "lanes", "epoch", "where"):
-        packs.add_column(column, justify="left" if column == "where" else "right")
-    for pack in view.packs[:8]:
-        packs.add_row(str(pack.number), str(pack.lanes), f"{pack.epoch}/{pack.epochs}", pack.place)
-    lines = [Text(_counts(view)), Text(_quality(view)), *(Text(note, style="yellow") for note in view.notes)]
-    more = [Text(f"and {len(view.packs) - 8} more packs", style="dim")] if len(view.packs) > 8 else []
-    return Panel(Group(bar, *lines, packs, *more), title=view.name, title_align="left")
+        shown.add_column(column, justify="left" if column == "where" else "right", overflow="fold")
+    for pack in packs[:_MOST_PACKS]:
+        shown.add_row(str(pack.number), str(pack.lanes), f"{pack.epoch}/{pack.epochs}", pack.place)
+    rest = len(packs) - _MOST_PACKS
+    return [shown, *([Text(f"and {rest} more packs", style="dim")] if rest > 0 else [])]
 
 
 def line(view: SweepView) -> str:
     """The view in one line."""
-    parts = [f"{view.name}: {_ended(view)}/{view.budget} trials", _counts(view), _quality(view), *view.notes]
-    return " | ".join(parts)
+    shown = [f"{_counts(view)}  {_time(view)}", f"{_best(view)}  {_volume(view)}"]
+    return " | ".join([f"{view.name}: {_ended(view)}/{view.budget} trials", *shown, *view.notes])
 
 
 def _ended(view: SweepView) -> int:
@@ -123,18 +131,24 @@ def _ended(view: SweepView) -> int:
 
 def _counts(view: SweepView) -> str:
     states = ("finished", "stopped", "failed", "running", "waiting")
-    counts = "  ".join(f"{view.counts[state]} {state}" for state in states if view.counts[state] or state == "finished")
+    return "  ".join(f"{view.counts[state]} {state}" for state in states if view.counts[state] or state == "finished")
+
+
+def _time(view: SweepView) -> str:
     left = "" if view.seconds_left is None else f"  about {duration(view.seconds_left)} left"
-    return f"{counts}  after {duration(view.seconds)}{left}"
+    return f"after {duration(view.seconds)}{left}"
 
 
-def _quality(view: SweepView) -> str:
+def _best(view: SweepView) -> str:
     best = "  ".join(
         f"<= {100 * level:g} %: {'-' if accuracy is None else f'{100 * accuracy:.2f} %'}"
         for level, accuracy in view.best
     )
-    volume = "-" if view.hypervolume is None else f"{view.hypervolume:.4f}"
-    return f"best accuracy at remaining {best}  hypervolume {volume}"
+    return f"best accuracy at remaining {best}"
+
+
+def _volume(view: SweepView) -> str:
+    return f"hypervolume {'-' if view.hypervolume is None else f'{view.hypervolume:.4f}'}"
 
 
 def duration(seconds: float) -> str:

@@ -188,7 +188,7 @@ class Experiment:
         changed = {name: value for name, value in texts.items() if run.params.get(name, value) != value}
         run.describe(tags | changed, texts)
         if "space" in row.values:
-            self._store.label(experiment_tags(row.values["space"], run.run_id))
+            self._store.label(experiment_tags(row.values["space"]))
         if "front" in row.values:
             self._mark(row.values["front"], row.stamp)
         if overview:

@@ -108,12 +108,13 @@ def export_file(source: Source, to: str, out: Path | None, *, data_root: str | N
     return path
 
 
-def export_model(source: Source, uri: str | None, *, data_root: str | None, say: Say) -> str:
-    """Logs a trial's network as a model to its run in MLflow.
+def export_model(source: Source, uri: str | None, *, name: str | None, data_root: str | None, say: Say) -> str:
+    """Logs a trial's network as a model to its run in MLflow, and registers it if it is given a name.
 
     Args:
         source: The trained network, given as NAME:TRIAL.
         uri: MLflow store; by default that of the root.
+        name: To register it under.
         data_root: Folder of the datasets, for check and example.
         say: Told what the user should know.
 
@@ -121,10 +122,13 @@ def export_model(source: Source, uri: str | None, *, data_root: str | None, say:
         The model's address in MLflow.
 
     Raises:
-        SweepError: If it is no trial, has no run there, or the store does not answer.
+        SweepError: If it is no trial, has no run there, or the store does not answer or takes no such name.
         ConfigError: If the artifact cannot be used.
     """
     from sweeps import model_registry, tracking
+
+    if name is not None:
+        model_registry.check_name(name)
 
     if source.sweep is None or source.trial is None:
         raise SweepError(
@@ -136,7 +140,11 @@ def export_model(source: Source, uri: str | None, *, data_root: str | None, say:
     run_id = model_registry.run_of(store, source.sweep.name, source.trial)
     images = example_images(artifact, data_root, say)
     model = onnx_model.convert(plain_network(artifact), images)
-    return model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
+    address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
+    if name is None:
+        return address
+    tags = {"sweep": source.sweep.name, "trial": str(source.trial)}
+    return model_registry.register(store, address.removeprefix("models:/"), name, tags=tags)
 
 
 def example_images(artifact: Artifact, data_root: str | None, say: Say) -> Tensor:

@@ -7,12 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
+from sweeps.fitting_table import Column, FittingTable
 from sweeps.pareto import Table as ArrowTable
 from sweeps.paths import SweepPaths
 from sweeps.results import CONFIG_COLUMNS
@@ -75,20 +73,16 @@ def as_csv(front: ArrowTable, space: SearchSpace) -> str:
     return text.getvalue()
 
 
-def table(front: ArrowTable, space: SearchSpace) -> Table:
+def table(front: ArrowTable, space: SearchSpace) -> FittingTable:
     """The front for a terminal: objectives, test accuracy, and the searched parameters."""
-    title = f"front of {space.name}: {front.num_rows} trials"
-    shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    rows = front.to_pylist()
     metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
     searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
-    for name in ("trial", *metrics, *searched):
-        # Spaces let a narrow terminal break a heading.
-        heading = name.replace("_", " ")
-        shown.add_column(f"{heading} %" if name in PERCENT else heading, justify="right")
-    for row in front.to_pylist():
-        values = [_text(name, row[name]) for name in (*metrics, *searched)]
-        shown.add_row(str(row["trial"]), *values)
-    return shown
+    columns = [Column("trial", [str(row["trial"]) for row in rows])]
+    for name in (*metrics, *searched):
+        heading = name.replace("_", " ") + (" %" if name in PERCENT else "")
+        columns.append(Column(heading, [_text(name, row[name]) for row in rows], rank=int(name in searched)))
+    return FittingTable(columns, title=f"front of {space.name}: {front.num_rows} trials")
 
 
 def is_drawn(paths: SweepPaths) -> bool:

@@ -1,7 +1,7 @@
 """Trained networks as MLflow models, logged to the runs of their trials. Nothing in them is pickled: they are ONNX."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,6 +30,50 @@ def run_of(uri: str, sweep: str, trial: int) -> str:
             f"Mirror the sweep first: sweeps mlflow-sync {sweep}."
         )
     return runs[0]
+
+
+def check_name(name: str) -> str:
+    """Returns `name` if MLflow registers models under it.
+
+    Raises:
+        SweepError: If it does not.
+    """
+    if not name.strip() or any(sign in name for sign in "/:"):
+        raise SweepError(
+            f"--register: must be a name without '/' and ':', but got {name!r}. Write for example --register fcn_mnist."
+        )
+    return name
+
+
+def register(uri: str, model_id: str, name: str, *, tags: Mapping[str, str]) -> str:
+    """Registers a logged model as the next version of a name, which is made if it is new.
+
+    Args:
+        uri: MLflow store.
+        model_id: MLflow's name of the model; `log` returns its address, `models:/` and this.
+        name: To register it under, see `check_name`.
+        tags: Of the version.
+
+    Returns:
+        The address that `mlflow.pyfunc.load_model` takes.
+
+    Raises:
+        SweepError: If the store does not answer.
+    """
+    with tracking.answering(uri):
+        client = tracking.connect(uri)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        logged = client.get_logged_model(model_id)
+        version = client.create_model_version(
+            name, logged.artifact_location, logged.source_run_id, dict(tags), model_id=model_id
+        )
+    return f"models:/{name}/{version.version}"
 
 
 def log(uri: str, run_id: str, *, model: bytes, images: np.ndarray) -> str:

@@ -152,11 +152,16 @@ def export(
     file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL.* here].")] = None,
     root: Root = None,
     tracking_uri: Uri = None,
+    register: Annotated[
+        str | None, typer.Option("--register", metavar="MODEL", help="Name in MLflow's model registry.")
+    ] = None,
     data: Data = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all trials of a sweep as CSV.")] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write all trials as Parquet.")] = None,
 ) -> None:
     """Write a trained network as artifact, PyTorch state dict or ONNX model, or log it to its run in MLflow.
+
+    With --register it becomes the next version of a registered model, with signature and input example.
 
     Of a whole sweep, write its trials: sweeps export fcn_digits --csv trials.csv
 
@@ -184,9 +189,11 @@ def export(
 
     if to == "mlflow" and file is not None:
         raise SweepError("--out: must be left out with --to mlflow, which writes no file of its own. Remove it.")
+    if register is not None and to != "mlflow":
+        raise SweepError(f"--register: goes with --to mlflow, but got --to {to}. Write --to mlflow.")
     source = networks.find(what, root)
     if to == "mlflow":
-        typer.echo(networks.export_model(source, tracking_uri, data_root=data, say=say))
+        typer.echo(networks.export_model(source, tracking_uri, name=register, data_root=data, say=say))
     else:
         typer.echo(networks.export_file(source, to, Path(file) if file else None, data_root=data, say=say))
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from sweeps import tracking
 from sweeps.errors import SweepError
-from sweeps.mlflow_views import ALL, FRONT
 
 HOST = "127.0.0.1"
 
 
-def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[list[str]], None]) -> None:
+def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[dict[str, str]], None]) -> None:
     """Starts MLflow's page on a database and waits until it is stopped; of a server only the addresses are said.
 
     Args:
@@ -22,12 +21,12 @@ def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[list[st
         sweep: Whose experiment to name.
         root: Folder of all sweeps.
         port: On the loopback interface.
-        say: Given the addresses of the page on all trials and on the front.
+        say: Given the addresses of what there is to see; see `tracking.addresses`.
 
     Raises:
         SweepError: If the store does not answer, the port is in use, or the page ends by itself.
     """
-    addresses = list(dict.fromkeys(tracking.experiment_url(uri, sweep, port=port, view=view) for view in (ALL, FRONT)))
+    addresses = tracking.addresses(uri, sweep, port=port)
     if uri.startswith(("http://", "https://")):
         say(addresses)
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from search_spaces.space import SearchSpace
 from sweeps.arguments import space_of
 from sweeps.errors import SweepError
 from sweeps.options import AsJson, Name, Root, Uri, err, out, print_json
@@ -34,16 +35,31 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
     out.print(table(rows))
 
 
-def status(name: Name, root: Root = None, as_json: AsJson = False) -> None:
-    """Show how far a sweep is.
+def status(
+    name: Name,
+    root: Root = None,
+    as_json: AsJson = False,
+    until_end: Annotated[bool, typer.Option("--watch", help="Stay until it has ended or Ctrl-C.")] = False,
+) -> None:
+    """Show how far a sweep is, from its files: while it runs, from another terminal or machine, too.
 
-    Example: sweeps status fcn_digits --json
+    With --watch --json it writes a line of JSON whenever something has changed.
+
+    Example: sweeps status fcn_digits --watch
     """
+    from sweeps import watch
     from sweeps.status import status as look
     from sweeps.status import table
 
-    paths = SweepPaths(resolve_root(root), name)
-    row = look(paths, space_of(paths).objectives)
+    def find() -> tuple[SweepPaths, SearchSpace]:
+        paths = SweepPaths(resolve_root(root), name)
+        return paths, space_of(paths)
+
+    if as_json and until_end:
+        watch.watch_as_json(find, sys.stdout)
+        return
+    paths, space = find()
+    row = watch.watch(find, err) if until_end else look(paths, space.objectives)
     if as_json:
         print_json(row)
     else:

@@ -1,17 +1,18 @@
 """How far a sweep is, from its files alone: works while a driver runs, and on another machine."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from rich import box
-from rich.table import Table
 
 from sweeps import pareto, results
 from sweeps.display import duration
+from sweeps.fitting_table import Column, FittingTable
 from sweeps.heartbeat import read_session
 from sweeps.paths import SweepPaths
 
 STATES = ("asked", "finished", "stopped", "failed", "running", "waiting")
+_RANKS = {"stopped": 3, "waiting": 2, "running": 1}
+"""What a narrow terminal leaves out first."""
 
 
 def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
@@ -44,12 +45,15 @@ def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
+def table(rows: Sequence[Mapping[str, Any]]) -> FittingTable:
     """Sweeps for a terminal, one a line."""
-    shown = Table(header_style="bold", box=box.SIMPLE_HEAD)
-    for column in ("sweep", "state", *STATES, "hyper volume", "time"):
-        shown.add_column(column, justify="left" if column in ("sweep", "state") else "right")
-    for row in rows:
-        counts = [str(row["trials"][state]) for state in STATES]
-        shown.add_row(row["name"], row["state"], *counts, f"{row['hypervolume']:.4f}", duration(row["seconds"]))
-    return shown
+    counts = [Column(state, [str(row["trials"][state]) for row in rows], rank=_RANKS.get(state, 0)) for state in STATES]
+    return FittingTable(
+        [
+            Column("sweep", [row["name"] for row in rows], is_text=True),
+            Column("state", [row["state"] for row in rows], is_text=True),
+            *counts,
+            Column("hyper volume", [f"{row['hypervolume']:.4f}" for row in rows]),
+            Column("time", [duration(row["seconds"]) for row in rows]),
+        ]
+    )

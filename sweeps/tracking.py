@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
 from sweeps.experiment import Experiment, add_confirmations
-from sweeps.mlflow_views import ALL, address
+from sweeps.mlflow_views import ALL, FRONT, run_address, view_address
 from sweeps.outbox import Row
 from sweeps.overview import Overview, params
 from sweeps.store import Run, Store
@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, among the results
 }
 _NOT_ABOUT_ROWS = (401, 403, 408, 409, 429)  # HTTP codes about who asks, or about the moment
 _MOST_METRICS, _MOST_NAMES, _PAGE = 1000, 100, 1000  # in one request
@@ -184,16 +185,27 @@ def ui_command(uri: str, *, root: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "ui", *store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
-def experiment_url(uri: str, sweep: str, *, port: int = 5000, view: str = ALL) -> str:
-    """Where a browser finds a view of the sweep: on the server of `uri`, or on the page of `ui_command` at `port`.
+def addresses(uri: str, sweep: str, *, port: int = 5000) -> dict[str, str]:
+    """Where a browser finds the sweep: on the server of `uri`, or on the page of `ui_command` at `port`.
+
+    Returns:
+        Addresses by what is there: the trials, the front, and the sweep's own run with its files. Only the server's
+        own address when it has no such sweep.
 
     Raises:
         SweepError: If the store does not answer.
     """
     server = redact(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
+    if is_missing(uri):
+        return {"MLflow": server}
     with answering(uri):
-        found = None if is_missing(uri) else experiment_id(connect(uri), sweep)
-    return address(server, found, view) if found else server
+        client = connect(uri)
+        found = experiment_id(client, sweep)
+        parent = next(iter(runs_of(client, found, "tags.role = 'sweep'")), None) if found else None
+    if found is None:
+        return {"MLflow": server}
+    whole = {"report, files": run_address(server, found, parent.run_id)} if parent else {}
+    return {"trials": view_address(server, found, ALL), "front": view_address(server, found, FRONT), **whole}
 
 
 def connect(uri: str) -> "MlflowClient":

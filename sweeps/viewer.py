@@ -8,9 +8,8 @@ from sweeps import pareto, results
 from sweeps.display import PackView, SweepView
 from sweeps.mirror import Mirror
 from sweeps.session import Session
+from sweeps.watch import LEVELS
 
-LEVELS = (0.02, 0.05, 0.20)
-"""Fractions of remaining weights at which the display names the best accuracy."""
 LAG_ROWS = 1000
 """Rows on their way to MLflow from which the display says so."""
 

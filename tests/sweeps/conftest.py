@@ -14,6 +14,7 @@ from optuna.distributions import FloatDistribution
 from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
+from sweeps import tracking
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
@@ -98,17 +99,17 @@ def mirror() -> RecordingMirror:
     return RecordingMirror()
 
 
-@pytest.fixture(name="ended_row")
+@pytest.fixture(name="ended_row", scope="session")
 def ended_row_fixture() -> Callable[..., Row]:
     return ended_row
 
 
-@pytest.fixture(name="epoch_rows")
+@pytest.fixture(name="epoch_rows", scope="session")
 def epoch_rows_fixture() -> Callable[[Row], list[Row]]:
     return epoch_rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_sweep() -> Callable[..., SweepPaths]:
     """Writes a sweep as a driver leaves it, without training: space, Parquet and session file."""
 
@@ -129,6 +130,14 @@ def write_sweep() -> Callable[..., SweepPaths]:
         return paths
 
     return write
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all of MLflow's tables, made once: that takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    assert tracking.sync(tracking.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
+    return root / "mlflow.db"
 
 
 class Done(NamedTuple):

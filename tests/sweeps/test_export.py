@@ -165,6 +165,21 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     # The run is what it was: the mirror still agrees with the study.
     assert mirrored.read(uri, "small", count_steps=True) == before
 
+    for version in ("1", "2"):
+        done = sweeps("export", "small:1", "--to", "mlflow", "--register", "my digits")
+        assert (done.code, done.out, done.err) == (0, f"models:/my digits/{version}\n", "")
+    mlflow.set_tracking_uri(uri)
+    try:
+        registered = mlflow.pyfunc.load_model("models:/my digits/2")
+        found = registered.predict({"images": IMAGES.numpy()})
+    finally:
+        mlflow.set_tracking_uri("")
+    assert_same(found["logits"], logits_of(trained))
+    assert registered.input_example is not None
+    assert registered.metadata.get_input_schema() == model.metadata.get_input_schema()
+    kept = mlflow.MlflowClient(uri, uri).get_model_version("my digits", "2")
+    assert (kept.run_id, kept.tags) == (before[1].run_id, {"sweep": "small", "trial": "1"})
+
 
 def test_a_trial_without_a_run_cannot_have_an_mlflow_model(sweeps: Any, sweep: SweepPaths) -> None:
     done = sweeps("export", "small:1", "--to", "mlflow")
@@ -176,6 +191,14 @@ def test_a_trial_without_a_run_cannot_have_an_mlflow_model(sweeps: Any, sweep: S
 
 
 ERRORS = {
+    "a model's name with another format": (
+        ["small:1", "--to", "onnx", "--register", "mine"],
+        "--register: goes with --to mlflow, but got --to onnx. Write --to mlflow.",
+    ),
+    "a model's name that MLflow refuses": (
+        ["small:1", "--to", "mlflow", "--register", "my/digits"],
+        "--register: must be a name without '/' and ':', but got 'my/digits'. Write for example --register fcn_mnist.",
+    ),
     "an unknown format": (["small:1", "--to", "onx"], "'onx' is not one of 'artifact', 'torch', 'onnx', 'mlflow'"),
     "no format": (["small:1"], "Missing option '--to'"),
     "neither trial nor file": (

@@ -25,14 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with all of MLflow's tables, made once: that takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    assert tracking.sync(tracking.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
-    return root / "mlflow.db"
-
-
 @pytest.fixture
 def root(tmp_path: Path, empty_store: Path) -> Path:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
@@ -302,7 +294,7 @@ def test_an_experiment_that_was_deleted_comes_back(root: Path) -> None:
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     uri = tracking.default_uri(tmp_path)
     assert mirrored.read(uri, "digits") == []
-    assert tracking.experiment_url(uri, "digits", port=5001) == "http://127.0.0.1:5001"
+    assert tracking.addresses(uri, "digits", port=5001) == {"MLflow": "http://127.0.0.1:5001"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -319,10 +311,13 @@ def test_where_things_are(root: Path) -> None:
     made.start_sweep({}, {})
     assert made.close(60) == 0
     experiment = client(root).get_experiment_by_name("digits").experiment_id
-    page = f"http://127.0.0.1:5005/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey="
-    assert tracking.experiment_url(uri, "digits", port=5005) == f"{page}sweep"
-    assert tracking.experiment_url(uri, "digits", port=5005, view="front") == f"{page}front"
-    assert tracking.experiment_url(uri, "no-such-sweep", port=5005) == "http://127.0.0.1:5005"
+    page = f"http://127.0.0.1:5005/#/experiments/{experiment}/runs"
+    view = f"{page}?workflowType=machine_learning&viewStateShareKey="
+    (parent,) = parents(root)
+    assert tracking.addresses(uri, "digits", port=5005) == {
+        "trials": f"{view}sweep", "front": f"{view}front", "report, files": f"{page}/{parent.info.run_id}",
+    }  # fmt: skip
+    assert tracking.addresses(uri, "no-such-sweep", port=5005) == {"MLflow": "http://127.0.0.1:5005"}
 
 
 def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:

@@ -1,14 +1,8 @@
 """The mirror against servers: one on loopback that is killed and started again, and addresses where nobody is."""
 
-import contextlib
 import logging
-import os
-import signal
-import socket
-import subprocess
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +14,7 @@ from sweeps.errors import SweepError
 from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
 from sweeps.mirror import Mirror
 from sweeps.results import epochs_table
+from tests.sweeps.mlflow_server import free_port, server
 
 
 def epoch_row(trial: int, epoch: int) -> dict[str, Any]:
@@ -46,31 +41,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextlib.contextmanager
-def server(root: Path, port: int) -> Iterator[None]:
-    """MLflow's server on loopback in a process group of its own, killed as a whole when the block ends."""
-    command = tracking.ui_command(tracking.default_uri(root), root=root, port=port)
-    with (root / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=root)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-                    break
-            except OSError:
-                assert process.poll() is None, (root / "server.log").read_text()
-                assert time.monotonic() < deadline, (root / "server.log").read_text()
-                time.sleep(0.1)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+    return free_port()
 
 
 def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) -> None:
