@@ -3,7 +3,7 @@
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,11 +13,14 @@ from sweeps.arguments import load_space, options_of, overrides_of, space_of
 from sweeps.compare_command import compare
 from sweeps.doctor_command import doctor
 from sweeps.errors import SweepError
+from sweeps.grouped_help import GroupedHelp
+from sweeps.mlflow_commands import mlflow_sync, ui
 from sweeps.network_commands import export, layers, train
 from sweeps.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json
-from sweeps.paths import SweepPaths, check_name, resolve_root
+from sweeps.paths import SweepPaths, check_name
 from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
+from sweeps.space_commands import init
 from sweeps.storage import resolve_storage
 
 if TYPE_CHECKING:
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from sweeps.run import Outcome
 
 app = typer.Typer(
-    help="Sweeps of signed supermask networks: accuracy against remaining weights.",
+    cls=GroupedHelp,
+    help="Sweeps of signed supermask networks: accuracy against remaining weights.\n\n"
+    "Example: sweeps init my_space, then sweeps run my_space.yaml",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -37,7 +42,6 @@ Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a p
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
 
 
-@app.command()
 def run(
     space: Annotated[str, typer.Argument(help="A search space: YAML file, or the name of a shipped one.")],
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep [the space's name].")] = None,
@@ -55,6 +59,7 @@ def run(
     data: Data = None,
     download: Download = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, start nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run a new sweep.
 
@@ -76,16 +81,19 @@ def run(
         storage=resolve_storage(storage),
     )
     if dry_run:
-        from sweeps.preview import preview
+        from sweeps import preview
 
-        preview(found, options, out)
+        looked = preview.look(found, options)
+        if as_json:
+            print_json(preview.record(looked))
+        else:
+            preview.show(looked, out)
         return
     from sweeps.run import run as start
 
-    _conclude(start(found, options, err), found, options)
+    _conclude(start(found, options, err), found, options, as_json=as_json)
 
 
-@app.command()
 def resume(
     name: Name,
     root: Root = None,
@@ -98,6 +106,7 @@ def resume(
     tracking_uri: Uri = None,
     data: Data = None,
     download: Download = False,
+    as_json: AsJson = False,
 ) -> None:
     """Go on with a sweep that was cut off, or extend it.
 
@@ -119,10 +128,9 @@ def resume(
     from sweeps.run import resume as go_on
 
     space = extend(space_of(paths), trials)
-    _conclude(go_on(space, options, err), space, options)
+    _conclude(go_on(space, options, err), space, options, as_json=as_json)
 
 
-@app.command()
 def confirm(
     name: Name,
     select: Annotated[
@@ -176,65 +184,22 @@ def confirm(
     confirmed.conclude(found, paths, err)
 
 
-@app.command("mlflow-sync")
-def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None:
-    """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
-
-    Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
-    """
-    from sweeps import confirmations, confirmed, results, tracking
-    from sweeps.heartbeat import read_session
-    from sweeps.overview import overview
-
-    paths = SweepPaths(resolve_root(root), name)
-    whole = overview(paths, space_of(paths))
-    epochs: dict[int, list[dict[str, Any]]] = {}
-    for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
-        epochs.setdefault(row["trial"], []).append(row)
-    uri = tracking_uri or tracking.default_uri(paths.root)
-    trials = results.load(paths.root, name).to_pylist()
-    state = read_session(paths)["state"]
-    changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole)
-    rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
-    added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
-    out.print(f"{len(trials)} trials, {changed + added} runs changed in {tracking.redact(uri)}", soft_wrap=True)
-
-
-@app.command()
-def ui(
-    name: Name,
-    root: Root = None,
-    tracking_uri: Uri = None,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
-) -> None:
-    """Start MLflow's page on the sweep's store and print its address; stop it with Ctrl-C.
-
-    Example: sweeps ui fcn_digits
-    """
-    from sweeps import page, tracking
-
-    paths = SweepPaths(resolve_root(root), name)
-    space_of(paths)
-    uri = tracking_uri or tracking.default_uri(paths.root)
-    err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
-    page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)
-
-
-def _say_addresses(addresses: dict[str, str]) -> None:
-    for what, address in addresses.items():
-        out.print(f"{what + ':':15}{address}", soft_wrap=True)
-
-
-app.command("list")(list_sweeps)
-app.command()(status)
-app.command()(pareto)
-app.command()(compare)
-app.command()(report)
-app.command()(verify)
-app.command()(train)
-app.command()(layers)
-app.command()(export)
-app.command()(doctor)
+for panel, commands in {
+    "Run": {"init": init, "doctor": doctor, "run": run, "resume": resume, "train": train},
+    "Look": {
+        "list": list_sweeps,
+        "status": status,
+        "pareto": pareto,
+        "compare": compare,
+        "report": report,
+        "layers": layers,
+        "ui": ui,
+    },
+    "Use": {"confirm": confirm, "export": export},
+    "Keep": {"verify": verify, "mlflow-sync": mlflow_sync},
+}.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=panel)(command)
 
 
 def main() -> None:
@@ -260,11 +225,11 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options") -> None:
+def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options", *, as_json: bool) -> None:
     """Says how a session ended and where its results lie."""
     from sweeps.conclusion import conclude
 
-    code = conclude(outcome, space, options, out, err)
+    code = conclude(outcome, space, options, out, err, as_json=as_json)
     if code:
         raise typer.Exit(code)
 

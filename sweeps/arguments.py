@@ -30,7 +30,8 @@ def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
         near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)[0]
         raise SweepError(
             f"SPACE: must be a YAML file or one of {', '.join(names)}, but got {text!r}. "
-            f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml."
+            f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml; "
+            "write one with: sweeps init my_space."
         )
     return load(shipped if is_name else text, overrides=overrides)
 

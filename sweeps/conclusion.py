@@ -5,13 +5,16 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from sweeps import front, pareto, results
 from sweeps.display import duration
+from sweeps.options import print_json
 from sweeps.paths import SweepPaths, resolve_root
 from sweeps.plan import Options
 from sweeps.run import Outcome
 from sweeps.tracking import default_uri, redact
 
 
-def conclude(outcome: Outcome, space: SearchSpace, options: Options, out: Console, err: Console) -> int:
+def conclude(
+    outcome: Outcome, space: SearchSpace, options: Options, out: Console, err: Console, *, as_json: bool = False
+) -> int:
     """Prints the front to `out` and all else to `err`.
 
     Returns:
@@ -19,16 +22,8 @@ def conclude(outcome: Outcome, space: SearchSpace, options: Options, out: Consol
     """
     paths = SweepPaths(options.root, space.name)
     root = "" if options.root == resolve_root(None) else f" --root {options.root}"
-    trials = results.load(paths.root, space.name)
     if outcome.counts["finished"]:
-        members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
-        out.print(front.table(members, space))
-        if not members.num_rows:
-            wanted = ", ".join(str(constraint) for constraint in space.constraints)
-            _say(err, f"no finished trial keeps to {wanted}; see all: sweeps pareto after changing {paths.space}")
-        _say(err, f"picture:  {paths.front_png}")
-        if paths.report.exists():
-            _say(err, f"report:   {paths.report}")
+        _show_front(paths, space, out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     _say(err, f"trials:   {counts}; {duration(outcome.seconds)}")
     for reason, count in outcome.reasons.items():
@@ -48,6 +43,20 @@ def conclude(outcome: Outcome, space: SearchSpace, options: Options, out: Consol
         _say(err, f"no trial finished: {outcome.counts['failed']} failed, see the reasons above.", style="red")
         return 1
     return 0
+
+
+def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Console, *, as_json: bool) -> None:
+    members = pareto.front(pareto.feasible(results.load(paths.root, space.name), space.constraints), space.objectives)
+    if as_json:
+        print_json(front.records(members, space))
+    else:
+        out.print(front.table(members, space))
+    if not members.num_rows:
+        wanted = ", ".join(str(constraint) for constraint in space.constraints)
+        _say(err, f"no finished trial keeps to {wanted}; see all: sweeps pareto after changing {paths.space}")
+    _say(err, f"picture:  {paths.front_png}")
+    if paths.report.exists():
+        _say(err, f"report:   {paths.report}")
 
 
 def _say(err: Console, text: str, style: str | None = None) -> None:

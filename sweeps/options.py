@@ -7,10 +7,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from sweeps.paths import resolve_root, sweep_names
+
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
-Name = Annotated[str, typer.Argument(help="Name of the sweep.")]
+
+def _sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The names that a shell completes."""
+    return [name for name in sweep_names(resolve_root(ctx.params.get("root"))) if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(help="Name of the sweep.", autocompletion=_sweeps)]
 Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]

@@ -144,7 +144,11 @@ def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Any, options: 
         ("else/where.yaml", "else/where.yaml: must be a readable YAML file, but got no such file. Check the path."),
         ("mien.yaml", "mien.yaml: must be a readable YAML file, but got no such file. Did you mean 'mine.yaml'?"),
         (".", ".: must be a readable YAML file, but got the error 'Is a directory'."),
-        ("fcn_digit", "Did you mean 'fcn_digits'? Give your own file by its path, e.g. my_space.yaml."),
+        (
+            "fcn_digit",
+            "Did you mean 'fcn_digits'? Give your own file by its path, e.g. my_space.yaml; write one with: "
+            "sweeps init my_space.",
+        ),
     ],
 )
 def test_a_space_that_is_not_there(sweeps: Any, space: str, message: str) -> None:

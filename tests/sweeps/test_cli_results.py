@@ -172,8 +172,13 @@ def test_every_command_has_a_help_with_an_example(sweeps: Any, command: str) -> 
 def test_the_commands_that_others_rely_on_exist(sweeps: Any) -> None:
     done = sweeps("--help")
     assert done.code == 0
-    wanted = ["run", "resume", "list", "status", "pareto", "verify", "mlflow-sync", "ui", "train", "layers"]
-    assert not [command for command in wanted if f"\n  {command} " not in done.out]
+    groups = [block.split("\n") for block in done.out.split("\n\n")]
+    found = {lines[0].rstrip(":"): {line.split()[0] for line in lines[1:] if line[:3].strip()} for lines in groups}
+    assert {"init", "run", "resume", "train"} <= found["Run"]
+    assert {"list", "status", "pareto", "report", "layers", "ui"} <= found["Look"]
+    assert {"confirm", "export"} <= found["Use"]
+    assert {"verify", "mlflow-sync"} <= found["Keep"]
+    assert "..." not in done.out.partition("Run:")[2]
     assert sweeps().err.strip() == done.out.strip()
 
 
@@ -197,3 +202,37 @@ def test_a_sweep_with_a_link_to_elsewhere_is_not_written_through(
     assert (done.code, done.out) == (2, "")
     assert f"front.png is a link to {sweeps.folder}/mine" in done.err
     assert (sweeps.folder / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("words", [["run"], ["resume"], ["list"], ["status"], ["pareto"], ["confirm"], ["verify"]])
+def test_what_prints_a_table_prints_json_on_request(words: list[str]) -> None:
+    assert "--json" in [option for parameter in COMMANDS[words[0]].params for option in parameter.opts]
+
+
+def test_a_shell_completes_commands_and_names_of_sweeps(
+    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    write_sweep(tmp_path / "sweeps-out", [ended_row(0)], name="first")
+    write_sweep(tmp_path / "sweeps-out", [ended_row(0)], name="second")
+
+    def complete(line: str, word: int) -> list[str]:
+        code = "from sweeps.__main__ import app; app(prog_name='sweeps')"
+        environment = {"PYTHONPATH": str(REPOSITORY), "_SWEEPS_COMPLETE": "complete_bash", "COMP_WORDS": line}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **environment, "COMP_CWORD": str(word)},
+            capture_output=True, text=True, check=False, timeout=100,
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert complete("sweeps st", 1) == ["status"]
+    assert complete("sweeps status ", 2) == ["first", "second"]
+    assert complete("sweeps pareto se", 2) == ["second"]
+
+
+def test_a_dry_run_as_json(tmp_path: Path) -> None:
+    code = "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False)"
+    found = json.loads(fresh(code, "run", "fcn_digits", "--dry-run", "--trials", "48", "--json", folder=tmp_path))
+    assert (found["space"]["name"], found["space"]["budget"]) == ("fcn_digits", {"trials": 48})
+    assert len(found["samples"]) == 10
+    assert found["plan"]["lanes"] >= 1
+    assert found["estimate"]["seconds"] > 0

@@ -74,7 +74,10 @@ def test_the_panel_shows_packs_counts_quality_and_notes() -> None:
     assert "fcn_digits" in rows[0]
     assert rows[1].startswith("trials ")
     assert "23/40" in rows[1]
-    assert "20 finished 3 failed 7 running after 1 min 15 s about 50 s left" in rows
+    assert "20 finished 3 failed 7 running" in rows
+    assert "after 1 min 15 s about 50 s left" in rows
+    assert "best accuracy at remaining <= 2 %: - <= 5 %: 91.20 % <= 20 %: 97.65 %" in rows
+    assert "hypervolume 0.9346" in rows
     assert "failed: 3 x diverged" in rows
     assert "4 4 2/10 node7 cpu bfloat16" in rows
     assert "5 3 0/10" in rows
@@ -139,3 +142,18 @@ def test_the_thread_ends_with_the_block_even_on_an_error() -> None:
     with pytest.raises(KeyboardInterrupt), Display(Looks(1), console):
         raise KeyboardInterrupt
     assert "display" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_panel_cuts_nothing_off(width: int) -> None:
+    counts = {"asked": 100_000, "finished": 81_234, "stopped": 12_345, "failed": 123, "running": 512, "waiting": 5_786}
+    packs = tuple(PackView(number, 64, 99, 100, "gpu-node-017.cluster.local cuda:0 bfloat16") for number in range(3))
+    notes = ("failed: 123 x diverged", "MLflow lags by 50000 rows; the sweep goes on")
+    view = replace(VIEW, name="conv6_second", budget=100_000, counts=counts, packs=packs, notes=notes)
+    shown = text(panel(view), width)
+    assert "…" not in shown
+    lines = [line.strip("│ ") for line in shown.splitlines()]
+    assert "81234 finished  12345 stopped  123 failed  512 running  5786 waiting" in lines
+    assert "best accuracy at remaining <= 2 %: -  <= 5 %: 91.20 %  <= 20 %: 97.65 %" in lines
+    assert "93702/100000" in shown
+    assert sum("gpu-node-017.cluster.local cuda:0 bfloat16" in line for line in lines) == 3
