@@ -62,11 +62,11 @@ class ConfirmationWriter:
         self._parts.compact(1)
 
 
-def load(folder: Path) -> Table:
+def load(folder: Path | str) -> Table:
     """The confirmations in a folder; none when it does not exist.
 
     Returns:
         A table with the columns of `CONFIRMATIONS`, sorted by trial and seed index. A seed that was trained again
         has its newest row only.
     """
-    return newest(read(folder, CONFIRMATIONS), _KEYS)
+    return newest(read(Path(folder), CONFIRMATIONS), _KEYS)

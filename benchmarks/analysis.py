@@ -1,0 +1,181 @@
+"""How long it takes to judge a sweep of many trials: the command as a whole process, and each function of the analysis.
+
+The peers do what a user without this project would do on the same rows: a front by comparing each trial with all others
+in numpy, after pandas has read the file; a bootstrap that computes the hypervolume of every resample from all its
+trials. That front takes minutes of 100,000 trials, so both sides get fewer, and the row says how many. Whole processes
+start Python; files come from the page cache. A row that says "no peer" has our time on both sides.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import record, script, synthetic
+from benchmarks.record import Row
+from search_spaces.load import load
+from search_spaces.space import SearchSpace
+from sweeps import comparison, confirmations, effects, importance, pareto, recommendation, results
+from sweeps.paths import SweepPaths
+
+err = Console(stderr=True, highlight=False)
+_PEER_PROGRAM = """
+import sys, numpy, pandas
+rows = pandas.read_parquet(sys.argv[1])
+rows = rows[(rows.state == "finished") & (rows.val_accuracy >= 0.9)]
+accuracy, remaining = rows.val_accuracy.to_numpy(), rows.remaining.to_numpy()
+def beaten(a, r):
+    return ((accuracy >= a) & (remaining <= r) & ((accuracy > a) | (remaining < r))).any()
+front = [not beaten(a, r) for a, r in zip(accuracy, remaining)]
+print(rows[front].sort_values("val_accuracy")[["trial", "val_accuracy", "remaining", "pruning_rate"]].to_string())
+"""
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """How long an action takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def versus(case: str, ours: Callable[[], Any], peer: Callable[[], Any], repeats: int, **extra: Any) -> Row:
+    """Both sides in turn."""
+    pairs = [(seconds(ours), seconds(peer)) for _ in range(repeats)]
+    err.print(f"{case}: ours {pairs[-1][0]:.2f} s, peer {pairs[-1][1]:.2f} s")
+    own, theirs = zip(*pairs, strict=True)
+    return record.compare(case, own, peer=theirs, lower_is_better=True, unit="seconds", **extra)
+
+
+def alone(case: str, ours: Callable[[], Any], repeats: int) -> Row:
+    """A function without a peer: its time stands on both sides, so that the ratio is 1."""
+    own = [seconds(ours) for _ in range(repeats)]
+    err.print(f"{case}: {own[-1]:.2f} s")
+    return record.compare(case, own, peer=own, lower_is_better=True, unit="seconds", note="no peer")
+
+
+def processes(large: SweepPaths, small: SweepPaths, counts: tuple[int, int], repeats: int) -> list[Row]:
+    """The command from its start to its end, with and without its picture, and on fewer trials against a peer."""
+    (part,) = small.trials.glob("*.parquet")
+
+    def command(paths: SweepPaths) -> None:
+        words = [sys.executable, "-m", "sweeps", "pareto", paths.name, "--root", str(paths.root)]
+        subprocess.run(words, cwd=record.REPOSITORY, check=True, capture_output=True)
+
+    def drawing() -> None:
+        large.front_png.unlink(missing_ok=True)
+        command(large)
+
+    def peer() -> None:
+        subprocess.run([sys.executable, "-c", _PEER_PROGRAM, str(part)], check=True, capture_output=True)
+
+    command(small)
+    what = "pandas and a front by comparing all with all"
+    return [
+        alone(f"sweeps pareto with its picture, {counts[0]} trials", drawing, repeats),
+        alone(f"sweeps pareto, {counts[0]} trials", lambda: command(large), repeats),
+        versus(f"sweeps pareto, {counts[1]} trials", lambda: command(small), peer, repeats, peer_is=what),
+    ]
+
+
+def functions(paths: SweepPaths, space: SearchSpace, trials: int, repeats: int) -> list[Row]:
+    """Every function of the analysis on tables that are read already."""
+    root, name = paths.root, paths.name
+    (part,) = paths.trials.glob("*.parquet")
+    table = results.load(root, name)
+    confirmed = confirmations.load(paths.confirm)
+    frame = table.drop_columns("layers").to_pandas()
+    objectives = space.objectives
+    shown = list(space.objectives)
+
+    def bins() -> Any:
+        cut = pd.qcut(frame["pruning_rate"], 8)
+        return frame[frame["state"] == "finished"].groupby(cut, observed=True)["val_accuracy"].agg(["mean", "sem"])
+
+    cases: dict[str, Callable[[], Any]] = {
+        "front": lambda: pareto.front(table, objectives),
+        "hypervolume": lambda: pareto.hypervolume(table, objectives),
+        "hypervolume history": lambda: pareto.hypervolume_history(table, objectives),
+        "importance, three targets": lambda: importance.importance(table, space),
+        "comparison, 1000 resamples": lambda: comparison.compare(table, table.slice(0, trials // 2), objectives),
+        "recommendation": lambda: recommendation.recommend(table, space, confirmed),
+    }
+    return [
+        versus(
+            f"reading all columns, {trials} trials",
+            lambda: results.load(root, name),
+            lambda: pd.read_parquet(part),
+            repeats,
+            peer_is="pandas.read_parquet",
+        ),
+        versus(
+            f"reading the objectives, {trials} trials",
+            lambda: results.load(root, name, columns={"state", *shown}),
+            lambda: pd.read_parquet(part, columns=["trial", "attempt", "state", *shown]),
+            repeats,
+            peer_is="pandas.read_parquet of the same columns",
+        ),
+        versus(
+            f"effect of the pruning rate, {trials} trials",
+            lambda: effects.effect(table, "pruning_rate", "val_accuracy", space=space),
+            bins,
+            repeats,
+            peer_is="pandas' qcut and groupby",
+        ),
+        *(alone(f"{case}, {trials} trials", action, repeats) for case, action in cases.items()),
+    ]
+
+
+def bootstrap(paths: SweepPaths, space: SearchSpace, trials: int, repeats: int) -> Row:
+    """A hundred resamples, against the hypervolume of every resample of all trials."""
+    table = results.load(paths.root, paths.name, columns={"state", *space.objectives})
+
+    def peer() -> None:
+        generator = np.random.default_rng(0)
+        for _ in range(100):
+            drawn = table.take(generator.integers(table.num_rows, size=table.num_rows))
+            pareto.hypervolume(drawn, space.objectives)
+
+    def ours() -> None:
+        pareto.resampled_hypervolumes(table, space.objectives, 100, generator=np.random.default_rng(0))
+
+    return versus(f"100 resamples, {trials} trials", ours, peer, repeats, peer_is="moocore on every resample")
+
+
+def main(
+    json: Annotated[Path | None, typer.Option(help="Write the record here.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small sweep, once.")] = False,
+) -> None:
+    """Prints seconds of the command and of each function."""
+    trials, fewer, repeats = (2000, 1000, 1) if quick else (100_000, 20_000, 5)
+    with tempfile.TemporaryDirectory(prefix="analysis-") as folder:
+        paths = synthetic.write(folder, "made_up", trials=trials, epochs=6, stopping=False)
+        small = synthetic.write(folder, "smaller", trials=fewer, epochs=6, stopping=False)
+        space = load(paths.space)
+        rows = [
+            *processes(paths, small, (trials, fewer), repeats),
+            *functions(paths, space, trials, repeats),
+            bootstrap(paths, space, trials, repeats),
+        ]
+    if json:
+        record.write(json, rows)
+    table = Table("case", "ours, s", "peer, s", "ratio", "range", "n")
+    for row in rows:
+        span = f"{row['low']:.3g} to {row['high']:.3g}"
+        peer = ("-", "-", "-") if row.get("note") else (f"{row['peer']:.3g}", f"{row['ratio']:.3g}", span)
+        table.add_row(row["case"], f"{row['ours']:.3g}", *peer, str(row["n"]))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    script.start(main)
