@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -30,7 +31,7 @@ from benchmarks import record, script
 from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
-from sweeps import results
+from sweeps import lease, results
 from sweeps.ahead import AskAhead
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
@@ -77,13 +78,16 @@ class Driver:
         masks = MaskStore(paths, space, [])
         ahead = AskAhead(study, trials=space.trials, settled=lambda: self.session.recorder.wait())  # noqa: PLW0108
         queue = TrialQueue(ahead, trials=space.trials, lanes=LANES)
+        states: Any = SimpleNamespace(forget=lambda _: None)  # no pack is lost
         self.session = Session(
             paths,
             queue,
             study,
             ResultsWriter(paths.folder),
             self.mirror,
+            lease=lease.take(paths.sessions, what="driver"),
             masks=masks,
+            states=states,
             leaders=Leaders(space.objectives),
             commit=None,
             ended={},
@@ -112,6 +116,7 @@ def reports(order: Row) -> Iterator[Row]:
     noise = np.random.default_rng(int(trials[0])).uniform(0.01, 0.9, (EPOCHS, len(METRICS), len(trials)))
     layer = [{"name": f"linear{number}", "remaining": 0.25, "inverted": 0.1} for number in range(3)]
     nothing: Row = {"pack": order["pack"], "started": [], "ended": [], "paused": [], "error": None}
+    nothing |= {"keeps": False, "unkept": None}
     for epoch in range(1, EPOCHS + 1):
         values = dict(zip(METRICS, noise[epoch - 1], strict=True))
         table = results.Table.from_pydict(

@@ -1,8 +1,9 @@
 """Trained lanes on their way from one pack to another: a lane's state is the state of a pack of that lane alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,3 +56,14 @@ def join(states: Sequence[State]) -> State:
     tensors = {name: torch.cat([state[name] for state in states]) for name in names}
     plateaus = [plateau for state in states for plateau in state["plateaus"]]
     return {"epoch": first["epoch"], "lanes": list(range(len(states))), "plateaus": plateaus, **tensors}
+
+
+def to_arrays(state: State) -> dict[str, np.ndarray]:
+    """The tensors of a lane's state as arrays; `epoch` and `plateaus` are plain values."""
+    return {name: value.numpy() for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def from_arrays(epoch: int, plateaus: list[Any], arrays: Mapping[str, np.ndarray]) -> State:
+    """The state of a lane out of its parts; of copies, for arrays from elsewhere may be read-only."""
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    return {"epoch": epoch, "lanes": [0], "plateaus": plateaus, **tensors}

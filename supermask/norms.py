@@ -1,5 +1,6 @@
 """Batch norms of the lanes: running statistics, and where trained, gain and bias."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,9 +76,9 @@ class NormState:
         for name in _TENSORS:
             setattr(self, name, getattr(self, name)[lanes])
 
-    def saved(self, name: str) -> dict[str, Tensor]:
-        """Copies of all tensors, keyed `NAME.PART`."""
-        return {f"{name}.{part}": getattr(self, part).clone() for part in _TENSORS}
+    def saved(self, name: str, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Copies of all tensors, of the lanes at the given positions, keyed `NAME.PART`."""
+        return {f"{name}.{part}": getattr(self, part)[list(positions)] for part in _TENSORS}
 
     def restore(self, name: str, state: dict[str, Any]) -> None:
         """Takes over what `saved` gave.

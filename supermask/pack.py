@@ -223,15 +223,20 @@ class Pack:
         counts = torch.stack([torch.stack(state.counts()) for state in self._states]).cpu()
         return counts[:, :, [self._position(lane) for lane in self.lanes]]
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed."""
-        plateaus = [dataclasses.astuple(self._plateaus[lane]) for lane in self.lanes]
-        state: dict[str, Any] = {"epoch": self.epoch, "lanes": list(self.lanes), "plateaus": plateaus}
-        positions = [self._position(lane) for lane in self.lanes]
+    def state_dict(self, lanes: Iterable[int] | None = None) -> dict[str, Any]:
+        """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed.
+
+        Args:
+            lanes: Places in `configs`, in order; None takes all lanes in training.
+        """
+        lanes = list(self.lanes if lanes is None else lanes)
+        plateaus = [dataclasses.astuple(self._plateaus[lane]) for lane in lanes]
+        state: dict[str, Any] = {"epoch": self.epoch, "lanes": lanes, "plateaus": plateaus}
+        positions = [self._position(lane) for lane in lanes]
         for layer, own in zip(self.network.layers, self._states, strict=True):
-            state |= {name: tensor[positions] for name, tensor in own.trained(layer.name).items()}
+            state |= own.trained(layer.name, positions)
         for norm, values in zip(self.network.norms, self._norms, strict=True):
-            state |= {name: tensor[positions] for name, tensor in values.saved(norm.name).items()}
+            state |= values.saved(norm.name, positions)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

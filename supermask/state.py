@@ -165,9 +165,9 @@ class LayerState:
         """Whether all scores of each lane are finite."""
         return self.scores.isfinite().flatten(1).all(dim=1)
 
-    def trained(self, name: str) -> dict[str, Tensor]:
-        """Copies of what training changes, keyed `NAME.PART`."""
-        return {f"{name}.{part}": getattr(self, part).clone() for part in TRAINED}
+    def trained(self, name: str, positions: Sequence[int]) -> dict[str, Tensor]:
+        """Copies of what training changes, of the lanes at the given positions, keyed `NAME.PART`."""
+        return {f"{name}.{part}": getattr(self, part)[list(positions)] for part in TRAINED}
 
     def restore(self, name: str, state: dict[str, Any]) -> None:
         """Takes over what `trained` gave.

@@ -40,6 +40,10 @@ Packs = Annotated[int | None, typer.Option("--packs", min=1, help="Packs at a ti
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
 Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
 Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
+Checkpoints = Annotated[
+    float | None,
+    typer.Option("--checkpoint-seconds", help="Training between two checkpoints of a trial [what costs at most 4 %]."),
+]
 
 
 def run(
@@ -52,6 +56,7 @@ def run(
     cpus_per_pack: Cpus = None,
     packs: Packs = None,
     address: Address = None,
+    checkpoint_seconds: Checkpoints = None,
     tracking_uri: Uri = None,
     storage: Storage = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampler and trials [0].")] = None,
@@ -75,6 +80,7 @@ def run(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
+        checkpoint_seconds=checkpoint_seconds,
         tracking_uri=tracking_uri,
         data=data,
         download=download,
@@ -103,6 +109,7 @@ def resume(
     cpus_per_pack: Cpus = None,
     packs: Packs = None,
     address: Address = None,
+    checkpoint_seconds: Checkpoints = None,
     tracking_uri: Uri = None,
     data: Data = None,
     download: Download = False,
@@ -119,6 +126,7 @@ def resume(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
+        checkpoint_seconds=checkpoint_seconds,
         tracking_uri=tracking_uri,
         data=data,
         download=download,

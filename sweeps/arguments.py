@@ -63,6 +63,7 @@ def options_of(
     data: str | None,
     download: bool,
     storage: str | None = None,
+    checkpoint_seconds: float | None = None,
 ) -> "Options":
     """How and where to run, from the options of `run` and `resume`.
 
@@ -74,6 +75,10 @@ def options_of(
     for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack)):
         if value is not None and not 0 < value < math.inf and (option, value) != ("--gpus-per-pack", 0):
             raise SweepError(f"{option}: must be greater than 0, but got {value:g}. Leave it out to have it chosen.")
+    if checkpoint_seconds is not None and not 0 <= checkpoint_seconds < math.inf:
+        raise SweepError(
+            f"--checkpoint-seconds: must be 0 or more, but got {checkpoint_seconds:g}. Leave it out to have it chosen."
+        )
     if lanes != "auto" and not (lanes.isdecimal() and int(lanes)):
         raise SweepError(f"--lanes: must be a whole number from 1 or auto, but got {lanes!r}. Write for example 16.")
     return Options(
@@ -87,6 +92,7 @@ def options_of(
         data_root=data,
         download=download,
         storage=storage,
+        checkpoint_seconds=checkpoint_seconds,
     )
 
 

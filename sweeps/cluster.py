@@ -91,6 +91,21 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
         ray.shutdown()
 
 
+def beside_driver(kind: type, *arguments: Any) -> Any:
+    """Starts an actor on the driver's node, for packs of all nodes to call. If its process dies, it is made anew.
+
+    Args:
+        kind: Its class.
+        arguments: What the class takes.
+
+    Returns:
+        Its handle.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(kind)
+    return actor.options(scheduling_strategy=here).remote(*arguments)
+
+
 def _knock(address: str | None) -> None:
     """Finds out at once what Ray would try for minutes: that nobody is at an address.
 

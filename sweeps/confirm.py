@@ -22,6 +22,7 @@ from sweeps import (
     confirmations,
     confirmed,
     fleet,
+    lease,
     mask_picture,
     plan,
     provenance,
@@ -34,7 +35,6 @@ from sweeps.cluster import connect
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.errors import SweepError
 from sweeps.interrupts import deferred
-from sweeps.lock import only_one
 from sweeps.paths import SweepPaths
 from sweeps.plan import Options
 from sweeps.queue import TrialQueue
@@ -103,7 +103,7 @@ def confirm(
     chosen = selection.select(asked, trials, space)
     used = set(trials.column("seed").drop_null().to_pylist())
     wanted = trainings(chosen, fresh_seeds(seeds, used))
-    with only_one(paths.confirm / "lock", what=f"sweeps confirm {paths.name}"):
+    with lease.hold(paths.confirm / "sessions", what=f"sweeps confirm {paths.name}") as held:
         done = {key_of(row) for row in confirmations.load(paths.confirm).to_pylist() if has_ended(row)}
         missing = [training for training in wanted if (training.trial, training.seed_index) not in done]
         if missing:
@@ -116,6 +116,7 @@ def confirm(
         if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
             text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
             console.print(text, highlight=False, soft_wrap=True)
+        held.renew(state="finished")
     return confirmed.summarise([row for row in rows if row["trial"] in numbers and row["seed_index"] < seeds])
 
 

@@ -134,14 +134,10 @@ def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> It
 
 
 def _order(order: PackOrder, plan: PackPlan) -> Row:
-    lanes = [
-        {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict(), "seconds": lane.seconds}
-        for lane in order.lanes
-    ]
     # Without objectives any rival beats every lane: nobody wants the masks of these trainings.
     masks = {"objectives": [], "rivals": [[]]}
     place = {"pack": order.number, "cpus": plan.cpus, "gpus": plan.gpus, "slots": order.slots, "epoch": order.epoch}
-    return {**place, "lanes": lanes, **masks}
+    return {**place, "lanes": order.to_rows(), **masks}
 
 
 def _report(reference: Any, pack: _Pack) -> Row:

@@ -1,47 +1,25 @@
-"""The session file: what the running or last driver of a sweep says of itself."""
+"""What the running or last driver of a sweep says of itself, in the file by which it holds the sweep's lease."""
 
 import json
-import os
-import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+from sweeps import lease
 from sweeps.paths import SweepPaths, replacing
-
-STALE_SECONDS = 60.0
-"""Age of the session file from which a driver on another host counts as dead."""
-
-
-def write_session(paths: SweepPaths, document: Mapping[str, Any]) -> None:
-    """Replaces the session file."""
-    with replacing(paths.session) as temporary:
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def read_session(paths: SweepPaths) -> dict[str, Any]:
-    """The session file of a sweep; `state` is `died` when its driver is gone without a word.
+    """The last session of a sweep; `state` is `died` when its driver is gone without a word.
 
     Returns:
-        The document, or `{"state": "new"}` when no session has run.
+        What the driver wrote; `seconds` of all sessions so far, and `trials` by state, or `{"state": "new"}` with
+        neither when no session has run.
     """
-    try:
-        document = json.loads(paths.session.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {"state": "new", "seconds": 0.0, "trials": {}}
-    if document["state"] == "running" and not _alive(document):
-        document["state"] = "died"
-    return document
+    return {"seconds": 0.0, "trials": {}} | (lease.read(paths.sessions) or {"state": "new"})
 
 
-def _alive(document: Mapping[str, Any]) -> bool:
-    if document["host"] == socket.gethostname():
-        try:
-            os.kill(document["pid"], 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-    age = datetime.now(UTC) - datetime.fromisoformat(document["updated"])
-    return age.total_seconds() < STALE_SECONDS
+def write_session(paths: SweepPaths, document: Mapping[str, Any]) -> None:
+    """Makes up what the last driver said, for a sweep that no driver is at work on."""
+    paths.sessions.mkdir(parents=True, exist_ok=True)
+    with replacing(paths.session) as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")

@@ -24,13 +24,16 @@ from sweeps.paths import TEMPORARY_PREFIX, replacing
 _LOG = logging.getLogger(__name__)
 _PART = re.compile(r"part-(\d+)\.parquet")
 _READ_TRIES = 5
+TORN = ".torn"
+"""Ending of a file that was set aside."""
 
 
 class Parts:
     """One folder of numbered files with one schema, and the rows that wait to be written to it.
 
     Args:
-        folder: Created if missing. What a dead writer left unfinished is removed.
+        folder: Created if missing. What a dead writer left unfinished is removed, and files that cannot be read are
+            set aside.
         schema: Of every file.
         keys: Columns whose values name a row; whole numbers that no row may lack.
 
@@ -45,11 +48,14 @@ class Parts:
             folder.mkdir(parents=True, exist_ok=True)
             for unfinished in folder.glob(f"{TEMPORARY_PREFIX}*"):
                 unfinished.unlink()
+            for path in _parts(folder):
+                _set_aside_if_torn(path, schema)
         except OSError as error:
             raise SweepError(
                 f"{folder}: must be a folder that can be written, but got: {error}. Choose another --root."
             ) from error
-        self._number = max((_number(path) for path in _parts(folder)), default=0)
+        used = (_PART.match(path.name) for path in folder.iterdir())  # the numbers of those set aside, too
+        self._number = max((int(found[1]) for found in used if found), default=0)
 
     def add(self, rows: Table) -> None:
         """Keeps rows of the folder's schema until the next flush; see `table`."""
@@ -143,13 +149,29 @@ def _number(path: Path) -> int:
     return int(path.stem.removeprefix("part-"))
 
 
+def _set_aside_if_torn(path: Path, schema: pa.Schema) -> None:
+    """Renames a file that cannot be read: it would be a warning to every reader, for ever."""
+    try:
+        _load(path, schema)
+    except (pa.ArrowException, OSError) as error:
+        aside = path.with_name(path.name + TORN)
+        path.rename(aside)
+        _LOG.warning(
+            "%s: must be a readable Parquet file, but got: %s. It is set aside as %s.", path, error, aside.name
+        )
+
+
+def _load(path: Path, schema: pa.Schema, where: pc.Expression | None = None) -> Table:
+    if where is not None:
+        return _conform(pq.read_table(path, filters=where), schema)
+    with pq.ParquetFile(path) as file:
+        present = [name for name in schema.names if name in file.schema_arrow.names]
+        return _conform(file.read(columns=present), schema)
+
+
 def _read_file(path: Path, schema: pa.Schema, where: pc.Expression | None = None) -> Table | None:
     try:
-        if where is not None:
-            return _conform(pq.read_table(path, filters=where), schema)
-        with pq.ParquetFile(path) as file:
-            present = [name for name in schema.names if name in file.schema_arrow.names]
-            return _conform(file.read(columns=present), schema)
+        return _load(path, schema, where)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:

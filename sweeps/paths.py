@@ -89,9 +89,14 @@ class SweepPaths:
         return self.folder / "study.url"
 
     @property
+    def sessions(self) -> Path:
+        """A numbered file for each session, by which it holds the sweep; see `sweeps.lease`."""
+        return self.folder / "sessions"
+
+    @property
     def session(self) -> Path:
         """What the running or last session says of itself."""
-        return self.folder / "session.json"
+        return max(self.sessions.glob("[0-9]*.json"), default=self.sessions / "000001.json")
 
     @property
     def trials(self) -> Path:
@@ -107,6 +112,11 @@ class SweepPaths:
     def masks(self) -> Path:
         """The trained artifacts that are kept."""
         return self.folder / "masks"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The trained states of trials that have not ended."""
+        return self.folder / "checkpoints"
 
     @property
     def log(self) -> Path:

@@ -54,6 +54,7 @@ class Options:
         storage: Database for the study of a new sweep; None keeps it in a journal file.
         data_root: Folder of the datasets.
         download: Whether missing datasets may be fetched.
+        checkpoint_seconds: Training between two states of a trial on disk; None chooses.
     """
 
     root: Path
@@ -66,6 +67,7 @@ class Options:
     storage: str | None = None
     data_root: str | None = None
     download: bool = False
+    checkpoint_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """Which trials are trained next, and together: packs of asked trials of one structure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from supermask.config import TrainConfig
+from sweeps.checkpoints import Reached
 from sweeps.study import AskedTrial
 
 LOOK_AHEAD = 4
 """Packs' worth of trials asked ahead when the sampled structures differ, to fill packs with equal ones."""
 LOSSES = 3
-"""Times a trial may be lost with its pack in one session before it is given up."""
+"""Times a trial may be lost with its pack in one session, without getting on, before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,17 @@ class Lane:
     epoch: int = 0
     seconds: float = 0.0
     started: datetime | None = None
+
+    def again(self, reached: Reached | None) -> "Lane":
+        """The lane after its training was cut off.
+
+        Args:
+            reached: How far the state goes that is kept of its trial; without one of this attempt, the trial starts
+                again with its next attempt.
+        """
+        if reached is None or reached.attempt != self.attempt:
+            return Lane(self.trial, self.attempt + 1, self.config)
+        return replace(self, epoch=reached.epoch, seconds=reached.seconds, started=reached.started)
 
     @property
     def group(self) -> tuple[Any, ...]:
@@ -60,6 +73,13 @@ class PackOrder:
         """Epochs that its trials are trained already."""
         return self.lanes[0].epoch
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """What a worker is told of each trial; see `sweeps.trial.PackWorker`."""
+        names = ("trial", "attempt", "seconds", "started")
+        return [
+            {name: getattr(lane, name) for name in names} | {"config": lane.config.to_dict()} for lane in self.lanes
+        ]
+
 
 class Asks(Protocol):
     """What the queue needs of a study."""
@@ -81,7 +101,15 @@ class Asks(Protocol):
 class TrialQueue:
     """Hands out packs until the budget is asked and nothing waits."""
 
-    def __init__(self, study: Asks, *, trials: int, lanes: int, first_pack: int = 0) -> None:
+    def __init__(
+        self,
+        study: Asks,
+        *,
+        trials: int,
+        lanes: int,
+        first_pack: int = 0,
+        reached: Mapping[int, Reached] = MappingProxyType({}),
+    ) -> None:
         """Queues what earlier sessions left open.
 
         Args:
@@ -89,16 +117,18 @@ class TrialQueue:
             trials: Budget of the sweep: trials to ask in all.
             lanes: Most lanes of a pack.
             first_pack: Number of the next pack.
+            reached: How far the states go that earlier sessions have kept, by trial.
         """
         self._study, self._trials, self._lanes = study, trials, lanes
         self._next_pack = first_pack
-        self._losses: Counter[int] = Counter()
+        self._losses: Counter[tuple[int, int]] = Counter()  # by trial and the epoch that it went on from
         self._split: list[tuple[Lane, ...]] = []
         self._most: dict[tuple[Any, ...], int] = {}  # lanes by structure, where memory has run out
         self._waiting: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
         self._gone_on: Counter[tuple[Any, ...]] = Counter()  # packs that each group of paused lanes has made
         for trial in study.open_trials():
-            self._wait(trial)
+            lane = Lane(trial.number, trial.attempts, trial.config).again(reached.get(trial.number))
+            self._waiting[lane.group].append(lane)
 
     @property
     def waiting(self) -> int:
@@ -120,7 +150,9 @@ class TrialQueue:
         if self._split:
             return self._start(self._split.pop(0))
         while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._ready():
-            self._wait(self._study.ask())
+            asked = self._study.ask()
+            lane = Lane(asked.number, 1, asked.config)
+            self._waiting[lane.group].append(lane)
         # Of ready packs the one that has come farthest: it ends first, and the fewest trained states have to be kept.
         foremost = max(self._waiting, key=lambda group: (self._readiness(group), group[0]), default=())
         bucket = self._waiting[foremost] if foremost else []
@@ -141,7 +173,13 @@ class TrialQueue:
         """The lanes that are trained in part and wait."""
         return [lane for bucket in self._waiting.values() for lane in bucket if lane.epoch]
 
-    def lost(self, lanes: Sequence[Lane], *, out_of_memory: bool = False) -> list[Lane]:
+    def lost(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        out_of_memory: bool = False,
+        reached: Mapping[int, Reached] = MappingProxyType({}),
+    ) -> list[Lane]:
         """Takes back the lanes of a pack that broke before they ended.
 
         They wait again in two halves, so that one trial that breaks its pack is soon alone, and a pack too
@@ -150,21 +188,27 @@ class TrialQueue:
         Args:
             lanes: Those that had not ended.
             out_of_memory: Whether that was the reason: later packs of their structure take half as many.
+            reached: How far the states go that are kept of them, by trial.
 
         Returns:
-            The lanes that were lost too often and are given up.
+            The lanes that were lost too often, without a state that goes farther in between, and are given up.
         """
-        self._losses.update(lane.trial for lane in lanes)
         if out_of_memory and lanes:
             self._most[lanes[0].config.structure()] = max(1, len(lanes) // 2)
-        again = [Lane(lane.trial, lane.attempt + 1, lane.config) for lane in lanes if not self._spent(lane, len(lanes))]
-        middle = (len(again) + 1) // 2
-        self._split += [tuple(half) for half in (again[:middle], again[middle:]) if half]
-        return [lane for lane in lanes if self._spent(lane, len(lanes))]
-
-    def _spent(self, lane: Lane, company: int) -> bool:
-        # A trial in company may be its neighbours' victim: only one that breaks alone is given up.
-        return company == 1 and self._losses[lane.trial] >= LOSSES
+        again: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
+        given_up: list[Lane] = []
+        for lane in lanes:
+            next_time = lane.again(reached.get(lane.trial))
+            tries = self._losses[lane.trial, next_time.epoch] = self._losses[lane.trial, next_time.epoch] + 1
+            # A trial in company may be its neighbours' victim: only one that breaks alone is given up.
+            if len(lanes) == 1 and tries >= LOSSES:
+                given_up.append(lane)
+            else:
+                again[next_time.group].append(next_time)
+        for together in again.values():
+            middle = (len(together) + 1) // 2
+            self._split += [tuple(half) for half in (together[:middle], together[middle:]) if half]
+        return given_up
 
     @property
     def _new(self) -> int:
@@ -182,10 +226,6 @@ class TrialQueue:
 
     def _limit(self, group: tuple[Any, ...]) -> int:
         return min(self._lanes, self._most.get(group[1:], self._lanes))
-
-    def _wait(self, trial: AskedTrial) -> None:
-        lane = Lane(trial.number, trial.attempts + 1, trial.config)
-        self._waiting[lane.group].append(lane)
 
     def _start(self, lanes: tuple[Lane, ...]) -> PackOrder:
         order = PackOrder(self._next_pack, lanes, self._limit(lanes[0].group))

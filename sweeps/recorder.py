@@ -9,6 +9,7 @@ from typing import Any
 from sweeps.errors import SweepError
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
+from sweeps.lease import Lease
 from sweeps.mirror import Mirror
 from sweeps.results import ResultsWriter, trials_table
 from sweeps.study import SweepStudy
@@ -35,7 +36,9 @@ class Recorder:
         mirror: In MLflow.
         masks: Where trained masks are kept.
         leaders: Best trials, for the display.
+        lease: Of the sweep: who has lost it writes nothing any more.
         beat: Called about once a second, to say that the session lives.
+        forget: Called with trials whose end is written everywhere: nobody will train them again.
     """
 
     def __init__(
@@ -46,12 +49,14 @@ class Recorder:
         *,
         masks: MaskStore,
         leaders: Leaders,
+        lease: Lease,
         beat: Callable[[], None],
+        forget: Callable[[list[int]], None],
     ) -> None:
         self.disk_fault: str | None = None
         self._writer, self._study, self._mirror = writer, study, mirror
-        self._masks, self._leaders, self._beat = masks, leaders, beat
-        self._front = masks.trials
+        self._masks, self._leaders, self._beat, self._forget = masks, leaders, beat, forget
+        self._lease, self._front = lease, masks.trials
         self._started: dict[int, int] = {}
         self._epochs: list[Any] = []
         self._ended: list[Callable[[], Sequence[tuple[Row, bytes | None]]]] = []
@@ -72,12 +77,14 @@ class Recorder:
             self._started |= attempts
             self._book_now()
 
-    def epochs(self, epochs: Any) -> None:
-        """Takes rows of `sweeps.results.EPOCHS`, to be written within `FLUSH_SECONDS`."""
+    def epochs(self, epochs: Any, *, now: bool = False) -> None:
+        """Takes rows of `sweeps.results.EPOCHS`, to be written within `FLUSH_SECONDS`, or now."""
         with self._changed:
             self._check()
             self._epochs.append(epochs)
             self._booked += 1
+            if now:
+                self._book_now()
 
     def ended(self, make: Callable[[], Sequence[tuple[Row, bytes | None]]]) -> None:
         """Takes rows of `sweeps.results.TRIALS`, each with its trained network if that was sent, to be written now.
@@ -102,10 +109,11 @@ class Recorder:
         """Writes everything that is left and ends the thread; what the study could not be told is in `untold` then.
 
         Raises:
-            SweepError: If Parquet cannot be written.
+            SweepError: If Parquet cannot be written, or another driver has taken over.
         """
         self.stop()
         self._check()
+        self._lease.check()
         self._take()
         self._writer.flush()
         self._settle()
@@ -142,6 +150,7 @@ class Recorder:
     def _turn(self) -> None:
         with self._changed:
             booked, urgent, self._urgent = self._booked, self._urgent, False
+        self._lease.check()
         self._take()
         if urgent or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
@@ -205,7 +214,8 @@ class Recorder:
         except OSError as error:  # the study keeps what it could not write and tries again
             self.disk_fault = str(error)
             return
-        self.untold = []
+        told, self.untold = self.untold, []
+        self._forget([row["trial"] for row in told])
 
     def _keep(self, row: Row, artifact: bytes | None) -> None:
         try:

@@ -145,6 +145,12 @@ def of_trials(epochs: Table, trials: Container[int]) -> Table:
     return epochs.filter(pc.field("trial").isin(wanted))
 
 
+def up_to(epochs: Table, last: Mapping[int, int]) -> Table:
+    """The rows of `epochs` until the last epoch of each trial; those of other trials are left out."""
+    limits = np.array([last.get(trial, 0) for trial in integers(epochs, "trial").tolist()], dtype=np.int64)
+    return epochs.filter(pa.array(integers(epochs, "epoch") <= limits))
+
+
 def load(root: Path | str, name: str, *, every_attempt: bool = False, columns: Collection[str] | None = None) -> Table:
     """The ended trials of a sweep.
 

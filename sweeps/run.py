@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -15,23 +16,26 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import fleet, mask_picture, provenance, report, results
+from sweeps import fleet, lease, mask_picture, provenance, report, results
 from sweeps.ahead import AskAhead
-from sweeps.cluster import connect
+from sweeps.cluster import beside_driver, connect
 from sweeps.database import check_free
 from sweeps.display import Display
 from sweeps.errors import SweepError
 from sweeps.front import draw
 from sweeps.heartbeat import read_session
+from sweeps.keeper import Keeper, States
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
+from sweeps.lease import Lease
 from sweeps.mirror import Mirror
 from sweeps.overview import overview, params
-from sweeps.paths import SweepPaths, check_writable, replacing
+from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
+from sweeps.reconciliation import reconcile, resend
 from sweeps.results import ResultsWriter
-from sweeps.rungs import Rungs, start
+from sweeps.rungs import Rungs, records_of
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.storage import keep_url, place_of
@@ -74,40 +78,57 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
     """
     paths = SweepPaths(options.root, space.name)
     if paths.folder.exists():
-        raise SweepError(
-            f"sweep {space.name}: the name must be free, but {paths.folder} exists. "
-            f"Go on with it: sweeps resume {space.name}; or choose another name: --name OTHER."
-        )
+        raise _taken(paths)
     datasets = load_datasets(space, options)
     check_writable(options.root)
     if options.storage:
         check_free(options.storage, space.name)
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
-        paths.folder.mkdir(parents=True)
-        if options.storage:
-            keep_url(paths, options.storage)
+        _found(paths, space, options.storage)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
 
 def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
-    """Goes on with a sweep: what has ended stays, what was cut off starts again with the same seed.
+    """Goes on with a sweep: what has ended stays, what was cut off goes on from its last state, or starts again.
 
     Raises:
         SweepError: If another driver is at work on it.
         ConfigError: If a dataset is missing or does not fit.
     """
     paths = SweepPaths(options.root, space.name)
-    session = read_session(paths)
-    if session["state"] == "running":
-        raise SweepError(
-            f"sweep {space.name}: only one driver may work on it, but process {session['pid']} on {session['host']} "
-            "does. Wait for it, or stop it with SIGINT."
-        )
+    lease.refuse_if_held(paths.sessions, what=f"sweep {space.name}")
     datasets = load_datasets(space, options)
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
+
+
+def _found(paths: SweepPaths, space: SearchSpace, storage: str | None) -> None:
+    """Makes the folder of a new sweep with its space in it, at once: half of a sweep could not be resumed.
+
+    Raises:
+        SweepError: If another driver has taken the name meanwhile.
+    """
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=paths.root) as scratch:
+        made = SweepPaths(Path(scratch), paths.name)
+        made.folder.mkdir()
+        made.space.write_text(space.to_yaml(), encoding="utf-8")
+        if storage:
+            keep_url(made, storage)
+        try:
+            made.folder.rename(paths.folder)
+        except OSError as error:
+            if not paths.folder.exists():
+                raise
+            raise _taken(paths) from error
+
+
+def _taken(paths: SweepPaths) -> SweepError:
+    return SweepError(
+        f"sweep {paths.name}: the name must be free, but {paths.folder} exists. "
+        f"Go on with it: sweeps resume {paths.name}; or choose another name: --name OTHER."
+    )
 
 
 def _plan(
@@ -132,13 +153,28 @@ def _work(
     datasets: dict[str, Dataset],
     plan: PackPlan,
 ) -> Outcome:
-    earlier = read_session(paths)
+    with _logged(paths):
+        earlier = read_session(paths)
+        with lease.hold(paths.sessions, what=f"sweep {space.name}") as held:
+            return _session(paths, space, options, console, datasets=datasets, plan=plan, held=held, earlier=earlier)
+
+
+def _session(
+    paths: SweepPaths,
+    space: SearchSpace,
+    options: Options,
+    console: Console,
+    *,
+    datasets: dict[str, Dataset],
+    plan: PackPlan,
+    held: Lease,
+    earlier: dict[str, Any],
+) -> Outcome:
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     study = SweepStudy(space, place_of(paths))
-    rows = results.load(paths.root, space.name, every_attempt=True).to_pylist()
-    study.restore(rows, results.attempts(paths.root, space.name, first=study.first_open))
     writer = ResultsWriter(paths.folder)
+    found = reconcile(paths, study, writer)
     mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     commit = provenance.commit()
     mirror.start_sweep(
@@ -147,14 +183,12 @@ def _work(
         space=space,
     )
     if earlier["state"] not in ("new", "finished"):
-        # What the last driver could not send any more; runs that are complete stay as they are.
-        ended = {row["trial"]: row for row in rows}
-        mirror.epochs(results.of_trials(results.load_epochs(paths.root, space.name), ended))
-        mirror.trials_ended(ended.values())
-    first_pack = 1 + max((row["pack"] for row in rows), default=-1)
+        resend(paths, found, mirror)
+    first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
     ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
-    queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack)
-    finished = [row for row in rows if row["state"] == "finished"]
+    queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack, reached=found.reached)
+    keeper = beside_driver(Keeper, paths.checkpoints)
+    finished = [row for row in found.rows if row["state"] == "finished"]
     masks = MaskStore(paths, space, finished)
     session = Session(
         paths,
@@ -162,10 +196,12 @@ def _work(
         study,
         writer,
         mirror,
+        lease=held,
         masks=masks,
+        states=States(keeper),
         leaders=Leaders(space.objectives, finished),
         commit=commit,
-        ended=Counter(row["state"] for row in rows),
+        ended=Counter(row["state"] for row in found.rows),
         seconds=earlier["seconds"],
     )
     viewer = Viewer(space, session, mirror)
@@ -177,8 +213,12 @@ def _work(
         soft_wrap=True,
     )
     try:
-        with _logged(paths), Display(viewer.look, console):
-            supplies = _supplies(paths, space, datasets) | {"hang_seconds": plan.hang_seconds}
+        with Display(viewer.look, console):
+            supplies = _supplies(paths, space, datasets) | {
+                "hang_seconds": plan.hang_seconds,
+                "keeper": keeper,
+                "checkpoint_seconds": options.checkpoint_seconds,
+            }
             while not _fit(
                 PackSearcher(
                     queue,
@@ -214,10 +254,9 @@ def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset
     """What every worker needs beside its packs: the data, and whom to ask at a rung."""
     supplies: dict[str, Any] = {"datasets": {name: dataset.to_arrays() for name, dataset in datasets.items()}}
     if space.stopping:
-        rungs = Rungs(space.stopping)
         epochs = results.load_epochs(paths.root, paths.name).drop_columns(["layers"])
-        rungs.restore(epochs.to_pylist(), space.objectives.items())
-        supplies |= {"stopping": space.stopping, "judge": start(rungs)}
+        records = records_of(epochs.to_pylist(), space.stopping, space.objectives.items())
+        supplies |= {"stopping": space.stopping, "judge": beside_driver(Rungs, space.stopping, records)}
     return supplies
 
 

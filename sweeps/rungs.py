@@ -12,8 +12,6 @@ from typing import Any
 
 import moocore
 import numpy as np
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces.space import Stopping
 from sweeps.keeping import Costs, costs_of
@@ -26,14 +24,15 @@ class Rungs:
     its worker died, replaces its own record.
     """
 
-    def __init__(self, stopping: Stopping) -> None:
-        """Starts with empty rungs.
+    def __init__(self, stopping: Stopping, records: Mapping[int, Mapping[int, Costs]] | None = None) -> None:
+        """Takes over what earlier sessions found.
 
         Args:
             stopping: Gives eta and the first rung.
+            records: From `records_of`; None starts with empty rungs.
         """
         self._stopping = stopping
-        self._records: dict[int, dict[int, Costs]] = {}
+        self._records = {rung: dict(reached) for rung, reached in (records or {}).items()}
 
     def judge(self, epoch: int, reached: Mapping[int, Sequence[float]]) -> list[int]:
         """Trials reached a rung together.
@@ -53,19 +52,25 @@ class Rungs:
         promoted = {trials[index] for index in best[:going_on]}
         return [trial for trial in reached if trial not in promoted]
 
-    def restore(self, epochs: Iterable[Mapping[str, Any]], objectives: Iterable[Sequence[str]]) -> None:
-        """Takes over what earlier sessions wrote, so that a new driver judges by the same records.
 
-        Args:
-            epochs: Epoch rows; those that are not at a rung are passed over.
-            objectives: Pairs of metric and direction.
-        """
-        pairs = list(objectives)
-        for row in epochs:
-            if is_rung(row["epoch"], self._stopping):
-                costs = costs_of(row, pairs)
-                if all(math.isfinite(cost) for cost in costs):
-                    self._records.setdefault(row["epoch"], {})[row["trial"]] = costs
+def records_of(
+    epochs: Iterable[Mapping[str, Any]], stopping: Stopping, objectives: Iterable[Sequence[str]]
+) -> dict[int, dict[int, Costs]]:
+    """What earlier sessions wrote of each rung, by trial, so that a new driver judges by the same records.
+
+    Args:
+        epochs: Epoch rows; those that are not at a rung are passed over.
+        stopping: Says where the rungs are.
+        objectives: Pairs of metric and direction.
+    """
+    records: dict[int, dict[int, Costs]] = {}
+    pairs = list(objectives)
+    for row in epochs:
+        if is_rung(row["epoch"], stopping):
+            costs = costs_of(row, pairs)
+            if all(math.isfinite(cost) for cost in costs):
+                records.setdefault(row["epoch"], {})[row["trial"]] = costs
+    return records
 
 
 def is_rung(epoch: int, stopping: Stopping) -> bool:
@@ -103,46 +108,3 @@ def _crowding(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if len(order) > 2 and span > 0:
             distances[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / span
     return distances
-
-
-def start(rungs: Rungs) -> Any:
-    """Puts rungs into an actor of their own on this node, where the packs of all nodes report.
-
-    Returns:
-        Its handle; see `Waypoint`.
-    """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor: Any = ray.remote(num_cpus=0)(Waypoint)
-    return actor.options(scheduling_strategy=here).remote(rungs)
-
-
-class Waypoint:
-    """Where lanes stand at a rung: it judges them, and keeps the trained state of those that wait for a new pack.
-
-    A state of the paper's FCN takes 2 MB, of Conv8 about 40 MB; no more wait than fill a pack of each structure and
-    rung.
-    """
-
-    def __init__(self, rungs: Rungs) -> None:
-        """Nobody waits yet."""
-        self._rungs = rungs
-        self._states: dict[int, Any] = {}
-
-    def judge(self, epoch: int, reached: Mapping[int, Sequence[float]]) -> list[int]:
-        """See `Rungs.judge`."""
-        return self._rungs.judge(epoch, reached)
-
-    def keep(self, states: Mapping[int, Any]) -> None:
-        """Keeps the states of trials."""
-        self._states.update(states)
-
-    def take(self, trials: Sequence[int]) -> list[Any]:
-        """Gives the states of trials away, in their order.
-
-        Raises:
-            LookupError: If one is not here; its trial must start again.
-        """
-        gone = [trial for trial in trials if trial not in self._states]
-        if gone:
-            raise LookupError(f"the trained states of trials {gone} are gone")
-        return [self._states.pop(trial) for trial in trials]

@@ -65,17 +65,13 @@ class PackSearcher(Searcher):
         self._packs[trial_id] = order.number
         self._session.start(order)
         self._prepare()
-        lanes = [
-            {"trial": lane.trial, "attempt": lane.attempt, "config": lane.config.to_dict(), "seconds": lane.seconds}
-            for lane in order.lanes
-        ]
         return {
             "pack": order.number,
             "cpus": self._cpus,
             "gpus": self._gpus,
             "slots": order.slots,
             "epoch": order.epoch,
-            "lanes": lanes,
+            "lanes": order.to_rows(),
             "objectives": self._objectives,
             "rivals": [list(costs) for costs in self._masks.rivals],
         }

@@ -1,24 +1,25 @@
 """The driver's books: which trials are in training, and where what packs report goes."""
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
-from sweeps.heartbeat import write_session
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
+from sweeps.lease import Lease
 from sweeps.mirror import Mirror
 from sweeps.paths import SweepPaths
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.recorder import Recorder
 from sweeps.results import ResultsWriter, of_trials
 from sweeps.study import SweepStudy
+
+if TYPE_CHECKING:
+    from sweeps.keeper import States
 
 BREAKS = 5
 """Times in a row that all packs may be lost without a trial that ended in between."""
@@ -62,7 +63,9 @@ class Session:
         writer: ResultsWriter,
         mirror: Mirror,
         *,
+        lease: Lease,
         masks: MaskStore,
+        states: "States",
         leaders: Leaders,
         commit: str | None,
         ended: Mapping[str, int],
@@ -76,13 +79,16 @@ class Session:
             study: Told how trials ended.
             writer: Of the Parquet files.
             mirror: In MLflow.
+            lease: Of the sweep; without it nothing is written.
             masks: Where trained masks are kept.
+            states: Where the states of trials that have not ended are kept.
             leaders: Best trials of earlier sessions.
             commit: Git commit of the code, if known.
             ended: Number of finished, stopped and failed trials of earlier sessions.
             seconds: Time that earlier sessions took.
         """
         self._paths, self._queue, self._study, self._mirror, self._commit = paths, queue, study, mirror, commit
+        self._lease, self._states, self._unkept = lease, states, ""
         self._earlier_seconds, self._began = seconds, time.monotonic()
         self.packs: dict[int, RunningPack] = {}
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
@@ -90,7 +96,9 @@ class Session:
         self._breaks, self._ended_at_break = 0, dict(self.ended)
         self.leaders = leaders
         self._beat()
-        self.recorder = Recorder(writer, study, mirror, masks=masks, leaders=leaders, beat=self._beat)
+        self.recorder = Recorder(
+            writer, study, mirror, masks=masks, leaders=leaders, lease=lease, beat=self._beat, forget=states.forget
+        )
 
     @property
     def seconds(self) -> float:
@@ -105,7 +113,8 @@ class Session:
 
     def start(self, order: PackOrder) -> None:
         """A pack was handed out."""
-        _LOG.info("pack %d: trials %s", order.number, ", ".join(str(lane.trial) for lane in order.lanes))
+        since = f" from epoch {order.epoch} on" if order.epoch else ""
+        _LOG.info("pack %d: trials %s%s", order.number, ", ".join(str(lane.trial) for lane in order.lanes), since)
         self.packs[order.number] = RunningPack(order, {lane.trial: lane for lane in order.lanes})
         self.recorder.started({lane.trial: lane.attempt for lane in order.lanes})
         self._mirror.trials_started(
@@ -127,13 +136,17 @@ class Session:
             epochs = of_trials(epochs, pack.open)
         if epochs:
             pack.epoch = report["epoch"]
-            self.recorder.epochs(epochs)
+            # A state that is kept before the epochs that led to it are on disk would be of no use after a crash.
+            self.recorder.epochs(epochs, now=report["keeps"])
             self._mirror.epochs(epochs)
         self._end(pack, [row for row in report["ended"] if row["trial"] in pack.open])
         for row in report["paused"]:
             lane = pack.open.pop(row["trial"])
             started = lane.started or pack.place.get("started", pack.started)
             self._queue.pause(replace(lane, epoch=row["epoch"], seconds=row["seconds"], started=started))
+        if report["unkept"] and report["unkept"] != self._unkept:
+            self._unkept = report["unkept"]
+            _LOG.warning("pack %d: a state was not kept: %s", pack.order.number, self._unkept)
 
     def close_pack(self, number: int, reason: str, *, out_of_memory: bool = False) -> None:
         """A pack is over; lanes of it that have not ended were lost and wait again, or are given up.
@@ -146,7 +159,9 @@ class Session:
         pack = self.packs.pop(number)
         if pack.open:
             _LOG.info("pack %d: lost %d trials: %s", number, len(pack.open), reason)
-        given_up = self._queue.lost(list(pack.open.values()), out_of_memory=out_of_memory)
+        lanes = list(pack.open.values())
+        reached = self._states.reached(pack.open) if lanes else {}
+        given_up = self._queue.lost(lanes, out_of_memory=out_of_memory, reached=reached)
         if out_of_memory:
             reason += ". It does not fit alone: lower batch_size or width, or train where there is more memory."
         now = datetime.now(UTC)
@@ -182,10 +197,12 @@ class Session:
             How many trials were in training.
         """
         lanes = [lane for pack in self.packs.values() for lane in pack.open.values()]
-        waiting = [*lanes, *self._queue.paused()]
-        self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in waiting)
+        paused = self._queue.paused()
+        self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in (*lanes, *paused))
         self._queue.lost(lanes)
         self.packs.clear()
+        if paused:
+            self._states.settle()
         return len(lanes)
 
     def close(self, state: str) -> None:
@@ -207,21 +224,10 @@ class Session:
         try:
             self._beat(state)
         except OSError as error:
-            _LOG.warning("%s: must be written, but got: %s", self._paths.session, error)
+            _LOG.warning("%s: must be written, but got: %s", self._lease.path, error)
 
     def _beat(self, state: str = "running") -> None:
-        write_session(
-            self._paths,
-            {
-                "name": self._paths.name,
-                "state": state,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "updated": datetime.now(UTC).isoformat(),
-                "seconds": round(self.seconds, 3),
-                "trials": self.counts,
-            },
-        )
+        self._lease.renew(name=self._paths.name, state=state, seconds=round(self.seconds, 3), trials=self.counts)
 
     def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
         if not rows:

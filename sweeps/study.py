@@ -8,7 +8,8 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
@@ -58,6 +59,8 @@ class StudyTrial:
         config: Field values of its `TrainConfig`.
         values: Objective values of a finished trial, in the order of the objectives.
         result: State, reason, attempt and final metrics of an ended trial.
+        started: When it was asked.
+        ended: When the study was told of its end.
     """
 
     number: int
@@ -65,6 +68,8 @@ class StudyTrial:
     config: dict[str, Any]
     values: list[float]
     result: dict[str, Any]
+    started: datetime | None = field(default=None, compare=False)
+    ended: datetime | None = field(default=None, compare=False)
 
 
 _STATES = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
@@ -267,6 +272,8 @@ class SweepStudy:
                     config=frozen.user_attrs.get(CONFIG, {}),
                     values=list(frozen.values or []),
                     result=frozen.user_attrs.get(RESULT, {}),
+                    started=_utc(frozen.datetime_start),
+                    ended=_utc(frozen.datetime_complete),
                 )
                 for frozen in self._trials()
             ]
@@ -279,3 +286,8 @@ class SweepStudy:
 def _id_of(frozen: FrozenTrial) -> int:
     # Optuna has no public way to a trial's number in its storage.
     return frozen._trial_id  # pyright: ignore[reportPrivateUsage]
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """Optuna's times are local and do not say so."""
+    return moment and moment.astimezone(UTC)

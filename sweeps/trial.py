@@ -18,7 +18,9 @@ from supermask.data import Dataset
 from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
+from sweeps.checkpoints import Checkpoint, Reached, fingerprint
 from sweeps.keeping import costs_of, is_beaten
+from sweeps.pace import Pace
 from sweeps.results import epochs_table
 from sweeps.rungs import is_rung
 from sweeps.watchdog import HANG_SECONDS, Watchdog
@@ -38,7 +40,10 @@ class PackTrainable(tune.Trainable):
         datasets: dict[str, Row] | None = None,
         stopping: Stopping | None = None,
         judge: Any = None,
+        *,
         hang_seconds: float = HANG_SECONDS,
+        keeper: Any = None,
+        checkpoint_seconds: float | None = None,
     ) -> None:
         """Takes the first pack; see `PackWorker`.
 
@@ -46,10 +51,19 @@ class PackTrainable(tune.Trainable):
             config: The Tune trial's configuration, an order of `PackWorker`.
             datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
             stopping: Where the rungs are; None trains every trial to its end.
-            judge: Handle of the actor that decides at a rung and keeps states, see `sweeps.rungs.Waypoint`.
+            judge: Handle of the actor that decides at a rung, see `sweeps.rungs.Rungs`.
             hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.watchdog`.
+            keeper: Handle of the actor that keeps states, see `sweeps.checkpoints.Keeper`.
+            checkpoint_seconds: Training between two states on disk; None chooses, see `sweeps.pace.Pace`.
         """
-        self._worker = PackWorker(datasets or {}, stopping, judge, hang_seconds)
+        self._worker = PackWorker(
+            datasets or {},
+            stopping,
+            judge,
+            hang_seconds=hang_seconds,
+            keeper=keeper,
+            checkpoint_seconds=checkpoint_seconds,
+        )
         self._worker.take(config)
 
     def reset_config(self, new_config: Row) -> bool:
@@ -66,8 +80,9 @@ class PackWorker:
     """Trains one pack after the other; one step is as many epochs as fit between two reports.
 
     An order is `{"pack": number, "cpus": threads, "gpus": share, "slots": most lanes of any pack, "epoch": where it
-    starts, "lanes": [{"trial", "attempt", "config", "seconds"}, ...], "objectives": [[metric, direction], ...],
-    "rivals": [costs, ...]}`. Where it starts after epoch 0, the lanes' states are with the judge. A report holds
+    starts, "lanes": [{"trial", "attempt", "config", "seconds", "started"}, ...], "objectives": [[metric, direction],
+    ...], "rivals": [costs, ...]}`. Where it starts after epoch 0, the lanes' states are with the keeper. States are
+    sent there at the beginning of a step, when the driver has all epochs that led to them. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
       flattens dictionaries);
@@ -76,7 +91,9 @@ class PackWorker:
     * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
       network (`artifact`) where no rival beats it;
     * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
-      seconds so far. Its state is with the judge, so that it goes on with others;
+      seconds so far. Its state is with the keeper, so that it goes on with others;
+    * `keeps`: whether the next step begins with states on their way to the keeper; `unkept`: why the last ones could
+      not be written;
     * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`). A pack that
       hangs reports so without being `done`; the process ends with the next step, for a thread cannot be ended alone.
 
@@ -85,6 +102,8 @@ class PackWorker:
         stopping: See `PackTrainable.setup`.
         judge: See `PackTrainable.setup`.
         hang_seconds: See `PackTrainable.setup`.
+        keeper: See `PackTrainable.setup`; may be left out where nothing is stopped.
+        checkpoint_seconds: See `PackTrainable.setup`.
     """
 
     def __init__(
@@ -92,11 +111,15 @@ class PackWorker:
         datasets: dict[str, Row],
         stopping: Stopping | None = None,
         judge: Any = None,
+        *,
         hang_seconds: float = HANG_SECONDS,
+        keeper: Any = None,
+        checkpoint_seconds: float | None = None,
     ) -> None:
         self._watchdog = Watchdog(hang_seconds)
-        self._datasets, self._stopping, self._judge = datasets, stopping, judge
+        self._datasets, self._stopping, self._judge, self._keeper = datasets, stopping, judge, keeper
         self._loaded: dict[str, Dataset] = {}
+        self._pace = Pace(checkpoint_seconds)
 
     def take(self, order: Row) -> None:
         """Takes the next pack."""
@@ -105,6 +128,8 @@ class PackWorker:
         self._pack: Pack | None = None
         self._seconds: list[float] = [lane["seconds"] for lane in self._lanes]
         self._started = datetime.now(UTC)
+        self._pausing = self._keeping = False
+        self._pace.begin()
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
@@ -124,6 +149,8 @@ class PackWorker:
             "trials": [],
             "ended": [],
             "paused": [],
+            "keeps": False,
+            "unkept": None,
             "error": None,
             "out_of_memory": False,
             "done": False,
@@ -135,10 +162,16 @@ class PackWorker:
             if self._pack is None:
                 self._pack = self._build()
                 report["started"].append(self._place(self._pack))
+            elif self._keeping:
+                self._keep(self._pack, report)
             due = time.monotonic() + REPORT_SECONDS
-            while self._pack.lanes and time.monotonic() < due:
+            while self._pack.lanes and not self._pausing and time.monotonic() < due:
+                began = time.monotonic()
                 epochs += self._epoch(self._pack, report)
+                self._pace.train(time.monotonic() - began)
                 report["epoch"] = self._pack.epoch
+            self._keeping = bool(self._pack.lanes) and (self._pausing or self._is_due(self._pack))
+            report["keeps"] = self._keeping
         except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
             report["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             report["out_of_memory"] = memory.ran_out(error)
@@ -163,7 +196,9 @@ class PackWorker:
         pack = Pack(configs, data, device=device, compiled=compiled, slots=self._order["slots"])
         if self._order["epoch"]:
             trials = [lane["trial"] for lane in self._lanes]
-            pack.load_state_dict(lane_states.join(ray.get(self._judge.take.remote(trials))))
+            found: list[Checkpoint] = ray.get(self._keeper.take.remote(trials, self._order["epoch"]))
+            states = [lane_states.from_arrays(one.reached.epoch, one.plateaus, one.arrays) for one in found]
+            pack.load_state_dict(lane_states.join(states))
         self._share(time.perf_counter() - started, pack.lanes)
         return pack
 
@@ -200,18 +235,38 @@ class PackWorker:
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"
         report["ended"] += [self._ended(lanes[trial], state="stopped", reason=reason) for trial in stopped]
         pack.drop(lanes[trial].lane for trial in stopped)
-        if stopped and pack.lanes:
-            self._pause(pack, report)
+        self._pausing = bool(stopped and pack.lanes)
 
-    def _pause(self, pack: Pack, report: Row) -> None:
-        """The lanes left go on in other packs."""
-        states = lane_states.split(pack.state_dict())
-        ray.get(self._judge.keep.remote({self._lanes[lane]["trial"]: state for lane, state in states.items()}))
-        report["paused"] += [
-            {"trial": self._lanes[lane]["trial"], "epoch": pack.epoch, "seconds": self._seconds[lane]}
-            for lane in states
-        ]
-        pack.drop(list(states))
+    def _is_due(self, pack: Pack) -> bool:
+        return self._keeper is not None and self._pace.is_due(_state_bytes(pack))
+
+    def _keep(self, pack: Pack, report: Row) -> None:
+        """Sends the states of all lanes to the keeper; those of a pack that lost some at a rung go on in other packs.
+
+        One after the other: all together they might fill the memory that the processes of a node share.
+        """
+        durable, size, began = self._is_due(pack), _state_bytes(pack), time.monotonic()
+        for lane in list(pack.lanes):
+            sent = self._keeper.keep.remote(self._checkpoint(pack, lane), waiting=self._pausing, durable=durable)
+            report["unkept"] = ray.get(sent) or report["unkept"]
+            if self._pausing:
+                reached = {"trial": self._lanes[lane]["trial"], "epoch": pack.epoch, "seconds": self._seconds[lane]}
+                report["paused"].append(reached)
+        if durable:
+            self._pace.keep(size, time.monotonic() - began)
+        if self._pausing:
+            pack.drop(list(pack.lanes))
+
+    def _checkpoint(self, pack: Pack, lane: int) -> Checkpoint:
+        state, known = lane_states.split(pack.state_dict([lane]))[lane], self._lanes[lane]
+        reached = Reached(
+            **self._identity(lane),
+            epoch=pack.epoch,
+            seconds=self._seconds[lane],
+            started=known["started"] or self._started,
+            config=fingerprint(known["config"]),
+        )
+        return Checkpoint(reached, state["plateaus"], lane_states.to_arrays(state))
 
     def _finish(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
         """These lanes are through: test accuracy, masks, and their end."""
@@ -255,6 +310,11 @@ class PackWorker:
         """Books time on lanes, in equal parts."""
         for lane in lanes:
             self._seconds[lane] += seconds / len(lanes)
+
+
+def _state_bytes(pack: Pack) -> int:
+    """About what the states of all lanes take: a score and its momentum for each weight."""
+    return 2 * torch.float32.itemsize * pack.network.parameters * len(pack.lanes)
 
 
 def _epoch_row(found: EpochMetrics) -> Row:

@@ -15,6 +15,7 @@ from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps import tracking
+from sweeps.checkpoints import Reached
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
@@ -64,6 +65,24 @@ class RecordingMirror:
         self.calls.append((kind, [dict(row) for row in rows]))
 
 
+class States:
+    """Stands for the way to the keeper of states."""
+
+    def __init__(self) -> None:
+        self.kept: dict[int, Reached] = {}
+        self.forgotten: list[int] = []
+        self.settled = 0
+
+    def reached(self, trials: Iterable[int]) -> dict[int, Reached]:
+        return {trial: self.kept[trial] for trial in trials if trial in self.kept}
+
+    def settle(self) -> None:
+        self.settled += 1
+
+    def forget(self, trials: Iterable[int]) -> None:
+        self.forgotten += trials
+
+
 def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
     """A complete row of an ended trial."""
     row: Row = {"trial": trial, "state": state, "reason": None, "attempt": 1, "pack": 0, "lane": trial}
@@ -97,6 +116,11 @@ def small_space() -> Callable[..., SearchSpace]:
 @pytest.fixture
 def mirror() -> RecordingMirror:
     return RecordingMirror()
+
+
+@pytest.fixture
+def states() -> States:
+    return States()
 
 
 @pytest.fixture(name="ended_row", scope="session")

@@ -230,8 +230,8 @@ def test_resume_refuses_while_another_driver_works_and_changes_nothing(
     done = sweeps("resume", "small", "--trials", "+10")
     assert done.code == 2
     assert done.err == (
-        f"sweep small: only one driver may work on it, but process {os.getpid()} on {os.uname().nodename} does. "
-        "Wait for it, or stop it with SIGINT.\n"
+        f"sweep small: only one process may work on it, but process {os.getpid()} on {os.uname().nodename} does. "
+        "Wait for it, or stop it with SIGINT. Its last sign of life is 0 s old; after 60 s it counts as dead.\n"
     )
     assert paths.space.read_text() == space
 

@@ -191,8 +191,8 @@ def test_a_dead_mirror_does_not_fail_it(sweeps: Any, sweep: SweepPaths, fleet: F
 HOLD = """
 import sys, time
 from pathlib import Path
-from sweeps.lock import only_one
-with only_one(Path(sys.argv[1]), what="test"):
+from sweeps import lease
+with lease.hold(Path(sys.argv[1]), what="test"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -201,17 +201,18 @@ with only_one(Path(sys.argv[1]), what="test"):
 def test_only_one_may_confirm_at_a_time_and_a_killed_one_leaves_no_lock(
     sweeps: Any, sweep: SweepPaths, fleet: Fleet
 ) -> None:
-    command = [sys.executable, "-c", HOLD, str(sweep.confirm / "lock")]
+    command = [sys.executable, "-c", HOLD, str(sweep.confirm / "sessions")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         done = sweeps("confirm", "small")
         assert (done.code, done.out) == (2, "")
-        assert done.err == (
-            f"sweeps confirm small: only one may work at a time, but process {other.pid} on {os.uname().nodename} "
-            "does. Wait for it, or stop it with SIGINT.\n"
+        assert done.err.startswith(
+            f"sweeps confirm small: only one process may work on it, but process {other.pid} on {os.uname().nodename} "
+            "(since "
         )
+        assert done.err.endswith(" UTC) does. Wait for it, or stop it with SIGINT.\n")
         other.kill()
     assert sweeps("confirm", "small", "--seeds", "1").code == 0
 

@@ -54,8 +54,26 @@ def test_root_must_be_a_folder(tmp_path: Path) -> None:
 
 def test_the_folder_is_laid_out_as_documented() -> None:
     paths = SweepPaths(Path("r"), "n")
-    found = [paths.space, paths.journal, paths.session, paths.trials, paths.epochs, paths.masks, paths.front_png]
-    expected = ["space.yaml", "study.journal", "session.json", "trials", "epochs", "masks", "front.png"]
+    found = [
+        paths.space,
+        paths.journal,
+        paths.sessions,
+        paths.session,
+        paths.trials,
+        paths.epochs,
+        paths.masks,
+        paths.front_png,
+    ]
+    expected = [
+        "space.yaml",
+        "study.journal",
+        "sessions",
+        "sessions/000001.json",
+        "trials",
+        "epochs",
+        "masks",
+        "front.png",
+    ]
     assert [str(path.relative_to("r/n")) for path in found] == expected
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import cycle
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
+from sweeps.checkpoints import Reached
 from sweeps.queue import LOOK_AHEAD, LOSSES, Lane, PackOrder, TrialQueue
 from sweeps.study import AskedTrial
 
@@ -303,3 +305,43 @@ def test_a_trial_that_does_not_fit_alone_is_given_up() -> None:
         given_up = queue.lost(pack.lanes, out_of_memory=True)
     assert [lane.trial for lane in given_up] == [0]
     assert queue.exhausted
+
+
+BEGAN = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+def reached(trial: int, epoch: int, attempt: int = 1) -> Reached:
+    return Reached(trial=trial, attempt=attempt, epoch=epoch, seconds=epoch / 2, started=BEGAN, config="c")
+
+
+def test_trials_of_earlier_sessions_go_on_from_their_states_in_packs_of_equal_epochs() -> None:
+    left = [AskedTrial(number, config(number), attempts=2) for number in range(6)]
+    states = {trial: reached(trial, epoch, 2) for trial, epoch in ((0, 4), (2, 9), (3, 4))}
+    states[5] = reached(5, 4, attempt=1)  # of an attempt that was given up
+    queue = TrialQueue(CountingStudy(left_open=left), trials=6, lanes=8, reached=states)
+    found = {pack.epoch: [(lane.trial, lane.attempt) for lane in pack.lanes] for pack in drain(queue)}
+    assert found == {4: [(0, 2), (3, 2)], 9: [(2, 2)], 0: [(1, 3), (4, 3), (5, 3)]}
+
+
+def test_a_lost_pack_whose_lanes_have_states_of_two_epochs_comes_back_in_packs_of_one() -> None:
+    queue = TrialQueue(CountingStudy(), trials=6, lanes=6)
+    (first,) = take(queue, 1)
+    assert queue.lost(first.lanes, reached={trial: reached(trial, 3) for trial in (1, 2, 4)}) == []
+    packs = drain(queue)
+    assert [(pack.epoch, [lane.trial for lane in pack.lanes]) for pack in packs] == [
+        (0, [0, 3]), (0, [5]), (3, [1, 2]), (3, [4]),
+    ]  # fmt: skip
+    assert {lane.attempt for pack in packs for lane in pack.lanes if pack.epoch} == {1}
+    assert packs[2].lanes[0] == Lane(1, 1, config(1), epoch=3, seconds=1.5, started=BEGAN)
+
+
+def test_a_trial_that_is_lost_often_but_gets_on_is_not_given_up() -> None:
+    queue = TrialQueue(CountingStudy(), trials=1, lanes=1)
+    for epoch in range(1, 4 * LOSSES):
+        (pack,) = take(queue, 1)
+        assert queue.lost(pack.lanes, reached={0: reached(0, epoch)}) == []
+    given_up = list[Lane]()
+    for _ in range(LOSSES - 1):  # it has been lost at the last epoch once
+        (pack,) = take(queue, 1)
+        given_up = queue.lost(pack.lanes, reached={0: reached(0, 4 * LOSSES - 1)})
+    assert [lane.trial for lane in given_up] == [0]

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
 from sweeps.errors import SweepError
-from sweeps.results import CONFIG_COLUMNS, EPOCHS, TRIALS, ResultsWriter, epochs_table, load, load_epochs, trials_table
+from sweeps.results import (
+    CONFIG_COLUMNS,
+    EPOCHS,
+    TRIALS,
+    ResultsWriter,
+    epochs_table,
+    load,
+    load_epochs,
+    trials_table,
+    up_to,
+)
 
 START = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -267,7 +277,9 @@ def test_epochs_are_on_disk_before_their_trial(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("kept", [0, 10, -10])
-def test_a_torn_file_is_set_aside_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: int) -> None:
+def test_a_torn_file_is_left_out_with_a_warning_and_set_aside_by_the_next_writer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: int
+) -> None:
     write(tmp_path / "s", [trial_row(0)])
     write(tmp_path / "s", [trial_row(1)])
     torn = tmp_path / "s" / "trials" / "part-000001.parquet"
@@ -277,10 +289,11 @@ def test_a_torn_file_is_set_aside_with_a_warning(tmp_path: Path, caplog: pytest.
     assert f"{torn}: must be a readable Parquet file, but got: " in caplog.text
     assert "Its rows are left out. Restore the file or delete it." in caplog.text
     writer = ResultsWriter(tmp_path / "s")
+    assert f"It is set aside as {torn.name}.torn." in caplog.text
     writer.add_trials(trials_table([trial_row(2)]))
     writer.flush()
     writer.compact(more_than=1)
-    assert files(torn.parent) == ["part-000001.parquet", "part-000004.parquet"]
+    assert files(torn.parent) == ["part-000001.parquet.torn", "part-000004.parquet"]
     assert load(tmp_path, "s")["trial"].to_pylist() == [1, 2]
 
 
@@ -393,3 +406,10 @@ def test_analysis_loads_without_the_heavy_libraries(module: str) -> None:
     script = f"import sys, sweeps.{module}; print([name for name in {heavy!r} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True)
     assert run.stdout == "[]\n"
+
+
+def test_epochs_up_to_the_last_of_each_trial() -> None:
+    table = epochs_table(epoch_row(trial, epoch) for trial in range(4) for epoch in (1, 2, 3))
+    found = up_to(table, {0: 2, 2: 9, 3: 0})
+    assert [(row["trial"], row["epoch"]) for row in found.to_pylist()] == [(0, 1), (0, 2), (2, 1), (2, 2), (2, 3)]
+    assert up_to(table, {}).num_rows == up_to(table.slice(0, 0), {0: 1}).num_rows == 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.space import Stopping
-from sweeps.rungs import Rungs, Waypoint, best_first, is_rung
+from sweeps.rungs import Rungs, best_first, is_rung, records_of
 
 OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30)
@@ -72,17 +72,6 @@ def test_a_restored_driver_judges_like_one_that_never_died(batches: list[list[tu
                 for number, costs in reached.items()
             ]
     written.append({"trial": 999, "epoch": 2, "val_accuracy": float("nan"), "remaining": 0.0})  # diverged there
-    restored = Rungs(stopping)
-    restored.restore(written, OBJECTIVES.items())
+    restored = Rungs(stopping, records_of(written, stopping, OBJECTIVES.items()))
     last = {trial + place: (-a / 6, b / 6) for place, (a, b) in enumerate(batches[-1])}
     assert restored.judge(2, last) == living.judge(2, last)
-
-
-def test_states_are_given_away_once_and_a_lost_one_is_named() -> None:
-    waypoint = Waypoint(Rungs(Stopping(eta=2, grace_epochs=1)))
-    waypoint.keep({3: "three", 4: "four"})
-    waypoint.keep({5: "five"})
-    assert waypoint.take([5, 3]) == ["five", "three"]
-    with pytest.raises(LookupError, match=r"the trained states of trials \[3\] are gone"):
-        waypoint.take([4, 3])
-    assert waypoint.take([4]) == ["four"]

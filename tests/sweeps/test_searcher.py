@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from sweeps import results
+from sweeps import lease, results
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
 from sweeps.paths import SweepPaths
@@ -34,6 +34,7 @@ class Sweep:
     root: Path
     space: SearchSpace
     mirror: Any
+    keeper: Any
     searcher: PackSearcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +49,9 @@ class Sweep:
             self.study,
             ResultsWriter(paths.folder),
             self.mirror,
+            lease=lease.take(paths.sessions, what="sweep small"),
             masks=masks,
+            states=self.keeper,
             leaders=Leaders(self.space.objectives),
             commit=None,
             ended={},
@@ -71,8 +74,8 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Iterator[Sweep]:
-    found = Sweep(tmp_path, small_space(trials=4), mirror)
+def sweep(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any, states: Any) -> Iterator[Sweep]:
+    found = Sweep(tmp_path, small_space(trials=4), mirror, states)
     yield found
     found.session.recorder.stop()
 
@@ -94,6 +97,8 @@ def report(pack: Row, *, error: str | None = None) -> Row:
         "epochs": results.epochs_table([]),
         "ended": ended,
         "paused": [],
+        "keeps": False,
+        "unkept": None,
         **failed,
     }
 

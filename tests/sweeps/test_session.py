@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import results
+from sweeps import lease, results
+from sweeps.checkpoints import Reached
 from sweeps.errors import SweepError
 from sweeps.heartbeat import read_session
 from sweeps.keeping import MaskStore
 from sweeps.leaders import Leaders
 from sweeps.paths import SweepPaths
-from sweeps.queue import PackOrder, TrialQueue
+from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.session import BREAKS, Session
 from sweeps.study import SweepStudy
@@ -38,6 +39,7 @@ class Driver:
     paths: SweepPaths
     space: SearchSpace
     mirror: Any
+    keeper: Any
 
     def __post_init__(self) -> None:
         self.study = SweepStudy(self.space, self.paths.journal)
@@ -48,7 +50,9 @@ class Driver:
             self.study,
             ResultsWriter(self.paths.folder),
             self.mirror,
+            lease=lease.take(self.paths.sessions, what="sweep small"),
             masks=MaskStore(self.paths, self.space, []),
+            states=self.keeper,
             leaders=Leaders(self.space.objectives),
             commit="abc",
             ended={"finished": 0},
@@ -78,10 +82,10 @@ class Driver:
 
 
 @pytest.fixture
-def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any) -> Iterator[Driver]:
+def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any, states: Any) -> Iterator[Driver]:
     paths = SweepPaths(tmp_path, "small")
     paths.folder.mkdir()
-    found = Driver(paths, small_space(), mirror)
+    found = Driver(paths, small_space(), mirror, states)
     yield found
     found.session.recorder.stop()
 
@@ -96,6 +100,8 @@ def report(order: PackOrder, *, epochs: Iterable[Row] = (), **parts: list[Row]) 
         "epoch": max(table.column("epoch").to_pylist(), default=0),
         "ended": [],
         "paused": [],
+        "keeps": False,
+        "unkept": None,
         "error": None,
         "out_of_memory": False,
     } | parts
@@ -283,7 +289,7 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     assert read_session(driver.paths)["state"] == "interrupted"
     assert driver.states() == ["finished"] + ["waiting"] * 5
     assert results.load_epochs(driver.paths.root, "small").num_rows == 3
-    later = Driver(driver.paths, driver.space, driver.mirror)
+    later = Driver(driver.paths, driver.space, driver.mirror, driver.keeper)
     assert [(lane.trial, lane.attempt) for lane in later.start().lanes] == [(1, 2), (2, 2), (3, 2)]
     later.session.recorder.stop()
 
@@ -333,8 +339,10 @@ def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
     driver.session.recorder.wait()
     document = json.loads(driver.paths.session.read_text())
     assert document.pop("seconds") >= 100
-    updated = datetime.fromisoformat(document.pop("updated"))
+    since, updated = (datetime.fromisoformat(document.pop(name)) for name in ("since", "updated"))
+    assert since <= updated
     assert timedelta(0) <= datetime.now(UTC) - updated < timedelta(minutes=1)
+    del document["place"], document["born"]
     assert document == {
         "name": "small",
         "state": "running",
@@ -354,7 +362,7 @@ def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sweeps.session.write_session", full)
+    monkeypatch.setattr("sweeps.lease._write", full)
     driver.session.recorder.wait()
     assert driver.session.recorder.disk_fault == "[Errno 28] No space left on device"
     driver.session.close("finished")
@@ -413,3 +421,95 @@ def test_a_trial_that_does_not_fit_alone_fails_with_the_remedy(driver: Driver) -
     (row,) = driver.rows()
     assert row["state"] == "failed"
     assert row["reason"].startswith(f"{reason}. It does not fit alone: lower batch_size or width")
+
+
+def reached(lane: Lane, attempt: int = 1) -> Reached:
+    """What is kept of a lane after its first epoch."""
+    return Reached(trial=lane.trial, attempt=attempt, epoch=1, seconds=4.0, started=BEGAN, config="c")
+
+
+def test_lanes_of_a_lost_pack_go_on_from_their_states_as_the_same_attempt(driver: Driver) -> None:
+    order = driver.start()
+    epochs = [epoch(order, lane, 1) for lane in range(3)]
+    driver.session.report(report(order, epochs=epochs) | {"keeps": True})
+    driver.keeper.kept = {lane.trial: reached(lane) for lane in order.lanes[:2]}
+    driver.session.close_pack(order.number, "the worker process died")
+    found = [driver.start() for _ in range(3)]
+    assert [(order.epoch, [(lane.trial, lane.attempt, lane.seconds) for lane in order.lanes]) for order in found] == [
+        (1, [(0, 1, 4.0)]), (1, [(1, 1, 4.0)]), (0, [(2, 2, 0.0)]),
+    ]  # fmt: skip
+    again = found[0]
+    driver.session.report(report(again, started=[PLACE], epochs=[epoch(again, 0, 2)], ended=[ended(again, 0)]))
+    driver.session.close_pack(again.number, "unused")
+    (row,) = driver.rows()
+    assert (row["trial"], row["attempt"], row["started"], row["epochs_done"]) == (0, 1, BEGAN, 2)
+    own = [row for row in results.load_epochs(driver.paths.root, "small").to_pylist() if row["trial"] == 0]
+    assert [(row["attempt"], row["epoch"]) for row in own] == [(1, 1), (1, 2)]
+
+
+def test_a_state_of_an_attempt_that_was_given_up_is_not_gone_on_from(driver: Driver) -> None:
+    order = driver.start()
+    driver.keeper.kept = {lane.trial: reached(lane, attempt=7) for lane in order.lanes}
+    driver.session.close_pack(order.number, "the worker process died")
+    assert [lane.attempt for lane in driver.start().lanes] == [2, 2]
+
+
+def test_epochs_are_written_at_once_before_a_state_is_kept(driver: Driver) -> None:
+    order = driver.start()
+    driver.session.recorder.wait()
+    driver.session.report(report(order, epochs=[epoch(order, 0, 1)]) | {"keeps": True})
+    until = time.monotonic() + 4  # before epochs are written by themselves
+    while not results.load_epochs(driver.paths.root, "small").num_rows:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_states_of_trials_go_when_their_end_is_written(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = driver.start()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.study, "tell", full)
+        driver.session.report(report(order, ended=[ended(order, 0)]))
+        driver.session.recorder.wait()
+        assert driver.keeper.forgotten == []
+    driver.session.report(report(order, ended=[ended(order, 2)]))
+    driver.session.recorder.wait()
+    assert sorted(driver.keeper.forgotten) == [0, 2]
+
+
+def test_states_that_cannot_be_written_are_said_once(driver: Driver, caplog: pytest.LogCaptureFixture) -> None:
+    order = driver.start()
+    for _ in range(3):
+        driver.session.report(report(order) | {"unkept": "checkpoints/0.safetensors: must be written"})
+    assert caplog.messages == ["pack 0: a state was not kept: checkpoints/0.safetensors: must be written"]
+
+
+@pytest.mark.parametrize("paused", [[], [{"trial": 1, "epoch": 1, "seconds": 1.0}]])
+def test_an_interrupt_writes_the_states_that_wait(driver: Driver, paused: list[Row]) -> None:
+    order = driver.start()
+    driver.session.report(report(order, paused=paused))
+    driver.session.interrupt()
+    assert driver.keeper.settled == len(paused)
+
+
+def test_a_driver_that_another_one_has_taken_over_from_writes_nothing_more(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = driver.start()
+    driver.session.recorder.wait()
+    follower = driver.paths.sessions / "000002.json"
+    follower.write_text('{"state": "running", "host": "node9", "pid": 77, "since": "2026-05-04T12:00:00.5+00:00"}')
+    before = {path: path.read_bytes() for path in driver.paths.folder.rglob("*") if path.is_file()}
+    late = report(order, epochs=[epoch(order, 0, 1)], ended=[ended(order, 1)])
+    with pytest.raises(SweepError) as raised:
+        assert driver.session.report(late) is driver.session.recorder.wait()
+    assert raised.value.message == (
+        "sweep small: only the last to take over may write: process 77 on node9 (since 2026-05-04 12:00:00 UTC). "
+        "This process gave no sign of life for 60 s and ends; what it had not written is done again there."
+    )
+    with pytest.raises(SweepError, match="only the last to take over may write"):
+        driver.session.close("failed")
+    assert {path: path.read_bytes() for path in driver.paths.folder.rglob("*") if path.is_file()} == before

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,10 +194,11 @@ def test_workers_that_are_killed_cost_a_new_attempt_and_nothing_else(machine: Ma
     assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 
 
-def test_after_a_killed_driver_a_sweep_is_resumed_and_extended(machine: Machine) -> None:
-    driver = machine.sweep("--name", "dead", *ROUNDS, changes=LONG)
-    folder = SweepPaths(machine.root, "dead").folder
-    machine.wait(lambda: folder.exists() and machine.status("dead")["trials"]["finished"] >= 2, driver)
+def test_after_a_killed_driver_a_sweep_is_resumed_from_its_checkpoints_and_extended(machine: Machine) -> None:
+    driver = machine.sweep("--name", "dead", *ROUNDS, "--checkpoint-seconds", "0", changes=LONG)
+    paths = SweepPaths(machine.root, "dead")
+    machine.wait(lambda: paths.folder.exists() and machine.status("dead")["trials"]["finished"] >= 2, driver)
+    machine.wait(lambda: paths.checkpoints.exists() and any(paths.checkpoints.glob("*.safetensors")), driver)
     driver.kill()
     machine.end(driver)
     kept = machine.rows("dead")
@@ -208,6 +210,11 @@ def test_after_a_killed_driver_a_sweep_is_resumed_and_extended(machine: Machine)
     assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS + 2)]
     before = {row["trial"]: row for row in kept}
     assert {row["trial"]: row for row in rows if row["trial"] in before} == before
+    gone_on = re.findall(r"pack \d+: trials (.+) from epoch \d+ on", paths.log.read_text())
+    again = {int(trial) for trials in gone_on for trial in trials.split(", ")}
+    assert again
+    assert {row["attempt"] for row in rows if row["trial"] in again} == {1}
+    assert list(paths.checkpoints.iterdir()) == []
     # What the driver had not told MLflow when it died is there now, too.
     found = json.loads(machine("verify", "dead", "--json").out)
     assert found["differences"] == []
