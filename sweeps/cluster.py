@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -27,6 +28,8 @@ from sweeps.plan import Resources
 
 PACKAGES = ("supermask", "search_spaces", "sweeps")
 """What a worker needs of this project; everything else must be installed on its node."""
+TOKEN_FILE = Path("~/.ray/auth_token")
+"""Where Ray looks for a cluster's token unless it stands in RAY_AUTH_TOKEN."""
 KNOCK_SECONDS = 10.0
 """How long a head may take to accept a connection."""
 PATIENCE_SECONDS = 60.0
@@ -68,16 +71,20 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
     here = {"address": "local", "include_dashboard": False, "object_store_memory": 2 * images + 256 * 2**20}
     # Ray listens on every interface of a machine, unless it takes it for one that no cluster can reach.
     ray_constants.ENABLE_RAY_CLUSTER = address is not None
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it warns of being safe
+    if address:  # Ray's nodes take a token where they find one; its drivers do only for the address `auto`
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         # Ray's start crashes the process when a signal comes in the middle of it.
         with deferred(), _code() as code:
             _knock(address)
             there = {"address": address, "runtime_env": {"working_dir": str(code)}}
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **(there if address else here))
+            _keep_token()
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise SweepError(
             f"ray {address or 'on this machine'}: must be reachable, but {_reason(error)}. "
-            "Check address and token (RAY_AUTH_TOKEN, or ~/.ray/auth_token) with: ray status --address ADDRESS.",
+            "Check the address, and the token (RAY_AUTH_TOKEN or ~/.ray/auth_token): ray status --address ADDRESS.",
             exit_code=1,
         ) from error
     # A lost pack is reported with its reason by us; Tune would print the worker's whole traceback as well.
@@ -115,6 +122,13 @@ def _knock(address: str | None) -> None:
     host, _, port = (address or "").rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+
+
+def _keep_token() -> None:
+    """Ray writes a new token so that everybody on this machine can read it, and with it run code as this user."""
+    with suppress(OSError):
+        if TOKEN_FILE.expanduser().stat().st_mode & 0o077:
+            TOKEN_FILE.expanduser().chmod(0o600)
 
 
 @contextmanager

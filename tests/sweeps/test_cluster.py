@@ -131,8 +131,8 @@ def copy(folder: Path, line: str) -> Path:
     return folder
 
 
-def test_on_this_machine_ray_asks_for_its_token_and_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
-    process = drive(LOCAL, folder=tmp_path, path=REPOSITORY)
+def test_on_this_machine_nobody_else_has_the_token_and_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
+    process = drive(LOCAL, folder=tmp_path, path=REPOSITORY, HOME=str(tmp_path))
     assert process.stdout
     assert json.loads(process.stdout.readline() or "null") == "token"
     found = {address for number in marked(MARK) for address in listening(number)}
@@ -140,13 +140,15 @@ def test_on_this_machine_ray_asks_for_its_token_and_nothing_listens_beyond_loopb
     assert process.returncode == 0, err
     assert found
     assert found <= set(LOOPBACK)
+    assert (tmp_path / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
 
 
 def test_workers_run_the_drivers_code_and_the_data_is_put_once(cluster: str, tmp_path: Path) -> None:
     own = copy(tmp_path / "own", "OF_THE_DRIVER = True")
     # The driver stands in a folder with other code. Ray would put it first on the path of workers on all nodes.
     elsewhere = copy(tmp_path / "elsewhere", "OF_THE_DRIVER = False")
-    process = drive(DRIVER, cluster, str(tmp_path / "root"), folder=elsewhere, path=own, **TOKEN)
+    only_the_token = {"RAY_AUTH_TOKEN": TOKEN["RAY_AUTH_TOKEN"]}
+    process = drive(DRIVER, cluster, str(tmp_path / "root"), folder=elsewhere, path=own, **only_the_token)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     found = json.loads(out)
@@ -194,7 +196,11 @@ def test_the_doctor_of_a_cluster_in_order(cluster: str, doctor: Doctor) -> None:
     ("changes", "before", "expected"),
     [
         # Ray says nothing of the token, so the remedy does; it would try for 20 s.
-        ({**TOKEN, "RAY_AUTH_TOKEN": "of-another", "RAY_NUM_REDIS_GET_RETRIES": "2"}, "", "Check address and token"),
+        (
+            {**TOKEN, "RAY_AUTH_TOKEN": "of-another", "RAY_NUM_REDIS_GET_RETRIES": "2"},
+            "",
+            "Check the address, and the token",
+        ),
         (TOKEN, "import ray; ray.__version__ = '2.59.0'", "2.59.0"),
     ],
 )

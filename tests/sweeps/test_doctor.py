@@ -219,16 +219,3 @@ def test_one_node_without_token_is_a_warning() -> None:
     assert seen.remedy == (
         "Start every node and driver with RAY_AUTH_MODE=token; ray get-auth-token --generate makes a token."
     )
-
-
-@pytest.mark.parametrize(("mode", "state"), [(0o600, "ok"), (0o640, "warning")])
-def test_a_token_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, state: str) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    file = tmp_path / ".ray/auth_token"
-    file.parent.mkdir()
-    file.touch(mode)
-    file.chmod(mode)
-    seen = doctor.tokens([Node("node-1", VERSIONS, True, 0.0)])
-    assert seen.state == state
-    if state == "warning":
-        assert (seen.found, seen.remedy) == (f"others on this machine can read {file}", f"Run: chmod 600 {file}.")
