@@ -16,7 +16,6 @@ from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
-from sweeps.keeping import costs_of
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.rungs import Rungs, is_rung
 from sweeps.study import SweepStudy
@@ -58,7 +57,7 @@ class Sweep:
         """Nothing is asked yet."""
         self.outcome = Outcome()
         self._space, self._data, self._lanes, self._repack, self._compiled = space, data, lanes, repack, compiled
-        self._rungs = Rungs(space.stopping) if space.stopping else None
+        self._rungs = Rungs(space, space.stopping) if space.stopping else None
         self._states: dict[int, lane_states.State] = {}
 
     def run(self, lane_epochs: int) -> Outcome:
@@ -100,9 +99,7 @@ class Sweep:
         stopped = list[int]()
         stopping = self._space.stopping
         if self._rungs and stopping and pack.lanes and is_rung(pack.epoch, stopping):
-            objectives = list(self._space.objectives.items())
-            reached = {lanes[lane].trial: costs_of(vars(found[lane]), objectives) for lane in pack.lanes}
-            numbers = set(self._rungs.judge(pack.epoch, reached))
+            numbers = set(self._rungs.judge(pack.epoch, {lanes[lane].trial: vars(found[lane]) for lane in pack.lanes}))
             stopped = [lane for lane in pack.lanes if lanes[lane].trial in numbers]
             pack.drop(stopped)
         for state, gone in (("failed", failed), ("finished", finished), ("stopped", stopped)):

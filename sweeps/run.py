@@ -255,8 +255,8 @@ def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset
     supplies: dict[str, Any] = {"datasets": {name: dataset.to_arrays() for name, dataset in datasets.items()}}
     if space.stopping:
         epochs = results.load_epochs(paths.root, paths.name).drop_columns(["layers"])
-        records = records_of(epochs.to_pylist(), space.stopping, space.objectives.items())
-        supplies |= {"stopping": space.stopping, "judge": beside_driver(Rungs, space.stopping, records)}
+        records = records_of(epochs.to_pylist(), space, space.stopping)
+        supplies |= {"stopping": space.stopping, "judge": beside_driver(Rungs, space, space.stopping, records)}
     return supplies
 
 

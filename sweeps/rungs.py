@@ -1,20 +1,28 @@
 """Early stopping on several objectives: asynchronous successive halving.
 
 At a rung, a given number of epochs, a trial goes on if it is among the best 1/eta of all trials that have
-reached the rung so far, and is stopped otherwise. Trials are ranked by non-dominated sorting; among equals
-the ones in emptier parts of the front come first, so that the front stays spread (after MOASHA,
-Schmucker et al., arXiv 2106.12639; crowding distance of NSGA-II, Deb et al. 2002).
+reached the rung so far, and is stopped otherwise. Trials that keep the constraints come first, then those that miss
+them by less: without that, networks that classify nothing with hardly a weight would be promoted as one end of the
+front. Within these trials are ranked by non-dominated sorting; among equals the ones in emptier parts of the front come
+first, so that the front stays spread (after MOASHA, Schmucker et al., arXiv 2106.12639; constrained domination and
+crowding distance of NSGA-II, Deb et al. 2002).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import moocore
 import numpy as np
 
-from search_spaces.space import Stopping
-from sweeps.keeping import Costs, costs_of
+from search_spaces.space import SearchSpace, Stopping
+from sweeps.keeping import costs_of
+
+Standing = tuple[float, ...]
+"""How a trial stands at a rung: by how much it misses the constraints in all, then its costs; less is better."""
+
+Records = dict[int, dict[int, Standing]]
+"""Standings by rung and trial."""
 
 
 class Rungs:
@@ -24,28 +32,29 @@ class Rungs:
     its worker died, replaces its own record.
     """
 
-    def __init__(self, stopping: Stopping, records: Mapping[int, Mapping[int, Costs]] | None = None) -> None:
+    def __init__(self, space: SearchSpace, stopping: Stopping, records: Records | None = None) -> None:
         """Takes over what earlier sessions found.
 
         Args:
+            space: Gives objectives and constraints.
             stopping: Gives eta and the first rung.
             records: From `records_of`; None starts with empty rungs.
         """
-        self._stopping = stopping
+        self._space, self._stopping = space, stopping
         self._records = {rung: dict(reached) for rung, reached in (records or {}).items()}
 
-    def judge(self, epoch: int, reached: Mapping[int, Sequence[float]]) -> list[int]:
+    def judge(self, epoch: int, reached: Mapping[int, Mapping[str, Any]]) -> list[int]:
         """Trials reached a rung together.
 
         Args:
             epoch: The rung.
-            reached: Costs of each trial there; less is better.
+            reached: Metrics of each trial there, by name.
 
         Returns:
             The trials to stop.
         """
         rung = self._records.setdefault(epoch, {})
-        rung.update({trial: tuple(costs) for trial, costs in reached.items()})
+        rung.update({trial: standing_of(metrics, self._space) for trial, metrics in reached.items()})
         trials = list(rung)
         best = best_first(np.array([rung[trial] for trial in trials]))
         going_on = max(1, len(trials) // self._stopping.eta)
@@ -53,23 +62,26 @@ class Rungs:
         return [trial for trial in reached if trial not in promoted]
 
 
-def records_of(
-    epochs: Iterable[Mapping[str, Any]], stopping: Stopping, objectives: Iterable[Sequence[str]]
-) -> dict[int, dict[int, Costs]]:
-    """What earlier sessions wrote of each rung, by trial, so that a new driver judges by the same records.
+def standing_of(metrics: Mapping[str, Any], space: SearchSpace) -> Standing:
+    """How a trial with these metrics stands."""
+    missed = sum(max(0.0, bound.violation(metrics[bound.metric])) for bound in space.constraints)
+    return (missed, *costs_of(metrics, space.objectives.items()))
+
+
+def records_of(epochs: Iterable[Mapping[str, Any]], space: SearchSpace, stopping: Stopping) -> Records:
+    """What earlier sessions wrote of each rung, so that a new driver judges by the same records.
 
     Args:
         epochs: Epoch rows; those that are not at a rung are passed over.
+        space: Gives objectives and constraints.
         stopping: Says where the rungs are.
-        objectives: Pairs of metric and direction.
     """
-    records: dict[int, dict[int, Costs]] = {}
-    pairs = list(objectives)
+    records: Records = {}
     for row in epochs:
         if is_rung(row["epoch"], stopping):
-            costs = costs_of(row, pairs)
-            if all(math.isfinite(cost) for cost in costs):
-                records.setdefault(row["epoch"], {})[row["trial"]] = costs
+            standing = standing_of(row, space)
+            if all(math.isfinite(number) for number in standing):
+                records.setdefault(row["epoch"], {})[row["trial"]] = standing
     return records
 
 
@@ -81,21 +93,22 @@ def is_rung(epoch: int, stopping: Stopping) -> bool:
     return rung == epoch
 
 
-def best_first(costs: np.ndarray[Any, Any]) -> list[int]:
-    """Sorts points by non-dominated rank, then by crowding distance, then by position.
+def best_first(standings: np.ndarray[Any, Any]) -> list[int]:
+    """Sorts by what is missed of the constraints, then by non-dominated rank, crowding distance and position.
 
     Args:
-        costs: `[point, objective]`, less is better.
+        standings: `[trial, 1 + objectives]`, see `Standing`.
 
     Returns:
         Positions, the best first.
     """
+    missed, costs = standings[:, 0], standings[:, 1:]
     ranks = moocore.pareto_rank(costs)
     distances = np.zeros(len(costs))
     for rank in np.unique(ranks):
         members = np.flatnonzero(ranks == rank)
         distances[members] = _crowding(costs[members])
-    return np.lexsort((np.arange(len(costs)), -distances, ranks)).tolist()
+    return np.lexsort((np.arange(len(costs)), -distances, ranks, missed)).tolist()
 
 
 def _crowding(costs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

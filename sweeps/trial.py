@@ -228,8 +228,7 @@ class PackWorker:
     def _stop(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
         """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty."""
         lanes = {self._lanes[found.lane]["trial"]: found for found in metrics if found.lane in pack.lanes}
-        objectives = self._order["objectives"]
-        reached = {trial: costs_of(vars(found), objectives) for trial, found in lanes.items()}
+        reached = {trial: {name: getattr(found, name) for name in RECORDED} for trial, found in lanes.items()}
         stopped = ray.get(self._judge.judge.remote(pack.epoch, reached))
         eta = self._stopping.eta if self._stopping else 0
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"

@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.space import Stopping
+from search_spaces.space import Constraint, SearchSpace, Stopping
 from sweeps.rungs import Rungs, best_first, is_rung, records_of
 
-OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
+SPACE = SearchSpace(
+    name="s",
+    fixed={},
+    parameters={},
+    objectives={"val_accuracy": "maximize", "remaining": "minimize"},
+    constraints=(Constraint("val_accuracy", ">=", 0.25),),
+    trials=9,
+)
+Metrics = dict[str, float]
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30)
 
 
@@ -21,18 +29,28 @@ def test_rungs_are_grace_times_powers_of_eta(eta: int, grace: int, rungs: list[i
     assert [epoch for epoch in range(1, 101) if is_rung(epoch, stopping)] == rungs
 
 
+def at(error: float, remaining: float) -> Metrics:
+    return {"val_accuracy": 1 - error, "remaining": remaining}
+
+
 def test_ranks_come_first_then_the_emptier_parts_of_a_front() -> None:
     #                0       1       2 crowded  3 crowded  4 end   5 beaten
     costs = np.array([[0, 9], [4, 4], [4.2, 3.9], [4.4, 3.8], [9, 0], [9, 9]], dtype=float)
-    order = best_first(costs)
+    order = best_first(np.column_stack([np.zeros(6), costs]))
     assert set(order[:2]) == {0, 4}  # both ends of the front
     assert order[-1] == 5
     assert order.index(1) < order.index(2)  # 1 has the wider gap beside it
 
 
+def test_what_misses_the_constraints_comes_last_the_nearest_first() -> None:
+    #             0 sparse, far  1 kept, beaten  2 kept  3 sparse, near
+    standings = np.array([[0.4, 9, 0], [0, 5, 6], [0, 4, 5], [0.1, 8, 1]], dtype=float)
+    assert best_first(standings) == [2, 1, 3, 0]
+
+
 @given(POINTS)
 def test_no_trial_stands_before_one_that_beats_it(points: list[tuple[int, int]]) -> None:
-    order = best_first(np.array(points, dtype=float))
+    order = best_first(np.array([(0, *point) for point in points], dtype=float))
     assert sorted(order) == list(range(len(points)))
     for place, later in enumerate(order):
         for earlier in order[:place]:
@@ -41,37 +59,39 @@ def test_no_trial_stands_before_one_that_beats_it(points: list[tuple[int, int]])
 
 
 def test_one_in_eta_goes_on_and_the_first_of_all_always_does() -> None:
-    rungs = Rungs(Stopping(eta=3, grace_epochs=5))
-    assert rungs.judge(5, {0: (0.5, 0.5)}) == []
-    assert rungs.judge(5, {1: (0.6, 0.6)}) == [1]  # one of two goes on, and 0 beats 1
-    assert rungs.judge(5, {2: (0.1, 0.1)}) == []
+    rungs = Rungs(SPACE, Stopping(eta=3, grace_epochs=5))
+    assert rungs.judge(5, {0: at(0.5, 0.5)}) == []
+    assert rungs.judge(5, {1: at(0.6, 0.6)}) == [1]  # one of two goes on, and 0 beats 1
+    assert rungs.judge(5, {2: at(0.1, 0.1)}) == []
     # Of six, two go on: the new best, and 2, which has gone on already.
-    assert rungs.judge(5, {3: (0.05, 0.05), 4: (0.7, 0.7), 5: (0.8, 0.8)}) == [4, 5]
-    assert rungs.judge(15, {2: (0.9, 0.9)}) == []  # another rung has records of its own
+    assert rungs.judge(5, {3: at(0.05, 0.05), 4: at(0.2, 0.7), 5: at(0.2, 0.8)}) == [4, 5]
+    assert rungs.judge(15, {2: at(0.9, 0.9)}) == []  # another rung has records of its own
+
+
+def test_a_network_that_classifies_nothing_is_stopped_however_small() -> None:
+    rungs = Rungs(SPACE, Stopping(eta=2, grace_epochs=1))
+    assert rungs.judge(1, {0: at(0.9, 0.001), 1: at(0.2, 0.5), 2: at(0.24, 0.6), 3: at(0.8, 0.02)}) == [0, 3]
 
 
 def test_a_trial_that_reports_again_replaces_its_record() -> None:
-    once, again = (Rungs(Stopping(eta=2, grace_epochs=1)) for _ in range(2))
+    once, again = (Rungs(SPACE, Stopping(eta=2, grace_epochs=1)) for _ in range(2))
     for rungs in (once, again):
-        rungs.judge(1, {0: (0.1, 0.2), 1: (0.2, 0.1)})
-    again.judge(1, {1: (0.2, 0.1)})
-    assert once.judge(1, {2: (0.3, 0.3), 3: (0.0, 0.0)}) == again.judge(1, {2: (0.3, 0.3), 3: (0.0, 0.0)}) == [2]
+        rungs.judge(1, {0: at(0.1, 0.2), 1: at(0.2, 0.1)})
+    again.judge(1, {1: at(0.2, 0.1)})
+    last = {2: at(0.3, 0.3), 3: at(0.0, 0.0)}
+    assert once.judge(1, last) == again.judge(1, last) == [2]
 
 
 @given(st.lists(POINTS, min_size=1, max_size=6), st.integers(2, 4))
 def test_a_restored_driver_judges_like_one_that_never_died(batches: list[list[tuple[int, int]]], eta: int) -> None:
     stopping = Stopping(eta=eta, grace_epochs=2)
-    living, written, trial = Rungs(stopping), [], 0
+    living, written, trial = Rungs(SPACE, stopping), [], 0
     for batch in batches[:-1]:
-        reached = {trial + place: (-a / 6, b / 6) for place, (a, b) in enumerate(batch)}
+        reached = {trial + place: at(a / 6, b / 6) for place, (a, b) in enumerate(batch)}
         trial += len(batch)
         living.judge(2, reached)
-        for epoch in (1, 2):
-            written += [
-                {"trial": number, "epoch": epoch, "val_accuracy": -costs[0], "remaining": costs[1]}
-                for number, costs in reached.items()
-            ]
+        written += [metrics | {"trial": number, "epoch": n} for n in (1, 2) for number, metrics in reached.items()]
     written.append({"trial": 999, "epoch": 2, "val_accuracy": float("nan"), "remaining": 0.0})  # diverged there
-    restored = Rungs(stopping, records_of(written, stopping, OBJECTIVES.items()))
-    last = {trial + place: (-a / 6, b / 6) for place, (a, b) in enumerate(batches[-1])}
+    restored = Rungs(SPACE, stopping, records_of(written, SPACE, stopping))
+    last = {trial + place: at(a / 6, b / 6) for place, (a, b) in enumerate(batches[-1])}
     assert restored.judge(2, last) == living.judge(2, last)
