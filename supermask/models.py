@@ -9,13 +9,15 @@ from supermask.network import Elu, GlobalAverage, MaskedLayer, Network, Norm, Po
 
 @dataclass(frozen=True)
 class Conv:
-    """A masked 3x3 convolution with same padding, then ELU.
+    """A masked 3x3 convolution with same padding, then ELU; where asked for, with 2x2 max pooling.
 
     Attributes:
         channels: Output channels at width 1.
+        pooled: Whether it is pooled.
     """
 
     channels: int
+    pooled: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,14 @@ class Stage:
     stride: int
 
 
-Block = Conv | Pool | Linear | Stem | Stage | GlobalAverage
+Block = Conv | Linear | Stem | Stage | GlobalAverage
 
 _HEAD = (Linear(256), Linear(256))
 
 
 def _convolutions(*channels: int) -> tuple[Block, ...]:
-    """Pairs of convolutions of equal width, each pair followed by pooling."""
-    return tuple(block for count in channels for block in (Conv(count), Conv(count), Pool()))
+    """Pairs of convolutions of equal width, the second of each pooled."""
+    return tuple(block for count in channels for block in (Conv(count), Conv(count, pooled=True)))
 
 
 def _resnet(blocks: int) -> tuple[Block, ...]:
@@ -102,7 +104,7 @@ def build(
         ConfigError: If the images are too small for the network's poolings.
     """
     _, height, image_width = input_shape
-    poolings = sum(isinstance(block, Pool) for block in HIDDEN[name])
+    poolings = sum(isinstance(block, Conv) and block.pooled for block in HIDDEN[name])
     if min(height, image_width) < 2**poolings:
         raise ConfigError(
             f"network {name}: images must be at least {2**poolings}x{2**poolings} for its {poolings} poolings, "
@@ -133,12 +135,14 @@ class _Builder:
 
     def steps(self, block: Block) -> Iterator[Step]:
         match block:
-            case Pool():
-                self._shrink(block.stride)
-                yield block
-            case Conv(channels):
+            case Conv(channels, pooled):
                 self._convs += 1
-                yield from (self._convolution(f"conv{self._convs}", self._scaled(channels), kernel=3), Elu())
+                yield self._convolution(f"conv{self._convs}", self._scaled(channels), kernel=3)
+                if pooled:
+                    # Before ELU, which rises and so keeps the largest the largest: it has a quarter of the work there.
+                    yield Pool()
+                    self._shrink(Pool().stride)
+                yield Elu()
             case Linear(features):
                 yield from (self.linear(self._scaled(features)), Elu())
             case Stem(channels):
