@@ -84,7 +84,7 @@ def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
     for constraint in constraints:
         column = values(table, constraint.metric)
         keep &= column >= constraint.bound if constraint.operator == ">=" else column <= constraint.bound
-    return rows(table, keep)
+    return table if keep.all() else rows(table, keep)
 
 
 def front(table: Table, objectives: Objectives) -> Table:
@@ -100,14 +100,14 @@ def front(table: Table, objectives: Objectives) -> Table:
     Raises:
         SweepError: If an objective is no column or has no direction.
     """
-    chosen, costs = _costs(table, objectives)
-    by_trial = np.argsort(values(chosen, "trial"), kind="stable")
-    chosen, costs = rows(chosen, by_trial), costs[by_trial]
-    if not chosen.num_rows:
-        return chosen
+    places, costs = _costs(table, objectives)
+    if not len(places):
+        return table.slice(0, 0)
+    by_trial = np.argsort(values(table, "trial")[places], kind="stable")
+    places, costs = places[by_trial], costs[by_trial]
     members = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
     order = np.lexsort(costs[members].T[::-1])
-    return rows(chosen, members[order])
+    return rows(table, places[members[order]])
 
 
 def knee(front: Table, objectives: Objectives) -> Table:
@@ -213,12 +213,11 @@ def best_at(table: Table, levels: Sequence[float]) -> list[tuple[float, float | 
     return [(level, float(found.max()) if len(found) else None) for level, found in zip(levels, legal, strict=True)]
 
 
-def _costs(table: Table, objectives: Objectives) -> tuple[Table, np.ndarray]:
-    """The finished trials with finite objectives, and these objectives with the sign that makes less better."""
-    chosen = finished(table)
-    costs = _all_costs(chosen, objectives)
-    known = np.asarray(np.isfinite(costs).all(axis=1))
-    return rows(chosen, known), costs[known]
+def _costs(table: Table, objectives: Objectives) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the finished trials with finite objectives, and these with the sign that makes less better."""
+    costs = _all_costs(table, objectives)
+    known = equals(table, "state", "finished") & np.isfinite(costs).all(axis=1)
+    return np.flatnonzero(known), costs[known]
 
 
 def _all_costs(table: Table, objectives: Objectives) -> np.ndarray:
