@@ -33,8 +33,8 @@ PEER, BEST = "tpe", "tpe + rungs"
 METHODS: dict[str, tuple[str, Stopping | None]] = {
     "random": ("random", None),
     PEER: ("tpe", None),
-    BEST: ("tpe", Stopping(eta=3, grace_epochs=1)),
-    "nsga2 + rungs": ("nsga2", Stopping(eta=3, grace_epochs=1)),
+    BEST: ("tpe", Stopping(eta=3, grace_epochs=3)),
+    "nsga2 + rungs": ("nsga2", Stopping(eta=3, grace_epochs=3)),
 }
 _STYLES = {
     "random": ("#000000", ":"),
@@ -113,7 +113,7 @@ def main(
     """Prints how many epochs each method needs for the hypervolume of TPE without stopping."""
     file = record.REPOSITORY / "search_spaces" / "fcn_digits.yaml"
     space = load(file, overrides={"fixed.epochs": EPOCHS})
-    data, budget, repeats = data_of("digits"), (16 if quick else 160) * EPOCHS, 1 if quick else 5
+    data, budget, repeats = data_of("digits"), (16 if quick else 80) * EPOCHS, 1 if quick else 5
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {method: [] for method in METHODS}
     for seed, (method, (sampler, stopping)) in product(range(repeats), METHODS.items()):
         settings = replace(space, sampler=replace(space.sampler, name=sampler, seed=seed), stopping=stopping)
