@@ -11,9 +11,19 @@ from typing import Any
 from search_spaces.load import load as load_space
 from search_spaces.space import SearchSpace
 from supermask.config import ConfigError
-from sweeps import confirmations, figures, pareto, report_charts, report_parameters, report_tables, results
+from sweeps import (
+    confirmations,
+    figures,
+    pareto,
+    report_answer,
+    report_charts,
+    report_parameters,
+    report_tables,
+    results,
+)
 from sweeps.confirmed import INTERVAL_NAME, Confirmed, summarise
 from sweeps.display import duration
+from sweeps.errors import SweepError
 from sweeps.heartbeat import read_session
 from sweeps.pareto import Table
 from sweeps.paths import SweepPaths, replacing
@@ -24,6 +34,8 @@ from sweeps.report_sample import draw
 
 _LOG = logging.getLogger(__name__)
 
+MOST_BESIDE = 3
+"""Other sweeps for which there are colours, dashes and shapes."""
 DrawMask = Callable[[SweepPaths, int], Path]
 """Draws the first layer's mask of a trial; see `sweeps.mask_picture`."""
 
@@ -43,7 +55,7 @@ def write(
         The file.
 
     Raises:
-        SweepError: If one of the sweeps does not exist.
+        SweepError: If one of the sweeps does not exist, or there are too many beside this one.
     """
     page = _page(paths, space, beside, draw_mask)
     with replacing(paths.report) as temporary:
@@ -77,6 +89,10 @@ class _Sweep:
 
 
 def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mask: DrawMask | None) -> str:
+    if len(set(beside)) > MOST_BESIDE:
+        raise SweepError(
+            f"--beside: at most {MOST_BESIDE} sweeps can be told apart, but got {len(set(beside))}. Leave some out."
+        )
     others = {name: results.load(paths.root, name) for name in beside}
     trials = results.load(paths.root, paths.name)
     repeated = confirmations.load(paths.confirm)
@@ -98,7 +114,8 @@ def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mas
         "comparisons": report_tables.comparisons(trials, others, name=paths.name, objectives=space.objectives),
     }
     fronts = {name: _front(table, load_space(SweepPaths(paths.root, name).space)) for name, table in others.items()}
-    return render(words, _charts(sweep, trials.take(drawn.rows), fronts))
+    charts = _charts(sweep, trials.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)}
+    return render(words, charts)
 
 
 def _front(trials: Table, space: SearchSpace) -> Table:
@@ -110,7 +127,7 @@ def _words(sweep: _Sweep) -> dict[str, Any]:
     return {
         "name": sweep.paths.name,
         "summary": _summary(sweep),
-        "answer": report_tables.answer(sweep.paths, sweep.space, sweep.recommended),
+        "answer": report_answer.answer(sweep.paths, sweep.space, sweep.recommended),
         "front": report_tables.front_table(sweep.front, sweep.space, recommended),
         "searched": list(sweep.space.parameters) if sweep.front.num_rows else [],
         "importance": report_parameters.importances(sweep.trials, sweep.space),
@@ -163,7 +180,7 @@ def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, 
         "curveMetrics": report_charts.curve_metrics(),
         "layers": report_charts.layers(drawn, order),
         "effects": report_parameters.effects(sweep.trials, sweep.space),
-        "train": report_tables.train_command(sweep.paths),
+        "train": report_answer.train_command(sweep.paths),
     }
 
 

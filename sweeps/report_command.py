@@ -16,7 +16,7 @@ def report(
     name: Name,
     root: Root = None,
     beside: Annotated[
-        list[str] | None, typer.Option("--beside", metavar="OTHER", help="Draw another sweep's front as well.")
+        list[str] | None, typer.Option("--beside", metavar="OTHER", help="Draw another sweep's front as well, up to 3.")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:

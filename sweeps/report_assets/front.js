@@ -11,12 +11,13 @@ function drawFront() {
     drawing.axes = { x, y };
     drawing.draw();
   });
-  const finished = trials.stopped.filter((stopped) => !stopped).length;
-  const stopped = trials.stopped.length - finished;
+  const some = data.isSample ? " (a sample)" : "";
+  const stopped = trials.stopped.filter(Boolean).length;
+  const others = trials.stopped.length - stopped - charts.front.length;
   const entries = [["circle", "own line", `front, ${charts.front.length} trials`]];
   if (data.recommended !== null) entries.push(["circle", "recommended", "recommended"]);
-  entries.push(["circle", "plain", `${finished} other finished trials`.replace(finished, finished - charts.front.length)]);
-  if (stopped) entries.push(["cross", "whisker", `${stopped} stopped trials`]);
+  entries.push(["circle", "plain", `${others} other finished trials${some}`]);
+  if (stopped) entries.push(["cross", "whisker", `${stopped} stopped trials${some}`]);
   if (charts.confirmed.length) entries.push(["diamond", "confirmed", "confirmed with fresh seeds: mean test accuracy and remaining, 95 % intervals"]);
   charts.references.forEach((one, k) => entries.push([published[k], "reference", `${one.label}: ${show(one.y)} at ${show(one.x)}`]));
   charts.beside.forEach((one, k) => entries.push([...shapes[k % shapes.length], `front of ${one.name}`]));

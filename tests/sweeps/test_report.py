@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import mask_picture, parts, report, report_tables
+from sweeps import mask_picture, parts, report, report_answer, report_tables
 from sweeps.arguments import space_of
 from sweeps.confirmations import CONFIRMATIONS
 from sweeps.paths import SweepPaths
@@ -56,6 +56,15 @@ def test_a_sweep_that_is_not_there_is_an_error_and_nothing_is_written(
     assert done.err.startswith("sweep smal: must exist under ")
     assert "did you mean 'small'?" in done.err
     assert not paths.report.exists()
+
+
+def test_more_sweeps_than_can_be_told_apart_are_refused(
+    sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    done = sweeps("report", "small", *(word for name in "abcd" for word in ("--beside", name)))
+    assert done.code == 2
+    assert done.err == "--beside: at most 3 sweeps can be told apart, but got 4. Leave some out.\n"
 
 
 def test_a_report_that_fails_leaves_the_old_one(
@@ -130,7 +139,7 @@ def answer(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = Non
     """What a report answers for these trials."""
     table = None if confirmed is None else confirmations_table(confirmed)
     space = space_of(paths)
-    return report_tables.answer(paths, space, recommend(trials_table(rows), space, table))
+    return report_answer.answer(paths, space, recommend(trials_table(rows), space, table))
 
 
 def confirmations_table(rows: list[Row]) -> Any:
