@@ -107,6 +107,7 @@ def test_trials_are_confirmed_and_all_records_agree(sweep: Sweep) -> None:
             assert record[metric] == vars(student_t([row[metric] for row in own]))
     means = [record["test_accuracy"]["mean"] for record in json.loads(out)]
     assert means == sorted(means, reverse=True)
+    assert "mean of 2 fresh seeds" in sweep.paths.report.read_text()
     with Image.open(sweep.paths.confirmed_png) as picture:
         assert picture.format == "PNG"
     runs = {run.trial: run for run in mirrored.read(tracking.default_uri(sweep.paths.root), "tiny")}

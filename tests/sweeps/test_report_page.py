@@ -142,11 +142,13 @@ def test_hover_shows_the_trial_and_click_its_parameters_and_curves(visit: Callab
 def test_the_front_is_walked_and_chosen_by_keyboard(visit: Callable[..., Visit], file: Path) -> None:
     shown = visit(file)
     shown.front.focus()
+    scrolled = shown.page.evaluate("scrollY")
     walked = []
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "End"):
         shown.page.keyboard.press(key)
         walked.append((shown.page.locator("#spoken").text_content() or "").split("\n")[0])
     assert walked == ["trial 2", "trial 1", "trial 0", "trial 0", "trial 1", "trial 0"]
+    assert shown.page.evaluate("scrollY") == scrolled
     shown.page.keyboard.press("Enter")
     assert shown.text("#trial-title") == "Trial 0, on the front"
     shown.page.keyboard.press("Escape")
