@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint fast clean
+.PHONY: demo test lint fast soak clean
 
 demo: $(VENV)/.installed
 	@if [ -e sweeps-out/demo ]; then echo "sweeps-out/demo is there already; remove it to run the demo again: rm -r sweeps-out/demo"; exit 1; fi
@@ -17,6 +17,9 @@ lint: $(VENV)/.installed-dev
 
 fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not ray" --durations=10
+
+soak: $(VENV)/.installed-dev
+	SWEEPS_SOAK=1 $(BIN)/python -m pytest tests/faults --durations=0
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -1,5 +1,6 @@
 """The command line: arguments in, one call out. Results go to stdout, everything else to stderr."""
 
+import errno
 import logging
 import signal
 import sys
@@ -26,6 +27,8 @@ from sweeps.storage import resolve_storage
 if TYPE_CHECKING:
     from sweeps.plan import Options
     from sweeps.run import Outcome
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 app = typer.Typer(
     cls=GroupedHelp,
@@ -226,6 +229,10 @@ def main() -> None:
         _fail(error.message, error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
+            raise
+        _fail(f"{error.filename or 'disk'}: must be writable, but got: {error}. Make room and try again.", 1)
 
 
 def _fail(message: str, code: int) -> None:

@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from supermask.data import Dataset
 from sweeps.errors import SweepError
 from sweeps.interrupts import deferred
-from sweeps.plan import Resources
+from sweeps.plan import PackPlan, Resources
 
 PACKAGES = ("supermask", "search_spaces", "sweeps")
 """What a worker needs of this project; everything else must be installed on its node."""
@@ -34,6 +34,9 @@ KNOCK_SECONDS = 10.0
 """How long a head may take to accept a connection."""
 PATIENCE_SECONDS = 60.0
 """How long a node may take to start a process that answers."""
+
+ROOM_SECONDS = 1.0
+"""Time between two looks at what nodes there are."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,26 @@ class Node:
     versions: dict[str, str]
     asks_token: bool
     skew_seconds: float
+
+
+class ClusterRoom:
+    """How many packs a cluster has room for, now: nodes join and leave."""
+
+    def __init__(self, plan: PackPlan) -> None:
+        """Takes what a pack needs."""
+        self._plan, self._room, self._looked = plan, 0, -ROOM_SECONDS
+
+    def __call__(self) -> int:
+        """Packs for all nodes that are there, and one more: it waits, so that an autoscaler knows to add a node."""
+        if time.monotonic() - self._looked >= ROOM_SECONDS:
+            self._looked = time.monotonic()
+            self._room = _resources().packs(self._plan.cpus, self._plan.gpus) + 1
+        return self._room
+
+
+def _resources() -> Resources:
+    found = ray.cluster_resources()
+    return Resources(cpus=int(found.get("CPU", 0)), gpus=found.get("GPU", 0.0))
 
 
 @contextmanager
@@ -90,10 +113,9 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
     # A lost pack is reported with its reason by us; Tune would print the worker's whole traceback as well.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        found = ray.cluster_resources()
         # Ray prints what happens to its workers to stdout, where results go: JSON would not be JSON any more.
         with redirect_stdout(sys.stderr):
-            yield Resources(cpus=int(found.get("CPU", 1)), gpus=found.get("GPU", 0.0))
+            yield _resources()
     finally:
         ray.shutdown()
 

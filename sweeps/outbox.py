@@ -13,6 +13,7 @@ LAST = "last"
 
 _TRIES = 3
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 30.0
+_DEAD_SECONDS = 5.0  # without a row that arrives: so long somebody who closes waits for a receiver that has failed
 _REST = 3  # times what sending took: the thread shares the interpreter with the sweep's own loop
 
 
@@ -63,6 +64,7 @@ class Outbox:
         self._tries: dict[str, int] = {}
         self._waiting = 0
         self._closing = self._abandoned = self._warned = False
+        self._moved = 0.0  # when it was told to close, or a row arrived since
         self._changed = threading.Condition()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"outbox-{name}", daemon=True)
@@ -86,19 +88,24 @@ class Outbox:
             self._changed.notify_all()
 
     def close(self, timeout_seconds: float) -> int:
-        """Sends what is left, for at most `timeout_seconds`, and ends the thread.
+        """Sends what is left, for at most `timeout_seconds`, and ends the thread; a receiver that is dead is soon left.
 
         Returns:
             The number of rows that did not arrive, rejected ones included.
         """
         with self._changed:
-            self._closing = True
+            self._closing, self._moved = True, time.monotonic()
             self._changed.notify_all()
         self._wake.set()
-        self._thread.join(timeout_seconds)
+        until = time.monotonic() + timeout_seconds
+        while self._thread.is_alive() and time.monotonic() < until and not self._is_dead():
+            self._thread.join(0.05)
         self._abandoned = True
         self._wake.set()
         return self._waiting + self.rejected_rows
+
+    def _is_dead(self) -> bool:
+        return self._warned and time.monotonic() - self._moved > _DEAD_SECONDS
 
     def _work(self) -> None:
         receive, delay = None, _FIRST_DELAY_SECONDS
@@ -155,6 +162,7 @@ class Outbox:
         self._pending[key] = self._pending[key][len(part) :]
         with self._changed:
             self._waiting -= len(part)
+            self._moved = time.monotonic()
 
     def _refuse(self, key: str, part: Sequence[Row], error: Exception) -> None:
         self._tries[key] = self._tries.get(key, 0) + 1

@@ -88,7 +88,7 @@ class Parts:
                 write(table, temporary)
         except OSError as error:
             raise SweepError(
-                f"{path}: must be written, but got: {error}. Free some space; the rows are kept for the next flush.",
+                f"{path}: must be written, but got: {error}. Free some space.",
                 exit_code=1,
             ) from error
         self._number += 1

@@ -13,6 +13,7 @@ from sweeps.errors import SweepError
 ROOT_VARIABLE = "SWEEPS_ROOT"
 DEFAULT_ROOT = "sweeps-out"
 TEMPORARY_PREFIX = ".tmp-"
+_LEAST_BYTES = 2**20  # a disk that cannot take so much is full before the first trial ends
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TAKEN = ("mlflow.db", "mlflow-artifacts")
@@ -201,12 +202,12 @@ def check_writable(root: Path) -> None:
     """Creates a root if it is missing.
 
     Raises:
-        SweepError: If nothing can be written there.
+        SweepError: If nothing, or next to nothing, can be written there.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
+        with tempfile.TemporaryFile(dir=root) as file:
+            file.write(bytes(_LEAST_BYTES))
     except OSError as error:
         raise SweepError(
             f"root {root}: must be a folder that can be written, but got: {error}. Choose another with --root DIR."

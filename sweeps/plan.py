@@ -48,7 +48,7 @@ class Options:
         lanes: Lanes of a pack; None chooses.
         cpus_per_pack: CPU cores of a pack; None chooses.
         gpus_per_pack: GPUs of a pack, or a share of one; None takes one where there are any.
-        packs: Packs in training at a time; None takes as many as there is room for now.
+        packs: Packs in training at a time; None takes as many as there is room for, on a cluster at any moment.
         address: Of a Ray cluster; None starts Ray on this machine.
         tracking_uri: Of MLflow; None is the database in the root.
         storage: Database for the study of a new sweep; None keeps it in a journal file.
@@ -76,6 +76,10 @@ class Resources:
 
     cpus: int
     gpus: float
+
+    def packs(self, cpus: int, gpus: float) -> int:
+        """How many packs of so many cores and GPUs there is room for."""
+        return int(min(self.gpus / gpus, self.cpus // cpus)) if gpus else self.cpus // cpus
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,7 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
             raise SweepError(
                 f"{option}: must be at most {there:g}, all there is here, but got {asked:g}. Ask for less."
             )
-    concurrent = int(resources.cpus // cpus) if not gpus else int(min(resources.gpus / gpus, resources.cpus // cpus))
-    concurrent = options.packs or max(1, concurrent)
+    concurrent = options.packs or max(1, resources.packs(cpus, gpus))
     limit = hang_seconds()
     if options.lanes:
         return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", limit)

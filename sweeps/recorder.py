@@ -105,20 +105,46 @@ class Recorder:
             self._changed.wait_for(lambda: self._tried >= booked or self._bug or self._closing)
             self._check()
 
-    def close(self) -> None:
-        """Writes everything that is left and ends the thread; what the study could not be told is in `untold` then.
+    def close(self, *, patience_seconds: float = 0.0) -> str | None:
+        """Writes everything that is left and ends the thread.
+
+        Args:
+            patience_seconds: How long to wait for room where there is none; Ctrl-C waits no longer.
+
+        Returns:
+            Why not everything could be written, if so.
 
         Raises:
-            SweepError: If Parquet cannot be written, or another driver has taken over.
+            SweepError: If another driver has taken over.
         """
         self.stop()
         self._check()
         self._lease.check()
         self._take()
-        self._writer.flush()
-        self._settle()
-        if not self.untold:
+        until = time.monotonic() + patience_seconds
+        fault = self._write_all()
+        if fault and patience_seconds:
+            text = "%s The session waits %.0f s for that; Ctrl-C gives up what is not written yet."
+            _LOG.warning(text, fault, patience_seconds)
+        try:
+            while fault and time.monotonic() < until:
+                time.sleep(1)
+                fault = self._write_all()
+        except KeyboardInterrupt:
+            return fault
+        try:
             self._writer.compact(more_than=1)
+        except SweepError as error:  # nothing is lost by it
+            _LOG.warning("%s", error.message)
+        return fault
+
+    def _write_all(self) -> str | None:
+        try:
+            self._writer.flush()
+        except SweepError as error:
+            return error.message
+        self._settle()
+        return f"the study must be written, but got: {self.disk_fault}. Free some space." if self.untold else None
 
     def stop(self) -> None:
         """Ends the thread after what it is at."""

@@ -18,7 +18,7 @@ from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps import fleet, lease, mask_picture, provenance, report, results
 from sweeps.ahead import AskAhead
-from sweeps.cluster import beside_driver, connect
+from sweeps.cluster import ClusterRoom, beside_driver, connect
 from sweeps.database import check_free
 from sweeps.display import Display
 from sweeps.errors import SweepError
@@ -46,6 +46,8 @@ from sweeps.viewer import Viewer
 
 _LOG = logging.getLogger(__name__)
 
+MOST_PACKS = 10_000
+"""Bound of packs at a time for Tune, which wants one; the searcher knows how many there is room for."""
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
 """How long the end of a session waits for MLflow."""
 
@@ -99,6 +101,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
     paths = SweepPaths(options.root, space.name)
     lease.refuse_if_held(paths.sessions, what=f"sweep {space.name}")
     datasets = load_datasets(space, options)
+    check_writable(options.root)
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
@@ -227,6 +230,7 @@ def _session(
                     cpus=plan.cpus,
                     gpus=plan.gpus,
                     objectives=space.objectives,
+                    room=ClusterRoom(plan) if options.address and not options.packs else lambda: plan.concurrent,
                     ready=lambda: queue.waiting >= plan.lanes or ahead.is_ready(plan.lanes),
                     prepare=partial(ahead.prepare, plan.lanes),
                 ),
@@ -274,7 +278,7 @@ def _fit(searcher: PackSearcher, plan: PackPlan, supplies: dict[str, Any]) -> bo
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,
-                max_concurrent_trials=plan.concurrent,
+                max_concurrent_trials=MOST_PACKS,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -295,6 +299,7 @@ def _logged(paths: SweepPaths) -> Iterator[None]:
     log = logging.getLogger("sweeps")
     handler = logging.FileHandler(paths.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.handleError = lambda record: None  # noqa: ARG005 - of a full disk; Python's own would print a traceback
     before = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)

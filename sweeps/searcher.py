@@ -1,5 +1,6 @@
 """Between Ray Tune and the sweep: hands out packs, passes on what they report."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ class PackSearcher(Searcher):
         cpus: int,
         gpus: float,
         objectives: Mapping[str, str],
+        room: Callable[[], int] = lambda: sys.maxsize,
         ready: Callable[[], bool] = lambda: True,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
@@ -40,12 +42,13 @@ class PackSearcher(Searcher):
             cpus: Threads of a pack.
             gpus: GPUs of a pack; with none it trains on the CPU, also where there is one.
             objectives: Metrics to `maximize` or `minimize`.
+            room: How many packs may be handed out at a time.
             ready: Whether a pack can be had without waiting for the sampler; if not, it is set to work.
             prepare: Called when a pack was handed out, to ask for the next one meanwhile; returns at once.
         """
         super().__init__(metric="pack", mode="max")
         self._queue, self._session, self._masks, self._cpus, self._gpus = queue, session, masks, cpus, gpus
-        self._ready, self._prepare = ready, prepare
+        self._room, self._ready, self._prepare = room, ready, prepare
         self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
         self._errors: dict[str, tuple[str, bool]] = {}
@@ -53,7 +56,7 @@ class PackSearcher(Searcher):
     @deferred()
     def suggest(self, trial_id: str) -> Any:  # Tune's own annotation leaves FINISHED, a string, out
         """The next pack as a Tune configuration; None while there is nothing to do, FINISHED when all is done."""
-        if not self._ready() and self._packs:
+        if self._packs and (len(self._packs) >= self._room() or not self._ready()):
             return None  # Tune asks again soon, and meanwhile hears what the packs in training report
         try:
             order = self._queue.next_pack()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BREAKS = 5
 """Times in a row that all packs may be lost without a trial that ended in between."""
 
+ROOM_SECONDS = 600.0
+"""How long the end of a session waits for a disk that cannot be written."""
+
 Row = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
@@ -214,11 +217,11 @@ class Session:
         Raises:
             SweepError: If the results cannot be written.
         """
-        self.recorder.close()
-        if self.recorder.untold:
+        fault = self.recorder.close(patience_seconds=0.0 if state == "interrupted" else ROOM_SECONDS)
+        if fault:
             raise SweepError(
-                f"{self._study.place}: must take the results, but {self.recorder.disk_fault}. They are in Parquet: "
-                f"mend it and go on with: sweeps resume {self._paths.name}.",
+                f"{fault} What is not written yet will be trained again: make room and go on with: "
+                f"sweeps resume {self._paths.name} --root {self._paths.root}",
                 exit_code=1,
             )
         try:

@@ -30,7 +30,7 @@ _STATUS = {"running": "RUNNING", "waiting": "SCHEDULED", "finished": "FINISHED",
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own 120 would outlast any patience at the end of a sweep
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what is wrong arrives here as an exception; MLflow would print its traceback
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, among the results
 }
@@ -217,7 +217,7 @@ def connect(uri: str) -> "MlflowClient":
 
     if quiet:  # somebody may have imported mlflow before this; urllib3 reports every retry
         for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient(uri, uri)
 
 

@@ -14,7 +14,7 @@ from sweeps.errors import SweepError
 VARIABLE = "SWEEPS_HANG_SECONDS"
 HANG_SECONDS = 600.0
 """Time without a step of training from which a pack counts as hanging, unless the environment says another."""
-PATIENCE = 20
+PATIENCE = 5
 """A pack that has paused before may pause for so many times as long."""
 
 

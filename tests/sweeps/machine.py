@@ -1,13 +1,14 @@
-"""Commands as a user runs them, in processes of their own, and all processes that come of them."""
+"""Commands of this project as a user starts them, and every process that comes of them."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ from sweeps.paths import SweepPaths
 from sweeps.status import status
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 110
-MARK = "SWEEPS_TEST_MARK"
+PATIENCE_SECONDS = 240
+AGENTS_SECONDS = 90
+"""Ray 2.60's agents were seen to outlive a killed driver by 62 s."""
 OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
 SMALL = ["fixed.epochs=3", "fixed.width=0.3", "constraints=[]", "sampler={name: random, seed: 5}"]
 
@@ -36,13 +38,15 @@ class Machine:
     """Runs commands, and knows every process that came of them by a mark in its environment."""
 
     def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.root, self._mark, self._environment = root, uuid.uuid4().hex, environment or {}
+        self.root, self.mark, self._environment = root, {"SWEEPS_TEST_MARK": uuid.uuid4().hex}, environment or {}
 
-    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
+    def begin(
+        self, *arguments: str, program: Sequence[str] = ("-m", "sweeps"), **environment: str
+    ) -> "subprocess.Popen[str]":
         """Starts a command in a process group of its own, as a shell does."""
-        command = [sys.executable, "-m", "sweeps", *arguments, "--root", str(self.root)]
+        command = [sys.executable, *program, *arguments, "--root", str(self.root)]
         # On a CPU everywhere: a result there does not change with its company in a single bit.
-        environment = {**os.environ, **self._environment, MARK: self._mark, "CUDA_VISIBLE_DEVICES": ""}
+        environment = os.environ | self._environment | {"CUDA_VISIBLE_DEVICES": ""} | environment | self.mark
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
@@ -60,19 +64,16 @@ class Machine:
     def __call__(self, *arguments: str) -> Done:
         return self.end(self.begin(*arguments))
 
-    def sweep(self, *arguments: str, changes: list[str]) -> "subprocess.Popen[str]":
+    def sweep(
+        self, *arguments: str, changes: Sequence[str], program: Sequence[str] = ("-m", "sweeps"), **environment: str
+    ) -> "subprocess.Popen[str]":
         """Starts a sweep over the digits."""
         sets = [word for change in changes for word in ("--set", change)]
-        return self.begin("run", "fcn_digits", *arguments, *sets)
+        return self.begin("run", "fcn_digits", *arguments, *sets, program=program, **environment)
 
     def processes(self) -> dict[int, str]:
         """The command lines of all processes that came of commands here and still live."""
-        found: dict[int, str] = {}
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError):
-                if folder.name.isdecimal() and f"{MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return found
+        return marked(self.mark)
 
     def gone(self, *, within_seconds: float) -> bool:
         """Waits until none of its processes lives."""
@@ -81,13 +82,11 @@ class Machine:
             time.sleep(0.2)
         return not self.processes()
 
-    def clear(self) -> None:
-        """Ends what is left; nothing should be."""
-        self.gone(within_seconds=15)
+    def clear(self, *, within_seconds: float = 15) -> None:
+        """Ends what is left so long after; nothing should be."""
+        self.gone(within_seconds=within_seconds)
         left = self.processes()
-        for process in left:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        kill(left)
         assert left == {}
 
     def status(self, name: str) -> dict[str, Any]:
@@ -106,3 +105,54 @@ class Machine:
                 process.kill()
                 pytest.fail(f"waited in vain for {process.args}; it wrote: {process.communicate()[1]}")
             time.sleep(0.1)
+
+    def started(self, name: str, process: "subprocess.Popen[str]") -> bool:
+        """Whether a command has begun to work on a sweep."""
+        with suppress(FileNotFoundError):
+            return json.loads(SweepPaths(self.root, name).session.read_text())["pid"] == process.pid
+        return False
+
+    def check(self, name: str, trials: int, *, uri: str | None = None) -> list[dict[str, Any]]:
+        """What must hold after any fault: every trial has ended, once, and all stores say the same of it.
+
+        Returns:
+            The rows of its trials.
+        """
+        rows = self.rows(name)
+        assert [row["trial"] for row in rows] == list(range(trials))
+        for row in rows:
+            assert row["state"] in ("finished", "stopped") or (row["state"] == "failed" and row["reason"]), row
+        attempts = {row["trial"]: row["attempt"] for row in rows}
+        epochs = results.load_epochs(self.root, name, latest_attempt=False).select(["trial", "attempt"]).to_pylist()
+        assert [epoch for epoch in epochs if epoch["attempt"] > attempts[epoch["trial"]]] == []
+        done = self("verify", name, "--json", *(("--tracking-uri", uri) if uri else ()))
+        assert json.loads(done.out) == {
+            "ok": True, "trials": trials, "mlflow_runs": trials, "finished_twice": [], "differences": [],
+        }, done.err  # fmt: skip
+        return rows
+
+
+def marked(mark: Mapping[str, str]) -> dict[int, str]:
+    """The command lines of the living processes with an environment variable of this value, by process id."""
+    found: dict[int, str] = {}
+    ((name, value),) = mark.items()
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdecimal() and f"{name}={value}".encode() in (folder / "environ").read_bytes():
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
+
+
+def kill(processes: Iterable[int]) -> None:
+    """SIGKILL for those that still live."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+@contextmanager
+def machine_of(root: Path, *, within_seconds: float = 15) -> Iterator[Machine]:
+    """A machine whose every process must have gone so long after the block has ended."""
+    made = Machine(root)
+    yield made
+    made.clear(within_seconds=within_seconds)

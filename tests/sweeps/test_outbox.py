@@ -1,5 +1,6 @@
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -48,6 +49,7 @@ class Place:
 def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.outbox._FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr("sweeps.outbox._LAST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr("sweeps.outbox._DEAD_SECONDS", 0.5)
 
 
 def outbox(place: Place) -> Outbox:
@@ -109,6 +111,28 @@ def test_close_gives_up_and_counts_what_is_left() -> None:
     box.add("row", [("a", {"n": 1}), ("b", {"n": 2})])
     assert box.close(0.2) == 2
     assert box.lag == 2
+
+
+def test_close_does_not_wait_long_for_a_dead_place() -> None:
+    place = Place(dead_connections=1_000_000)
+    box = outbox(place)
+    box.add("row", [("a", {"n": 1})])
+    began = time.monotonic()
+    assert box.close(60) == 1
+    assert time.monotonic() - began < 30
+
+
+def test_close_does_not_wait_long_for_a_place_that_failed_and_is_silent_now() -> None:
+    gate = threading.Event()
+    place = Place(dead_connections=1, gate=gate)
+    box = outbox(place)
+    box.add("row", [("a", {"n": 1})])
+    while place.connections < 2:
+        threading.Event().wait(0.01)
+    began = time.monotonic()
+    assert box.close(60) == 1
+    assert time.monotonic() - began < 30
+    gate.set()
 
 
 def test_close_counts_rows_that_are_stuck_in_a_slow_place() -> None:

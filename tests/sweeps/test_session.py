@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.space import SearchSpace
@@ -272,8 +273,31 @@ def test_results_that_cannot_be_written_at_the_end_are_an_error(
 
     monkeypatch.setattr("sweeps.parts.pq.write_table", full)
     finish(driver, driver.start())
-    with pytest.raises(SweepError, match="No space left on device"):
+    monkeypatch.setattr("sweeps.session.ROOM_SECONDS", 0.1)
+    with pytest.raises(SweepError, match="No space left on device") as raised:
         driver.session.close("failed")
+    assert raised.value.message.endswith(
+        "What is not written yet will be trained again: make room and go on with: "
+        f"sweeps resume small --root {driver.paths.root}"
+    )
+
+
+def test_the_end_of_a_session_waits_for_room(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, tries = pq.write_table, list[int]()
+
+    def full_twice(*arguments: Any, **options: Any) -> None:
+        tries.append(1)
+        if len(tries) < 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments, **options)
+
+    monkeypatch.setattr("sweeps.parts.pq.write_table", full_twice)
+    finish(driver, driver.start())
+    driver.session.close("finished")
+    assert [row["state"] for row in driver.written()] == ["finished"] * 3
+    assert "The session waits 600 s for that; Ctrl-C gives up what is not written yet." in caplog.text
 
 
 def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:

@@ -5,11 +5,9 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,10 @@ from PIL import Image
 
 from sweeps import results
 from sweeps.paths import SweepPaths
-from tests.sweeps.machine import REPOSITORY, SMALL, Done, Machine
+from tests.sweeps.machine import AGENTS_SECONDS, SMALL, Done, Machine, machine_of
 
 pytestmark = pytest.mark.ray
 
-AGENTS_SECONDS = 90
-"""Ray 2.60's agents were seen to outlive a killed driver by 62 s."""
 FAULTY = "search.weight_gain={choices: [1.0, 2.0, 1.0e+25]}"
 """The last of these gains overflows in the first forward pass."""
 RESULT = ("state", "reason", "epochs_done", "val_accuracy", "remaining", "inverted", "val_loss", "test_accuracy")
@@ -30,9 +26,8 @@ RESULT = ("state", "reason", "epochs_done", "val_accuracy", "remaining", "invert
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    made = Machine(tmp_path_factory.mktemp("root"))
-    yield made
-    made.clear()
+    with machine_of(tmp_path_factory.mktemp("root")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -169,31 +164,6 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
     assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 
 
-def test_workers_that_are_killed_cost_a_new_attempt_and_nothing_else(machine: Machine) -> None:
-    driver = machine.sweep("--name", "hurt", *ROUNDS, changes=[*LONG[:-1], "fixed.epochs=400"])
-    folder = SweepPaths(machine.root, "hurt").folder
-
-    def kill_workers() -> bool:
-        # Until it tells: all of them may be between two packs, and nothing would be lost with them.
-        for pid, command in machine.processes().items():
-            if command.startswith("ray::PackTrainable"):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        time.sleep(2)
-        return "the worker process died" in SweepPaths(machine.root, "hurt").log.read_text()
-
-    machine.wait(lambda: folder.exists() and machine.status("hurt")["trials"]["finished"] >= 2, driver)
-    machine.wait(kill_workers, driver)
-    done = machine.end(driver)
-    assert done.code == 0, done.err
-    assert "Traceback" not in done.err
-    rows = machine.rows("hurt")
-    assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS)]
-    assert {1, 2} <= {row["attempt"] for row in rows}
-    found = json.loads(machine("verify", "hurt", "--json").out)
-    assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
-
-
 def test_after_a_killed_driver_a_sweep_is_resumed_from_its_checkpoints_and_extended(machine: Machine) -> None:
     driver = machine.sweep("--name", "dead", *ROUNDS, "--checkpoint-seconds", "0", changes=LONG)
     paths = SweepPaths(machine.root, "dead")
@@ -236,17 +206,8 @@ def test_a_long_sweep_measures_its_lanes_once_and_keeps_the_figures(machine: Mac
     def begin(name: str) -> "subprocess.Popen[str]":
         # Every sweep counts as long here.
         code = "from sweeps import __main__, plan; plan.MEASURE_FROM_SECONDS = 0; __main__.main()"
-        sets = [word for change in SMALL for word in ("--set", change)]
-        command = [sys.executable, "-c", code, "run", "fcn_digits", "--name", name, "--trials", "48", *sets]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "SWEEPS_CACHE": str(tmp_path)}
-        return subprocess.Popen(
-            [*command, "--root", str(machine.root)],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        size = ("--name", name, "--trials", "48")
+        return machine.sweep(*size, changes=SMALL, program=("-c", code), SWEEPS_CACHE=str(tmp_path))
 
     first, second = (machine.end(begin(name)) for name in ("probed", "known"))
     assert (first.code, second.code) == (0, 0), first.err + second.err
