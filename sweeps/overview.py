@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps import pareto, results
+from sweeps import pareto, results, trial_table
 from sweeps.notes import NOTE, sweep_note
 from sweeps.paths import SweepPaths
 from sweeps.recommendation import recommend
@@ -79,7 +79,7 @@ def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
         step=counts["finished"],
         history=history,
         front=frozenset(front.column("trial").to_pylist()),
-        files=lambda scratch: _files(paths, trials, scratch),
+        files=lambda scratch: _files(paths, scratch),
     )
 
 
@@ -107,8 +107,8 @@ def _rises(history: Table) -> tuple[tuple[int, datetime, float], ...]:
     return tuple(rises)
 
 
-def _files(paths: SweepPaths, trials: Table, scratch: Path) -> list[Path]:
+def _files(paths: SweepPaths, scratch: Path) -> list[Path]:
     table = scratch / "trials.parquet"
-    results.write(trials, table)
+    trial_table.write(paths, table, kind="parquet")
     made = (paths.space, paths.front_png, paths.report, paths.confirmed_png)
     return [table, *(path for path in made if path.is_file())]

@@ -85,18 +85,13 @@ class Parts:
         path = self._folder / f"part-{self._number + 1:06d}.parquet"
         try:
             with replacing(path) as temporary:
-                write(table, temporary)
+                pq.write_table(table, temporary, compression="zstd")
         except OSError as error:
             raise SweepError(
                 f"{path}: must be written, but got: {error}. Free some space.",
                 exit_code=1,
             ) from error
         self._number += 1
-
-
-def write(table: Table, path: Path) -> None:
-    """Writes a table as one file, the same bytes for the same rows."""
-    pq.write_table(table, path, compression="zstd")
 
 
 def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, keys: tuple[str, ...], where: str) -> Table:

@@ -242,11 +242,6 @@ def load_block(root: Path | str, name: str, trials: range) -> tuple[Table, Table
     return ended, newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
 
 
-def write(table: Table, path: Path) -> None:
-    """Writes a table as one Parquet file, the same bytes for the same rows."""
-    parts.write(table, path)
-
-
 def _folder(root: Path | str, name: str) -> SweepPaths:
     paths = SweepPaths(Path(root), name)
     if paths.folder.is_dir():

@@ -200,7 +200,7 @@ ERRORS = {
         "--register: must be a name without '/' and ':', but got 'my/digits'. Write for example --register fcn_mnist.",
     ),
     "an unknown format": (["small:1", "--to", "onx"], "'onx' is not one of 'artifact', 'torch', 'onnx', 'mlflow'"),
-    "no format": (["small:1"], "Missing option '--to'"),
+    "no format": (["small:1"], "--to: must say what to make of a trial: artifact, torch, onnx or mlflow."),
     "neither trial nor file": (
         ["small", "--to", "torch"],
         "WHAT: must be NAME:TRIAL or the path of an artifact, but got 'small'. "
