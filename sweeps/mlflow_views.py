@@ -39,4 +39,4 @@ def view_address(server: str, experiment: str, view: str) -> str:
 
 def run_address(server: str, experiment: str, run_id: str) -> str:
     """Where a browser finds a run."""
-    return f"{server}/#/experiments/{experiment}/runs/{run_id}"
+    return f"{server}/#/experiments/{experiment}/runs/{run_id}?workflowType=machine_learning"

@@ -185,7 +185,7 @@ def test_the_page_of_the_parent_shows_note_numbers_and_files(served: Served, bro
     expect(page.get_by_text("sweeps confirm small --select")).to_be_visible(timeout=60_000)
     for metric in ("hypervolume", "recommended_remaining"):
         expect(page.get_by_text(metric, exact=True).first).to_be_visible()
-    page.goto(f"{address}/artifacts")
+    page.goto(address.replace("?", "/artifacts?"))
     for file in ("front.png", "report.html", "space.yaml", "trials.parquet"):
         expect(page.get_by_text(file).first).to_be_visible()
     page.close()

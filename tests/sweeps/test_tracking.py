@@ -312,11 +312,13 @@ def test_where_things_are(root: Path) -> None:
     assert made.close(60) == 0
     experiment = client(root).get_experiment_by_name("digits").experiment_id
     page = f"http://127.0.0.1:5005/#/experiments/{experiment}/runs"
-    view = f"{page}?workflowType=machine_learning&viewStateShareKey="
+    kind = "?workflowType=machine_learning"  # MLflow's part for training, not that for language models
     (parent,) = parents(root)
     assert tracking.addresses(uri, "digits", port=5005) == {
-        "trials": f"{view}sweep", "front": f"{view}front", "report, files": f"{page}/{parent.info.run_id}",
-    }  # fmt: skip
+        "trials": f"{page}{kind}&viewStateShareKey=sweep",
+        "front": f"{page}{kind}&viewStateShareKey=front",
+        "report, files": f"{page}/{parent.info.run_id}{kind}",
+    }
     assert tracking.addresses(uri, "no-such-sweep", port=5005) == {"MLflow": "http://127.0.0.1:5005"}
 
 
