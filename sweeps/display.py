@@ -144,7 +144,7 @@ def _best(view: SweepView) -> str:
         f"<= {100 * level:g} %: {'-' if accuracy is None else f'{100 * accuracy:.2f} %'}"
         for level, accuracy in view.best
     )
-    return f"best accuracy at remaining {best}"
+    return f"best accuracy, remaining {best}"
 
 
 def _volume(view: SweepView) -> str:

@@ -18,8 +18,6 @@ LEVELS = (0.02, 0.05, 0.20)
 """Fractions of remaining weights at which the best accuracy is named."""
 LOOK_SECONDS = 1.0
 
-_GOING_ON = ("new", "running")
-
 Look = Callable[[], tuple[SweepPaths, SearchSpace]]
 
 
@@ -41,7 +39,7 @@ def watch(look: Look, console: Console, *, seconds: float = LOOK_SECONDS) -> dic
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             view, row = _view(*look())
-            if row["state"] not in _GOING_ON:
+            if not _goes_on(row):
                 return row
             if console.is_terminal:
                 live.update(panel(view), refresh=True)
@@ -61,9 +59,14 @@ def watch_as_json(look: Look, stream: TextIO, *, seconds: float = LOOK_SECONDS) 
             before = row | {"seconds": 0}
             stream.write(json.dumps(row) + "\n")
             stream.flush()
-        if row["state"] not in _GOING_ON:
+        if not _goes_on(row):
             return
         time.sleep(seconds)
+
+
+def _goes_on(row: Mapping[str, Any]) -> bool:
+    # A sweep whose folder has just been made has no session yet.
+    return row["state"] == "running" or (row["state"] == "new" and not row["trials"]["asked"])
 
 
 def _view(paths: SweepPaths, space: SearchSpace) -> tuple[SweepView, dict[str, Any]]:

@@ -55,7 +55,7 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 def test_a_line_says_all_that_matters() -> None:
     assert line(VIEW) == (
         "fcn_digits: 23/40 trials | 20 finished  3 failed  7 running  after 1 min 15 s  about 50 s left | "
-        "best accuracy at remaining <= 2 %: -  <= 5 %: 91.20 %  <= 20 %: 97.65 %  hypervolume 0.9346 | "
+        "best accuracy, remaining <= 2 %: -  <= 5 %: 91.20 %  <= 20 %: 97.65 %  hypervolume 0.9346 | "
         "failed: 3 x diverged"
     )
 
@@ -64,7 +64,7 @@ def test_a_line_before_anything_is_known() -> None:
     nothing = dict.fromkeys(VIEW.counts, 0)
     view = replace(VIEW, counts=nothing, packs=(), best=((0.05, None),), hypervolume=None, seconds_left=None, notes=())
     assert line(view) == (
-        "fcn_digits: 0/40 trials | 0 finished  after 1 min 15 s | best accuracy at remaining <= 5 %: -  hypervolume -"
+        "fcn_digits: 0/40 trials | 0 finished  after 1 min 15 s | best accuracy, remaining <= 5 %: -  hypervolume -"
     )
 
 
@@ -76,7 +76,7 @@ def test_the_panel_shows_packs_counts_quality_and_notes() -> None:
     assert "23/40" in rows[1]
     assert "20 finished 3 failed 7 running" in rows
     assert "after 1 min 15 s about 50 s left" in rows
-    assert "best accuracy at remaining <= 2 %: - <= 5 %: 91.20 % <= 20 %: 97.65 %" in rows
+    assert "best accuracy, remaining <= 2 %: - <= 5 %: 91.20 % <= 20 %: 97.65 %" in rows
     assert "hypervolume 0.9346" in rows
     assert "failed: 3 x diverged" in rows
     assert "4 4 2/10 node7 cpu bfloat16" in rows
@@ -149,11 +149,12 @@ def test_a_panel_cuts_nothing_off(width: int) -> None:
     counts = {"asked": 100_000, "finished": 81_234, "stopped": 12_345, "failed": 123, "running": 512, "waiting": 5_786}
     packs = tuple(PackView(number, 64, 99, 100, "gpu-node-017.cluster.local cuda:0 bfloat16") for number in range(3))
     notes = ("failed: 123 x diverged", "MLflow lags by 50000 rows; the sweep goes on")
-    view = replace(VIEW, name="conv6_second", budget=100_000, counts=counts, packs=packs, notes=notes)
+    best = ((0.02, 0.6307), (0.05, 0.912), (0.2, 0.97654))
+    view = replace(VIEW, name="conv6_second", budget=100_000, counts=counts, packs=packs, notes=notes, best=best)
     shown = text(panel(view), width)
     assert "…" not in shown
     lines = [line.strip("│ ") for line in shown.splitlines()]
     assert "81234 finished  12345 stopped  123 failed  512 running  5786 waiting" in lines
-    assert "best accuracy at remaining <= 2 %: -  <= 5 %: 91.20 %  <= 20 %: 97.65 %" in lines
+    assert "best accuracy, remaining <= 2 %: 63.07 %  <= 5 %: 91.20 %  <= 20 %: 97.65 %" in lines
     assert "93702/100000" in shown
     assert sum("gpu-node-017.cluster.local cuda:0 bfloat16" in line for line in lines) == 3

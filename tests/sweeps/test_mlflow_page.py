@@ -95,7 +95,7 @@ def test_the_searches_that_the_documentation_shows(served: Served) -> None:
     assert trials(runs(client, "small", "tags.front = 'true'")) == list(range(10))
     assert trials(runs(client, "small", "tags.state = 'failed'")) == [11]
     assert trials(runs(client, "small", "params.pruning_rate = '0.5' and metrics.remaining > 0.3")) == [0, 1]
-    (parent,) = runs(client, "small", "metrics.hypervolume > 0.5 and metrics.recommended_remaining < 0.5")
+    (parent,) = runs(client, "small", "metrics.hypervolume > 0.5 and metrics.recommended_remaining <= 0.5")
     assert parent.data.tags["role"] == "sweep"
 
 
