@@ -62,6 +62,9 @@ def run(
     checkpoint_seconds: Checkpoints = None,
     tracking_uri: Uri = None,
     storage: Storage = None,
+    warm_start: Annotated[
+        str | None, typer.Option("--warm-start", help="Sweep whose trials the sampler knows.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of sampler and trials [0].")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change the space.")] = None,
     data: Data = None,
@@ -70,6 +73,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a new sweep.
+
+    With --warm-start the sampler learns from the finished trials of another sweep of the root, as far as they lie in
+    the new search space; they do not count as trials of the new sweep and are shown nowhere in it.
 
     Example: sweeps run fcn_digits --trials 40 --set fixed.epochs=20
     """
@@ -88,6 +94,7 @@ def run(
         data=data,
         download=download,
         storage=resolve_storage(storage),
+        warm_start=warm_start,
     )
     if dry_run:
         from sweeps import preview

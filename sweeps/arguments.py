@@ -64,6 +64,7 @@ def options_of(
     download: bool,
     storage: str | None = None,
     checkpoint_seconds: float | None = None,
+    warm_start: str | None = None,
 ) -> "Options":
     """How and where to run, from the options of `run` and `resume`.
 
@@ -93,6 +94,7 @@ def options_of(
         download=download,
         storage=storage,
         checkpoint_seconds=checkpoint_seconds,
+        warm_start=warm_start,
     )
 
 

@@ -120,6 +120,11 @@ class SweepPaths:
         return self.folder / "checkpoints"
 
     @property
+    def warm_start(self) -> Path:
+        """The trials of another sweep that the sampler learns from."""
+        return self.folder / "warm_start.json"
+
+    @property
     def log(self) -> Path:
         """What happened, a line each: packs, losses, failures."""
         return self.folder / "log.txt"

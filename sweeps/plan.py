@@ -55,6 +55,7 @@ class Options:
         data_root: Folder of the datasets.
         download: Whether missing datasets may be fetched.
         checkpoint_seconds: Training between two states of a trial on disk; None chooses.
+        warm_start: Name of a sweep that a new one's sampler learns from.
     """
 
     root: Path
@@ -68,6 +69,7 @@ class Options:
     data_root: str | None = None
     download: bool = False
     checkpoint_seconds: float | None = None
+    warm_start: str | None = None
 
 
 @dataclass(frozen=True)

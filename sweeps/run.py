@@ -16,7 +16,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import fleet, lease, mask_picture, provenance, report, results
+from sweeps import fleet, lease, mask_picture, provenance, report, results, warm_start
 from sweeps.ahead import AskAhead
 from sweeps.cluster import ClusterRoom, beside_driver, connect
 from sweeps.database import check_free
@@ -43,6 +43,7 @@ from sweeps.study import SweepStudy
 from sweeps.tracking import default_uri
 from sweeps.trial import PackTrainable
 from sweeps.viewer import Viewer
+from sweeps.warm_start import WarmStart
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,11 +84,12 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
         raise _taken(paths)
     datasets = load_datasets(space, options)
     check_writable(options.root)
+    learned = warm_start.collect(options.root, options.warm_start, space) if options.warm_start else None
     if options.storage:
         check_free(options.storage, space.name)
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
-        _found(paths, space, options.storage)
+        _found(paths, space, options.storage, learned)
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
 
@@ -107,7 +109,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
         return _work(paths, space, options, console, datasets=datasets, plan=plan)
 
 
-def _found(paths: SweepPaths, space: SearchSpace, storage: str | None) -> None:
+def _found(paths: SweepPaths, space: SearchSpace, storage: str | None, learned: WarmStart | None) -> None:
     """Makes the folder of a new sweep with its space in it, at once: half of a sweep could not be resumed.
 
     Raises:
@@ -119,6 +121,8 @@ def _found(paths: SweepPaths, space: SearchSpace, storage: str | None) -> None:
         made.space.write_text(space.to_yaml(), encoding="utf-8")
         if storage:
             keep_url(made, storage)
+        if learned:
+            warm_start.write(made.warm_start, learned)
         try:
             made.folder.rename(paths.folder)
         except OSError as error:
@@ -175,7 +179,8 @@ def _session(
 ) -> Outcome:
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
-    study = SweepStudy(space, place_of(paths))
+    learned = warm_start.read(paths.warm_start)
+    study = SweepStudy(space, place_of(paths), earlier=learned.trials if learned else ())
     writer = ResultsWriter(paths.folder)
     found = reconcile(paths, study, writer)
     mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
@@ -215,6 +220,8 @@ def _session(
         highlight=False,
         soft_wrap=True,
     )
+    if learned:
+        console.print(str(learned), highlight=False, soft_wrap=True)
     try:
         with Display(viewer.look, console):
             supplies = _supplies(paths, space, datasets) | {

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
+from sweeps.warm_start import Earlier
 
 SHOWN = {"random": 0, "tpe": 400, "nsga2": 400, "gp": 100}
 """Most finished trials that each sampler is shown: half of them the best, a quarter the newest, the rest by chance."""
@@ -48,9 +49,15 @@ class Drawn:
 class Sampling:
     """The sampler of a sweep. The same seed and the same trials before give the same next one, in any process."""
 
-    def __init__(self, space: SearchSpace) -> None:
-        """Nothing is read before the first trial is drawn."""
+    def __init__(self, space: SearchSpace, earlier: Sequence[Earlier] = ()) -> None:
+        """Nothing is read before the first trial is drawn.
+
+        Args:
+            space: What may vary.
+            earlier: Trials of another sweep to learn from.
+        """
         self._space, self._seed = space, space.sampler.seed or 0
+        self._earlier = [_finished(space, one) for one in earlier]
         self._study: optuna.Study | None = None
 
     def renew(self) -> None:
@@ -83,7 +90,8 @@ class Sampling:
             running = [_open_copy(trial) for trial in trials if trial.state is TrialState.RUNNING]
             finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
             random = np.random.default_rng((self._seed, number))
-            study.add_trials([*choose(finished, self._space.objectives, limit, random), *running])
+            known = [*self._earlier, *finished]
+            study.add_trials([*choose(known, self._space.objectives, limit, random), *running])
         return study
 
 
@@ -114,6 +122,15 @@ def _best_first(finished: Sequence[FrozenTrial], objectives: Mapping[str, str]) 
     ranks = moocore.pareto_rank(np.array([trial.values for trial in finished]) * signs)
     missed = np.array([sum(max(0.0, by) for by in trial.constraints.values()) for trial in finished])
     return np.lexsort((ranks, missed)).tolist()
+
+
+def _finished(space: SearchSpace, earlier: Earlier) -> FrozenTrial:
+    return create_trial(
+        params=earlier.params,
+        distributions={name: space.parameters[name].distribution for name in earlier.params},
+        values=[earlier.metrics[metric] for metric in space.objectives],
+        constraints={str(bound): bound.violation(earlier.metrics[bound.metric]) for bound in space.constraints},
+    )
 
 
 def _open_copy(trial: FrozenTrial) -> FrozenTrial:

@@ -25,6 +25,7 @@ from sweeps.errors import SweepError
 from sweeps.journal import Journal
 from sweeps.sampling import Drawn, Sampling
 from sweeps.storage import Place
+from sweeps.warm_start import Earlier
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
@@ -79,12 +80,13 @@ _TOLD = {state: told for told, state in _STATES.items()}
 class SweepStudy:
     """Asks for trials and is told how they ended; may be used from several threads."""
 
-    def __init__(self, space: SearchSpace, place: Place) -> None:
+    def __init__(self, space: SearchSpace, place: Place, *, earlier: Sequence[Earlier] = ()) -> None:
         """Opens the study of a sweep, or creates it.
 
         Args:
             space: What may vary.
             place: File of Optuna's journal storage, or address of a database.
+            earlier: Trials of another sweep that the sampler learns from.
 
         Raises:
             SweepError: If the file cannot be written, or is damaged, or the database does not answer.
@@ -107,7 +109,7 @@ class SweepStudy:
             ) from error
         self._unsure = False  # whether the storage may hold trials that nobody was given
         self._starts: dict[int, int] = {}
-        self._sampling = Sampling(space)
+        self._sampling = Sampling(space, earlier)
 
     def _open_study(self) -> None:
         self._study = optuna.create_study(
