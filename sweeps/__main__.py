@@ -10,7 +10,7 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.arguments import load_space, options_of, overrides_of, space_of
+from sweeps.arguments import load_space, options_of, overrides_of, remembered, space_of
 from sweeps.compare_command import compare
 from sweeps.doctor_command import doctor
 from sweeps.errors import SweepError
@@ -18,7 +18,7 @@ from sweeps.grouped_help import GroupedHelp
 from sweeps.mlflow_commands import mlflow_sync, ui
 from sweeps.network_commands import export, layers, train
 from sweeps.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json
-from sweeps.paths import SweepPaths, check_name
+from sweeps.paths import SweepPaths, check_name, resolve_root
 from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
 from sweeps.space_commands import init
@@ -127,8 +127,14 @@ def resume(
 ) -> None:
     """Go on with a sweep that was cut off, or extend it.
 
+    Of the last session --data (where that folder is here), --tracking-uri (unless it holds a password), --storage and
+    --checkpoint-seconds are remembered. What is about the machine at hand must be given again: --address, --lanes,
+    --packs, --gpus-per-pack, --cpus-per-pack and --download.
+
     Example: sweeps resume fcn_digits --trials +20
     """
+    paths = SweepPaths(resolve_root(root), name)
+    told = remembered(paths)
     options = options_of(
         root=root,
         lanes=lanes,
@@ -136,12 +142,11 @@ def resume(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
-        checkpoint_seconds=checkpoint_seconds,
-        tracking_uri=tracking_uri,
-        data=data,
+        checkpoint_seconds=told.get("checkpoint_seconds") if checkpoint_seconds is None else checkpoint_seconds,
+        tracking_uri=tracking_uri or told.get("tracking_uri"),
+        data=data or told.get("data"),
         download=download,
     )
-    paths = SweepPaths(options.root, name)
     from sweeps.plan import extend
     from sweeps.run import resume as go_on
 

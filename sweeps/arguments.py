@@ -51,6 +51,14 @@ def space_of(paths: SweepPaths) -> SearchSpace:
     return load(paths.space)
 
 
+def remembered(paths: SweepPaths) -> dict[str, Any]:
+    """The options of the last session of a sweep that need not be given again; the data only if they are here, too."""
+    from sweeps.heartbeat import read_session
+
+    told: dict[str, Any] = read_session(paths).get("options", {})
+    return {name: value for name, value in told.items() if name != "data" or Path(value).is_dir()}
+
+
 def options_of(
     *,
     root: str | None,

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sweeps.errors import SweepError
@@ -101,17 +102,18 @@ class Lease:
 
 
 @contextmanager
-def hold(folder: Path, *, what: str) -> Iterator[Lease]:
+def hold(folder: Path, *, what: str, told: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Lease]:
     """Holds a lease while the block runs.
 
     Args:
         folder: Where the files of its holders are; created if missing.
         what: The work, for messages.
+        told: What the holder says of itself from the beginning.
 
     Raises:
         SweepError: See `take`.
     """
-    lease, over = take(folder, what=what), threading.Event()
+    lease, over = take(folder, what=what, told=told), threading.Event()
     thread = threading.Thread(target=lease.beat, args=[over], name="lease", daemon=True)
     thread.start()
     try:
@@ -122,8 +124,8 @@ def hold(folder: Path, *, what: str) -> Iterator[Lease]:
         lease.end()
 
 
-def take(folder: Path, *, what: str) -> Lease:
-    """Takes a lease that is free, or whose holder is dead.
+def take(folder: Path, *, what: str, told: Mapping[str, Any] = MappingProxyType({})) -> Lease:
+    """Takes a lease that is free, or whose holder is dead; see `hold`.
 
     Raises:
         SweepError: If somebody alive holds it, or the folder cannot be written.
@@ -131,17 +133,17 @@ def take(folder: Path, *, what: str) -> Lease:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as scratch:
-            return _take(folder, Path(scratch) / "lease", what)
+            return _take(folder, Path(scratch) / "lease", what, told)
     except OSError as error:
         raise SweepError(
             f"{folder}: must be a folder that can be written, but got: {error}. Choose another --root."
         ) from error
 
 
-def _take(folder: Path, temporary: Path, what: str) -> Lease:
+def _take(folder: Path, temporary: Path, what: str, told: Mapping[str, Any]) -> Lease:
     now = datetime.now(UTC).isoformat()
     document = {"state": "running", "host": socket.gethostname(), "pid": os.getpid(), "place": _place()}
-    document |= {"born": _born(os.getpid()), "since": now, "updated": now}
+    document |= {"born": _born(os.getpid()), "since": now, "updated": now, **told}
     while True:
         _write(temporary, document)
         last, other = newest(folder), dict[str, Any]()

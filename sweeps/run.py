@@ -40,7 +40,7 @@ from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.storage import keep_url, place_of
 from sweeps.study import SweepStudy
-from sweeps.tracking import default_uri
+from sweeps.tracking import default_uri, redact
 from sweeps.trial import PackTrainable
 from sweeps.viewer import Viewer
 from sweeps.warm_start import WarmStart
@@ -162,8 +162,20 @@ def _work(
 ) -> Outcome:
     with _logged(paths):
         earlier = read_session(paths)
-        with lease.hold(paths.sessions, what=f"sweep {space.name}") as held:
+        told = {"options": to_remember(options), "seconds": earlier["seconds"]}
+        with lease.hold(paths.sessions, what=f"sweep {space.name}", told=told) as held:
             return _session(paths, space, options, console, datasets=datasets, plan=plan, held=held, earlier=earlier)
+
+
+def to_remember(options: Options) -> dict[str, Any]:
+    """The options that `sweeps resume` takes over: none of the machine at hand, and no address with a password."""
+    uri = options.tracking_uri
+    known = {
+        "data": str(Path(options.data_root).absolute()) if options.data_root else None,
+        "tracking_uri": uri if uri and redact(uri) == uri else None,
+        "checkpoint_seconds": options.checkpoint_seconds,
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _session(

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from sweeps import run
+from sweeps.errors import SweepError
 from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
+from sweeps.plan import Options
 
 SPACE = """
 name: mine
@@ -249,3 +252,32 @@ def test_pareto_refuses_a_bound_it_cannot_read(sweeps: Any, ended_row: EndedRow,
         assert (done.code, done.out) == (2, "")
         assert done.err.startswith(f"{option}: must be METRIC=NUMBER with a metric out of val_accuracy, ")
     assert not paths.front_png.exists()
+
+
+def test_resume_takes_over_what_the_last_session_was_told(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    given = Options(
+        paths.root, data_root=".", tracking_uri="http://127.0.0.1:5000", checkpoint_seconds=0.0, lanes=3, address="x:1"
+    )
+    told = run.to_remember(given)
+    assert told == {"data": str(sweeps.folder), "tracking_uri": "http://127.0.0.1:5000", "checkpoint_seconds": 0.0}
+    assert run.to_remember(Options(paths.root, tracking_uri="http://me:secret@127.0.0.1:5000")) == {}
+    seen: list[Options] = []
+
+    def stop(_: Any, options: Options, __: Any) -> None:
+        seen.append(options)
+        raise SweepError("seen")
+
+    monkeypatch.setattr(run, "resume", stop)
+    write_session(paths, json.loads(paths.session.read_text()) | {"options": told})
+    sweeps("resume", "small")
+    sweeps("resume", "small", "--checkpoint-seconds", "5", "--data", "elsewhere", "--lanes", "2")
+    write_session(paths, json.loads(paths.session.read_text()) | {"options": told | {"data": "/no/such/folder"}})
+    sweeps("resume", "small")
+    assert [(one.data_root, one.tracking_uri, one.checkpoint_seconds, one.lanes, one.address) for one in seen] == [
+        (str(sweeps.folder), "http://127.0.0.1:5000", 0.0, None, None),
+        ("elsewhere", "http://127.0.0.1:5000", 5.0, 2, None),
+        (None, "http://127.0.0.1:5000", 0.0, None, None),
+    ]
