@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import Distribution, SearchSpace
+from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace
 from supermask.config import GAINS, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
@@ -143,7 +143,7 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
 def _drawn(distribution: Distribution, name: str, own: TrainConfig) -> Any:
     """What must have been drawn for a trial to have its value; None if it could not."""
     value = getattr(own, name)
-    if hasattr(distribution, "choices"):
+    if isinstance(distribution, CategoricalDistribution):
         return next((choice for choice in distribution.choices if _meant(choice, name, own) == value), None)
     if not distribution.low <= value <= distribution.high:
         return None

@@ -76,3 +76,15 @@ def test_quick_report_writes_the_document(tmp_path: Path) -> None:
     assert all(row.keys() >= REQUIRED for row in rows)
     assert all(row["ours"] > 0 for row in rows)
     assert rows[1]["ours"] < 5
+
+
+def test_quick_checkpoints_writes_the_document_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "checkpoints.py"), "--quick", "--json", str(tmp_path / "checkpoints.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "checkpoints.json").read_text())["rows"]
+    assert row.keys() >= REQUIRED
+    assert row["ratio"] > 0
+    assert row["checkpoints"] >= 1
+    assert row["bytes_per_lane"] > 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints.json"]

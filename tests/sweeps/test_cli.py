@@ -259,11 +259,16 @@ def test_resume_takes_over_what_the_last_session_was_told(
 ) -> None:
     paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
     given = Options(
-        paths.root, data_root=".", tracking_uri="http://127.0.0.1:5000", checkpoint_seconds=0.0, lanes=3, address="x:1"
+        root=paths.root,
+        data_root=".",
+        tracking_uri="http://127.0.0.1:5000",
+        checkpoint_seconds=0.0,
+        lanes=3,
+        address="x:1",
     )
     told = run.to_remember(given)
     assert told == {"data": str(sweeps.folder), "tracking_uri": "http://127.0.0.1:5000", "checkpoint_seconds": 0.0}
-    assert run.to_remember(Options(paths.root, tracking_uri="http://me:secret@127.0.0.1:5000")) == {}
+    assert run.to_remember(Options(root=paths.root, tracking_uri="http://me:secret@127.0.0.1:5000")) == {}
     seen: list[Options] = []
 
     def stop(_: Any, options: Options, __: Any) -> None:

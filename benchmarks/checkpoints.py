@@ -1,0 +1,108 @@
+"""What checkpoints cost: packs that keep their states on disk as a sweep does, against the same packs that keep none.
+
+Both sides train the same epochs in this process, one right after the other, in changing order. The states go through
+the code of a sweep's worker and keeper to a file each; only Ray's transport is left out, about a copy in memory. A
+checkpoint is made whenever it is worth its time, also before the first half minute, which a sweep lets pass: so this is
+the most that they cost.
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+from unittest import mock
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import record, script
+from benchmarks.record import Row
+from benchmarks.workload import first
+from supermask.config import TrainConfig
+from supermask.data import load
+from sweeps import pace, trial
+from sweeps.keeper import Keeper
+
+WITH, WITHOUT = "with checkpoints", "without"
+err = Console(stderr=True, highlight=False)
+
+
+class Local:
+    """A keeper in this process, called as the actor is; counts the checkpoints and their bytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._keeper = Keeper(folder)
+        self._folder = folder
+        self.count = self.bytes = 0
+        self.keep = SimpleNamespace(remote=self._keep)
+
+    def _keep(self, checkpoint: Any, *, waiting: bool, durable: bool) -> str | None:
+        fault = self._keeper.keep(checkpoint, waiting=waiting, durable=durable)
+        self.count += 1
+        self.bytes = (self._folder / f"{checkpoint.reached.trial}.safetensors").stat().st_size
+        return fault
+
+
+def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> float:
+    """Seconds of a pack from its second report on: the first builds and compiles."""
+    worker = trial.PackWorker(arrays, keeper=keeper)
+    lanes = [
+        {"trial": lane, "attempt": 1, "seconds": 0.0, "started": None, "config": config.to_dict()}
+        for lane, config in enumerate(configs)
+    ]
+    place: Row = {"pack": 0, "cpus": 1, "gpus": 0, "slots": len(lanes), "epoch": 0}
+    worker.take({**place, "lanes": lanes, "objectives": [], "rivals": [[]]})
+    report, started = worker.step(), time.perf_counter()
+    while not report["done"]:
+        report = worker.step()
+    if report["error"]:
+        raise RuntimeError(report["error"])
+    return time.perf_counter() - started
+
+
+def main(
+    *,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the record here.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Digits instead of MNIST, a few seconds, once.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder of datasets [env SUPERMASK_DATA].")] = None,
+) -> None:
+    """Prints how much longer packs train that keep their states on disk."""
+    images = load("digits") if quick else first(load("mnist", data), 6_000)
+    lanes, epochs, repetitions = (2, 12, 1) if quick else (16, 60, 5)
+    configs = [TrainConfig(dataset=images.name, epochs=epochs, seed=seed) for seed in range(lanes)]
+    arrays = {images.name: images.to_arrays()}
+    seconds: dict[str, list[float]] = {WITH: [], WITHOUT: []}
+    counts: list[int] = []
+    size = 0
+    with mock.patch.object(trial.ray, "get", lambda value: value), mock.patch.object(pace, "LEAST_SECONDS", 0.0):
+        for repetition in range(repetitions):
+            for side in sorted(seconds, reverse=bool(repetition % 2)):
+                folder = Path(tempfile.mkdtemp(prefix="checkpoints-", dir=json_file and json_file.parent))
+                keeper = Local(folder) if side == WITH else None
+                seconds[side].append(train(configs, arrays, keeper))
+                if keeper:
+                    counts.append(keeper.count // lanes)
+                    size = keeper.bytes or size
+                shutil.rmtree(folder)
+                err.print(f"{side}: {seconds[side][-1]:.2f} s")
+    case = f"seconds of a pack of {lanes} lanes, {epochs} epochs: {WITH} against {WITHOUT}"
+    extra = {"unit": "s", "checkpoints": min(counts), "bytes_per_lane": size}
+    rows = [record.compare(case, seconds[WITH], peer=seconds[WITHOUT], lower_is_better=True, **extra)]
+    if json_file:
+        record.write(json_file, rows)
+    table = Table("case", "with", "without", "ratio", "range", "checkpoints")
+    for row in rows:
+        span = f"{row['low']:.3g} to {row['high']:.3g}"
+        numbers = (f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span, str(row["checkpoints"]))
+        table.add_row(row["case"], *numbers)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    script.start(main)
