@@ -17,8 +17,9 @@ from sweeps.errors import SweepError
 from sweeps.grouped_help import GroupedHelp
 from sweeps.mlflow_commands import mlflow_sync, ui
 from sweeps.network_commands import export, layers, train
-from sweeps.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json
+from sweeps.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json, say
 from sweeps.paths import SweepPaths, check_name, resolve_root
+from sweeps.remote import fetch, sending
 from sweeps.report_command import report
 from sweeps.result_commands import list_sweeps, pareto, status, verify
 from sweeps.space_commands import init
@@ -107,7 +108,10 @@ def run(
         return
     from sweeps.run import run as start
 
-    _conclude(start(found, options, err), found, options, as_json=as_json)
+    if warm_start:
+        fetch(SweepPaths(options.root, warm_start), summary=True)
+    with sending(SweepPaths(options.root, found.name), say, mlflow=not tracking_uri):
+        _conclude(start(found, options, err), found, options, as_json=as_json)
 
 
 def resume(
@@ -133,7 +137,7 @@ def resume(
 
     Example: sweeps resume fcn_digits --trials +20
     """
-    paths = SweepPaths(resolve_root(root), name)
+    paths = fetch(SweepPaths(resolve_root(root), name))
     told = remembered(paths)
     options = options_of(
         root=root,
@@ -150,8 +154,9 @@ def resume(
     from sweeps.plan import extend
     from sweeps.run import resume as go_on
 
-    space = extend(space_of(paths), trials)
-    _conclude(go_on(space, options, err), space, options, as_json=as_json)
+    with sending(paths, say, mlflow=not options.tracking_uri):
+        space = extend(space_of(paths), trials)
+        _conclude(go_on(space, options, err), space, options, as_json=as_json)
 
 
 def confirm(
@@ -195,16 +200,16 @@ def confirm(
         download=False,
     )
     paths = SweepPaths(options.root, name)
-    space = space_of(paths)
     from sweeps import confirmed
     from sweeps.confirm import confirm as train_again
 
-    found = train_again(paths, space, options, err, select=select, seeds=seeds)
-    if as_json:
-        print_json(confirmed.records(found))
-    else:
-        out.print(confirmed.table(found, name))
-    confirmed.conclude(found, paths, err)
+    with sending(paths, say, what="confirm", mlflow=not tracking_uri):
+        found = train_again(paths, space_of(paths), options, err, select=select, seeds=seeds)
+        if as_json:
+            print_json(confirmed.records(found))
+        else:
+            out.print(confirmed.table(found, name))
+        confirmed.conclude(found, paths, err)
 
 
 for panel, commands in {

@@ -9,6 +9,7 @@ from sweeps.arguments import space_of
 from sweeps.errors import SweepError
 from sweeps.options import AsJson, Root, err, out, print_json
 from sweeps.paths import SweepPaths, resolve_root
+from sweeps.remote import fetch
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +33,7 @@ def compare(
     """
     from sweeps import comparison, figures, paper_figure, pareto, results
 
-    every = [SweepPaths(resolve_root(root), name) for name in (one, other)]
+    every = [fetch(SweepPaths(resolve_root(root), name), summary=True) for name in (one, other)]
     spaces = [space_of(paths) for paths in every]
     objectives = spaces[0].objectives
     if spaces[1].objectives != objectives:

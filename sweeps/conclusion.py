@@ -1,9 +1,12 @@
 """What a session says when it ends."""
 
+import shlex
+
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from sweeps import front, pareto, results
+from sweeps.cache import shown
 from sweeps.display import duration
 from sweeps.options import print_json
 from sweeps.paths import SweepPaths, resolve_root
@@ -21,7 +24,7 @@ def conclude(
         The exit code: 0 when trials finished, 1 when none did, 130 when the session was interrupted.
     """
     paths = SweepPaths(options.root, space.name)
-    root = "" if options.root == resolve_root(None) else f" --root {options.root}"
+    root = "" if options.root == resolve_root(None) else f" --root {shlex.quote(shown(options.root))}"
     if outcome.counts["finished"]:
         _show_front(paths, space, out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)

@@ -16,6 +16,7 @@ from supermask.config import ConfigError, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths
+from sweeps.remote import fetch
 
 _TRIAL = re.compile(r"([^/:]+):(\d{1,9})")
 _RULE = "must be a mapping of TrainConfig fields"
@@ -111,7 +112,7 @@ def parse_trial(text: str, root: Path, *, what: str = "TRIAL", other: str = "") 
             f"{what}: must be {other}NAME:TRIAL, but got {text!r}. Write a sweep and one of its trials, "
             "e.g. fcn_digits:12; 'sweeps list' shows the sweeps and 'sweeps pareto NAME' the best trials."
         )
-    return SweepPaths(root, match[1]), int(match[2])
+    return fetch(SweepPaths(root, match[1])), int(match[2])
 
 
 def trial_row(paths: SweepPaths, trial: int) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from sweeps import onnx_model, results
 from sweeps.arguments import space_of
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, replacing, resolve_root
+from sweeps.remote import fetch, sending
 
 SUFFIXES = {"artifact": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
 """Formats that are a file, and how its name ends."""
@@ -62,7 +63,7 @@ def find(text: str, root: str | None) -> Source:
             f"WHAT: must be NAME:TRIAL or the path of an artifact, but got {text!r}. "
             "Write for example fcn_mnist:59 or masks/59.safetensors."
         )
-    paths, trial = SweepPaths(resolve_root(root), found["name"]), int(found["trial"])
+    paths, trial = fetch(SweepPaths(resolve_root(root), found["name"])), int(found["trial"])
     space_of(paths)
     path = paths.masks / f"{trial}{SUFFIXES['artifact']}"
     if not path.is_file():
@@ -137,14 +138,15 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
     onnx_model.check_installed("--to mlflow")
     artifact = Artifact.load(source.path)
     store = uri or tracking.default_uri(source.sweep.root)
-    run_id = model_registry.run_of(store, source.sweep.name, source.trial)
-    images = example_images(artifact, data_root, say)
-    model = onnx_model.convert(plain_network(artifact), images)
-    address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
-    if name is None:
-        return address
-    tags = {"sweep": source.sweep.name, "trial": str(source.trial)}
-    return model_registry.register(store, address.removeprefix("models:/"), name, tags=tags)
+    with sending(source.sweep, say, what="mlflow", mlflow=not uri):
+        run_id = model_registry.run_of(store, source.sweep.name, source.trial)
+        images = example_images(artifact, data_root, say)
+        model = onnx_model.convert(plain_network(artifact), images)
+        address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
+        if name is None:
+            return address
+        tags = {"sweep": source.sweep.name, "trial": str(source.trial)}
+        return model_registry.register(store, address.removeprefix("models:/"), name, tags=tags)
 
 
 def example_images(artifact: Artifact, data_root: str | None, say: Say) -> Tensor:

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from sweeps.arguments import space_of
-from sweeps.options import Name, Root, Uri, err, out
+from sweeps.options import Name, Root, Uri, err, out, say
 from sweeps.paths import SweepPaths, resolve_root
+from sweeps.remote import fetch, sending
 
 
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None:
@@ -19,16 +20,17 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
     from sweeps.overview import overview
 
     paths = SweepPaths(resolve_root(root), name)
-    whole = overview(paths, space_of(paths))
-    epochs: dict[int, list[dict[str, Any]]] = {}
-    for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
-        epochs.setdefault(row["trial"], []).append(row)
     uri = tracking_uri or tracking.default_uri(paths.root)
-    trials = results.load(paths.root, name).to_pylist()
-    state = read_session(paths)["state"]
-    changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole)
-    rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
-    added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
+    with sending(paths, say, what="mlflow", mlflow=not tracking_uri):
+        whole = overview(paths, space_of(paths))
+        epochs: dict[int, list[dict[str, Any]]] = {}
+        for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
+            epochs.setdefault(row["trial"], []).append(row)
+        trials = results.load(paths.root, name).to_pylist()
+        state = read_session(paths)["state"]
+        changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole)
+        rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
+        added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
     out.print(f"{len(trials)} trials, {changed + added} runs changed in {tracking.redact(uri)}", soft_wrap=True)
 
 
@@ -44,7 +46,7 @@ def ui(
     """
     from sweeps import page, tracking
 
-    paths = SweepPaths(resolve_root(root), name)
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True, mlflow=not tracking_uri)
     space_of(paths)
     uri = tracking_uri or tracking.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)

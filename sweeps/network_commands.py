@@ -8,6 +8,7 @@ import typer
 from sweeps.errors import SweepError
 from sweeps.options import AsJson, Data, Download, Root, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, resolve_root
+from sweeps.remote import fetch
 
 if TYPE_CHECKING:
     from sweeps.config_source import Source
@@ -174,7 +175,10 @@ def export(
                 f"--csv, --parquet: take all trials of a sweep, without --to and --out, but got {what}. "
                 f"Write for example: sweeps export {what.partition(':')[0]} --csv trials.csv."
             )
-        _export_trials(SweepPaths(resolve_root(root), what), {kind: path for kind, path in files.items() if path})
+        _export_trials(
+            fetch(SweepPaths(resolve_root(root), what), summary=True),
+            {kind: path for kind, path in files.items() if path},
+        )
         return
     if to is None:
         raise SweepError(

@@ -19,7 +19,10 @@ def _sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 Name = Annotated[str, typer.Argument(help="Name of the sweep.", autocompletion=_sweeps)]
-Root = Annotated[str | None, typer.Option("--root", help="Folder of all sweeps [env SWEEPS_ROOT, else ./sweeps-out].")]
+Root = Annotated[
+    str | None,
+    typer.Option("--root", help="Folder or s3://bucket/prefix of all sweeps [env SWEEPS_ROOT, else ./sweeps-out]."),
+]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
 Storage = Annotated[
@@ -29,6 +32,11 @@ Storage = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]
+
+
+def say(text: str) -> None:
+    """Writes a message as it is."""
+    err.print(text, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.cache import cached_root, is_uri
 from sweeps.errors import SweepError
 
 ROOT_VARIABLE = "SWEEPS_ROOT"
@@ -36,18 +37,26 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(name: str) -> bool:
+    """Whether a sweep may have this name."""
+    return bool(_NAME.fullmatch(name)) and name not in _TAKEN
+
+
 def resolve_root(option: str | None) -> Path:
     """The folder of all sweeps: `option`, else the environment variable SWEEPS_ROOT, else `./sweeps-out`.
 
     Returns:
-        An absolute path, which need not exist yet.
+        An absolute path, which need not exist yet; of an address, the folder of its local copy.
 
     Raises:
-        SweepError: If it is an empty name or not a folder.
+        SweepError: If it is an empty name, not a folder, or an address with credentials.
     """
     if option is not None and not option.strip():
         raise SweepError(f"--root: must name a folder, but got {option!r}. Leave it out to use ./{DEFAULT_ROOT}.")
-    root = Path(option or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT).expanduser().absolute()
+    named = option or os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT
+    if is_uri(named):
+        return cached_root(named)
+    root = Path(named).expanduser().absolute()
     if root.exists() and not root.is_dir():
         raise SweepError(f"root {root}: must be a folder, but is a file. Choose another place with --root.")
     return root
@@ -172,7 +181,7 @@ def sweep_names(root: Path) -> list[str]:
 
 
 def _is_sweep(folder: Path) -> bool:
-    if not folder.is_dir() or not _NAME.fullmatch(folder.name) or folder.name in _TAKEN:
+    if not folder.is_dir() or not is_name(folder.name):
         return False
     return any((folder / part).exists() for part in ("space.yaml", "study.journal", "study.url", "trials"))
 

@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps.cache import shown
 from sweeps.intervals import Interval
 from sweeps.paths import SweepPaths, resolve_root
 from sweeps.recommendation import Recommendation
@@ -75,7 +76,7 @@ def train_command(paths: SweepPaths) -> list[str]:
 
 def root_option(paths: SweepPaths) -> str:
     """What a command needs to find the sweep; nothing in the usual root."""
-    return "" if paths.root == resolve_root(None) else f" --root {shlex.quote(str(paths.root))}"
+    return "" if paths.root == resolve_root(None) else f" --root {shlex.quote(shown(paths.root))}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:

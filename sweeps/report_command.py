@@ -10,6 +10,7 @@ import typer
 from sweeps.arguments import space_of
 from sweeps.options import Name, Root, err, out
 from sweeps.paths import SweepPaths, resolve_root
+from sweeps.remote import fetch
 
 
 def report(
@@ -26,7 +27,9 @@ def report(
     """
     from sweeps import report as pages
 
-    paths = SweepPaths(resolve_root(root), name)
+    paths = fetch(SweepPaths(resolve_root(root), name))
+    for other in beside or []:
+        fetch(SweepPaths(paths.root, other), summary=True)
     file = pages.write(
         paths, space_of(paths), beside=beside or [], draw_mask=_draw_mask if find_spec("torch") else None
     )

@@ -9,9 +9,11 @@ import typer
 
 from search_spaces.space import SearchSpace
 from sweeps.arguments import space_of
+from sweeps.cache import shown
 from sweeps.errors import SweepError
 from sweeps.options import AsJson, Name, Root, Uri, err, out, print_json
 from sweeps.paths import SweepPaths, resolve_root, sweep_names
+from sweeps.remote import fetch, fetch_summaries
 
 
 def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
@@ -22,13 +24,14 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
     from sweeps.status import status as look
 
     folder = resolve_root(root)
+    fetch_summaries(folder)
     every = (SweepPaths(folder, name) for name in sweep_names(folder))
     rows = [look(paths, space_of(paths).objectives) for paths in every]
     if as_json:
         print_json(rows)
         return
     if not rows:
-        err.print(f"no sweeps in {folder}. Start one: sweeps run fcn_digits", soft_wrap=True)
+        err.print(f"no sweeps in {shown(folder)}. Start one: sweeps run fcn_digits", soft_wrap=True)
         return
     from sweeps.status import table
 
@@ -52,7 +55,7 @@ def status(
     from sweeps.status import table
 
     def find() -> tuple[SweepPaths, SearchSpace]:
-        paths = SweepPaths(resolve_root(root), name)
+        paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
         return paths, space_of(paths)
 
     if as_json and until_end:
@@ -92,7 +95,7 @@ def pareto(
     figures = [
         front.check_figure(path, kind) for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)) if path is not None
     ]
-    paths = SweepPaths(resolve_root(root), name)
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     space = space_of(paths)
     trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *pareto.RANGES})
     wanted = replace(space, constraints=(*space.constraints, *bounds))
@@ -125,7 +128,7 @@ def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJ
     """
     from sweeps.verify import verify as compare
 
-    paths = SweepPaths(resolve_root(root), name)
+    paths = fetch(SweepPaths(resolve_root(root), name), mlflow=not tracking_uri)
     found = compare(paths, space_of(paths), tracking_uri)
     if as_json:
         print_json(found)

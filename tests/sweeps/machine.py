@@ -37,14 +37,15 @@ class Done(NamedTuple):
 class Machine:
     """Runs commands, and knows every process that came of them by a mark in its environment."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.root, self.mark, self._environment = root, {"SWEEPS_TEST_MARK": uuid.uuid4().hex}, environment or {}
+    def __init__(self, root: Path, environment: Mapping[str, str] | None = None, *, address: str | None = None) -> None:
+        self.root, self._named = root, address or str(root)
+        self.mark, self._environment = {"SWEEPS_TEST_MARK": uuid.uuid4().hex}, environment or {}
 
     def begin(
         self, *arguments: str, program: Sequence[str] = ("-m", "sweeps"), **environment: str
     ) -> "subprocess.Popen[str]":
         """Starts a command in a process group of its own, as a shell does."""
-        command = [sys.executable, *program, *arguments, "--root", str(self.root)]
+        command = [sys.executable, *program, *arguments, "--root", self._named]
         # On a CPU everywhere: a result there does not change with its company in a single bit.
         environment = os.environ | self._environment | {"CUDA_VISIBLE_DEVICES": ""} | environment | self.mark
         pipe = subprocess.PIPE

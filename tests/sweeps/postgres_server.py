@@ -47,7 +47,8 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Kills it as a machine that vanishes does: no client hears of it before."""
-        self._run("pg_ctl", "stop", "-m", "immediate")
+        if (self._folder / "data/postmaster.pid").exists():
+            self._run("pg_ctl", "stop", "-m", "immediate")
 
     def _run(self, program: str, *arguments: str) -> None:
         # PostgreSQL refuses to run as root.

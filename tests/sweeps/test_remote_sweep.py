@@ -1,0 +1,67 @@
+"""A whole sweep in an object store: a real server of the S3 protocol, real Ray, and a machine that is lost."""
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps.cache import cached_root
+from sweeps.object_store import ObjectStore
+from tests.sweeps.machine import SMALL, Machine
+from tests.sweeps.s3_server import BUCKET, SECRET, environment, s3_server
+
+pytestmark = pytest.mark.ray
+
+URI = f"s3://{BUCKET}/team/sweeps"
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=8"]
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    with s3_server() as started:
+        for name, value in environment(started).items():
+            monkeypatch.setenv(name, value)
+        yield started
+
+
+def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("SWEEPS_CACHE", str(cache))
+    machine, store = Machine(cached_root(URI), address=URI), ObjectStore(URI)
+    elsewhere = Machine(tmp_path / "other", {"SWEEPS_CACHE": str(tmp_path / "other")}, address=URI)
+
+    driver = machine.sweep("--name", "kept", "--trials", "24", "--lanes", "3", changes=LONG)
+    machine.wait(lambda: bool(store.files("kept/trials")) and store.stamp("kept/study.journal") is not None, driver)
+    refused = elsewhere("resume", "kept")
+    driver.send_signal(signal.SIGKILL)
+    killed = machine.end(driver)
+    assert refused.code == 2
+    assert refused.err.startswith("sweep kept: only one process may work on it, but process ")
+
+    shutil.rmtree(cache)
+    status = json.loads(machine("status", "kept", "--json").out)
+    assert status["state"] == "died"
+    assert 0 < status["trials"]["finished"] < 24
+    assert not (machine.root / "kept/epochs").exists()  # only what is shown was brought
+    resumed = machine("resume", "kept", "--lanes", "3")
+    assert resumed.code == 0, resumed.err
+    assert f"sweeps ui kept --root {URI}" in resumed.err
+    assert f"store:    everything is in {URI}\n" in resumed.err
+
+    shutil.rmtree(cache)
+    verified = machine("verify", "kept", "--json")
+    assert json.loads(verified.out) == {
+        "ok": True, "trials": 24, "mlflow_runs": 24, "finished_twice": [], "differences": [],
+    }  # fmt: skip
+    assert json.loads(machine("pareto", "kept", "--json").out)
+    (listed,) = json.loads(machine("list", "--json").out)
+    assert listed["trials"]["finished"] == 24
+    machine.clear()
+    elsewhere.clear()
+    texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    texts += [store.read(name) for name in store.files()]
+    texts += [done.err.encode() + done.out.encode() for done in (killed, refused, resumed)]
+    assert not any(SECRET.encode() in text for text in texts)
