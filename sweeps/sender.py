@@ -33,7 +33,7 @@ class Sender:
     """Keeps the store equal to what one writer makes of a local copy, which it must hold alone.
 
     Attributes:
-        sent: Whether everything there was has been sent at least once.
+        sent: Whether there was something to send, under a lease where there is one.
         lost: Whether another driver has taken over.
         fault: Why the last try failed, if it did.
 
@@ -104,6 +104,7 @@ class Sender:
         last = self._snapshot()  # what must not be ahead of the results is read before these are looked for
         found = {name: stamp for name, stamp in self._copy.here().items() if name not in last}
         news = [name for name, stamp in found.items() if self._is_new(name, stamp)]
+        self.sent |= bool(news) or any(self._is_new(name, stamp) for name, (_, stamp) in last.items())
         for kind in _ORDER:
             batch = [name for name in news if kind in name]
             news = [name for name in news if kind not in name]
@@ -115,7 +116,6 @@ class Sender:
             self._copy.store.delete(name)
             del self._copy.known[name]
         self._copy.save()
-        self.sent = True
 
     def _send(self, name: str, stamp: Stamp) -> None:
         self._copy.known[name] = self._copy.store.put(self._copy.root / name, name), stamp
