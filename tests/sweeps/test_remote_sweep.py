@@ -35,6 +35,7 @@ def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeyp
 
     driver = machine.sweep("--name", "kept", "--trials", "24", "--lanes", "3", changes=LONG)
     machine.wait(lambda: bool(store.files("kept/trials")) and store.stamp("kept/study.journal") is not None, driver)
+    driver.send_signal(signal.SIGSTOP)  # it lives, and does not come to its end
     refused = elsewhere("resume", "kept")
     driver.send_signal(signal.SIGKILL)
     killed = machine.end(driver)
