@@ -16,7 +16,7 @@ from tests.sweeps.s3_server import BUCKET, SECRET, environment, s3_server
 pytestmark = pytest.mark.ray
 
 URI = f"s3://{BUCKET}/team/sweeps"
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=8"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=40"]
 
 
 @pytest.fixture
