@@ -28,7 +28,11 @@ def test_workers_that_are_killed_cost_a_new_attempt_and_nothing_else(machine: Ma
 
     def kill_workers() -> bool:
         # Until it tells: all of them may be between two packs, and nothing would be lost with them.
-        kill(pid for pid, command in machine.processes().items() if command.startswith("ray::PackTrainable"))
+        kill(
+            pid
+            for pid, command in machine.processes().items()
+            if command.startswith("ray::") and "Trainable" in command
+        )
         time.sleep(1)
         return "the worker process died" in SweepPaths(machine.root, "hurt").log.read_text()
 

@@ -152,8 +152,10 @@ def kill(processes: Iterable[int]) -> None:
 
 
 @contextmanager
-def machine_of(root: Path, *, within_seconds: float = 15) -> Iterator[Machine]:
+def machine_of(
+    root: Path, *, within_seconds: float = 15, environment: Mapping[str, str] | None = None
+) -> Iterator[Machine]:
     """A machine whose every process must have gone so long after the block has ended."""
-    made = Machine(root)
+    made = Machine(root, environment)
     yield made
     made.clear(within_seconds=within_seconds)
