@@ -43,24 +43,24 @@ SECTIONS = (
         "Training steps, FCN",
         "step_fcn",
         "python benchmarks/step.py --networks fcn --lanes 8,16",
-        "A pack on each core, as a sweep trains, against float32 peers of the same algorithm: an eager loop over tensors "
-        "in memory (the better of one process with two threads and two with one), the same with torchvision's "
+        "A pack on each core, as a sweep trains, against float32 peers of the same algorithm: an eager loop over "
+        "tensors in memory (the better of one process with two threads and two with one), the same with torchvision's "
         "DataLoader, and `torch.func.vmap` over as many models. K is the lanes of a pack.",
     ),
     Section(
         "Training steps, Conv4",
         "step_conv4",
         "python benchmarks/step.py --networks conv4 --lanes 1,4",
-        "The same for a convolutional network. On a CPU lanes of convolutions run one after the other; what is gained is "
-        "bfloat16 and one compiled program, so it depends on how fast the processor multiplies bfloat16.",
+        "The same for a convolutional network. On a CPU lanes of convolutions run one after the other; what is gained "
+        "is bfloat16 and one compiled program, so it depends on how fast the processor multiplies bfloat16.",
     ),
     Section(
         "Whole sweeps",
         "sweep",
         "python benchmarks/sweep.py",
         "`sweeps run` from an empty folder for two minutes, start and compiling included, against Ray Tune with "
-        "OptunaSearch and MLflowLoggerCallback: as documented (a DataLoader trainable), and tuned by hand (reused actors, "
-        "images in memory). FCN on MNIST, ten epochs a trial.",
+        "OptunaSearch and MLflowLoggerCallback: as documented (a DataLoader trainable), and tuned by hand (reused "
+        "actors, images in memory). FCN on MNIST, ten epochs a trial.",
     ),
     Section(
         "Early stopping",
@@ -122,13 +122,13 @@ SECTIONS = (
 
 HEAD = """# Performance
 
-Every figure here stands in a record under `benchmarks/results/` that the named command wrote; this page is written from
-them by `python benchmarks/page.py`. Both sides of a ratio ran in the same run on the same machine; a ratio above 1 means
-that this project is better. Range: the least and the greatest ratio of the n repetitions.
+Every figure here stands in a record under `benchmarks/results/` that the named command wrote; this page is written
+from them by `python benchmarks/page.py`. Both sides of a ratio ran in the same run on the same machine; a ratio above 1
+means that this project is better. Range: the least and the greatest ratio of the n repetitions.
 
 **GPU figures are not yet measured.** `python -m benchmarks.gpu --json FILE --folder DIR` answers every question about a
-GPU in calls of at most nine minutes that go on where the last one ended; every tensor path runs on CUDA, in bfloat16 and in
-float32, but no GPU was at hand.
+GPU in calls of at most nine minutes that go on where the last one ended; every tensor path runs on CUDA, in bfloat16
+and in float32, but no GPU was at hand.
 """
 
 
@@ -155,7 +155,11 @@ def _section(section: Section) -> Iterator[str]:
 
 def _about(document: dict[str, Any]) -> str:
     hardware = document["hardware"]
-    facts = [f"{hardware['gpu'] or hardware['cpu']}", f"{hardware['cores']} cores", f"torch {document['versions']['torch']}"]
+    facts = [
+        f"{hardware['gpu'] or hardware['cpu']}",
+        f"{hardware['cores']} cores",
+        f"torch {document['versions']['torch']}",
+    ]
     if "matmul_gflops" in hardware:
         facts.append(f"{hardware['matmul_gflops']:,.0f} GFLOP/s in {hardware['matmul_dtype']}")
     return ", ".join([*facts, f"commit {(document['commit'] or 'unknown')[:7]}"])

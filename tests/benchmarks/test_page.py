@@ -27,7 +27,10 @@ def test_rows_show_three_digits_and_what_is_missing(tmp_path: Path, monkeypatch:
     rows = [each | {"n": 5} for each in (row, missing)]
     (tmp_path / "thing.json").write_text(json.dumps(document | {"rows": rows}), encoding="utf-8")
     monkeypatch.setattr(page, "RESULTS", tmp_path)
-    things = (page.Section("Things", "thing", "python thing.py", "They."), page.Section("More", "more", "python m.py", ""))
+    things = (
+        page.Section("Things", "thing", "python thing.py", "They."),
+        page.Section("More", "more", "python m.py", ""),
+    )
     monkeypatch.setattr(page, "SECTIONS", things)
     text = page.page()
     assert "| steps (1/s) | 1,234 | 3.14 | 393 | 0.5 to 400 | 5 |" in text
