@@ -4,8 +4,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.core
 import typer.main
@@ -43,7 +43,7 @@ def every(first: str, *found_by: Callable[[Path], Iterator[list[str]]]) -> list[
     return [list(words) for words in sorted({tuple(words) for words in lines if words[:1] == [first] and words[1:]})]
 
 
-def command_of(name: str) -> click.Command:
+def command_of(name: str) -> Any:
     group = typer.main.get_command(app)
     assert isinstance(group, typer.core.TyperGroup)
     return group.commands[name]

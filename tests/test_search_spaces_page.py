@@ -1,23 +1,18 @@
-"""What the pages of docs/ about a sweep's first steps show is true of the code."""
+"""What the page on search spaces shows is true of the code."""
 
 import dataclasses
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.core
-import typer.main
 import yaml
 
 from search_spaces.load import load
 from search_spaces.vocabulary import FIELDS, METRICS, SAMPLERS
 from supermask.config import TrainConfig
-from sweeps.__main__ import app
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("mlflow.md", "quick-start.md", "search-spaces.md")
 BASE: dict[str, Any] = {
     "name": "base",
     "search": {"learning_rate": {"low": 0.01, "high": 1.0}},
@@ -31,24 +26,6 @@ def text(page: str) -> str:
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text(page), flags=re.DOTALL)
-
-
-def commands(page: str) -> list[list[str]]:
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    lines += re.findall(r"`(sweeps [a-z][^`]*)`", text(page))
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
-
-
-@pytest.mark.parametrize(
-    "words", [words for page in PAGES for words in commands(page) if words[0] == "sweeps"], ids=" ".join
-)
-def test_every_sweeps_command_parses(words: list[str]) -> None:
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
-    if words[1] in group.commands:
-        group.commands[words[1]].make_context(words[1], words[2:], resilient_parsing=False)
-    else:
-        assert words[1:] in (["--help"], ["--install-completion"], ["COMMAND", "--help"])
 
 
 @pytest.mark.parametrize("block", blocks("search-spaces.md", "yaml"))
@@ -78,9 +55,3 @@ def test_every_field_is_explained_with_its_default_and_its_choices() -> None:
 def test_every_metric_and_sampler_is_named() -> None:
     page = text("search-spaces.md")
     assert [name for name in (*METRICS, *SAMPLERS) if f"`{name}`" not in page] == []
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page: str) -> None:
-    for path in re.findall(r"\]\((?!https?://)([^)#]+)\)", text(page)):
-        assert (DOCS / path).exists(), path
