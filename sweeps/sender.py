@@ -47,6 +47,7 @@ class Sender:
         self._claimed: Path | None = None
         self.lost = self.sent = False
         self.fault: str | None = None
+        self._took_seconds = 0.0
         self._over = threading.Event()
         self._before, copy.unsent = copy.unsent, True
         copy.save()
@@ -76,11 +77,10 @@ class Sender:
     def _work(self) -> None:
         pause = self._interval_seconds
         while not self._over.wait(pause):
-            started = time.monotonic()
             if self.lost:
                 return
             arrived = self._try()
-            pause = max(self._interval_seconds, 10 * (time.monotonic() - started))
+            pause = max(self._interval_seconds, 10 * self._took_seconds)
             pause = min(pause if arrived else 2 * pause, _LONGEST_SECONDS)
 
     def _try(self) -> bool:
@@ -101,6 +101,7 @@ class Sender:
     def _round(self) -> None:
         if not self._holds():
             return
+        started = time.monotonic()
         last = self._snapshot()  # what must not be ahead of the results is read before these are looked for
         found = {name: stamp for name, stamp in self._copy.here().items() if name not in last}
         news = [name for name, stamp in found.items() if self._is_new(name, stamp)]
@@ -116,6 +117,7 @@ class Sender:
             self._copy.store.delete(name)
             del self._copy.known[name]
         self._copy.save()
+        self._took_seconds = time.monotonic() - started
 
     def _send(self, name: str, stamp: Stamp) -> None:
         self._copy.known[name] = self._copy.store.put(self._copy.root / name, name), stamp
