@@ -115,7 +115,8 @@ def main(
     # Workers import this project from where it lies.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(record.REPOSITORY), os.environ.get("PYTHONPATH")]))
     cores = len(os.sched_getaffinity(0))
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+    # "local": another cluster on this machine is nobody's business.
+    ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     trainable = tune.with_parameters(Tuned if tuned else documented, arrays=dataset.to_arrays())
     modes = [direction.removesuffix("imize") for direction in found.objectives.values()]
     tuner = tune.Tuner(
