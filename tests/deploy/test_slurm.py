@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import results
+from sweeps.paths import SweepPaths
 from tests.processes import kill
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -72,7 +73,7 @@ class Slurm:
 
     def state(self, name: str) -> str:
         with suppress(FileNotFoundError):
-            return json.loads((self.root / name / "session.json").read_text())["state"]
+            return json.loads(SweepPaths(self.root, name).session.read_text())["state"]
         return "none"
 
 

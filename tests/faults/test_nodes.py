@@ -90,6 +90,7 @@ def test_a_node_that_dies_costs_new_attempts_and_one_that_joins_late_is_used(mac
         assert "lost 2 trials" in SweepPaths(machine.root, "nodes").log.read_text()
 
 
+@pytest.mark.skipif(not SOAK, reason="whether a node joins in time depends on the machine's speed: see make soak")
 def test_nodes_that_join_late_are_used_beside_those_that_were_there(machine: Machine, head: str) -> None:
     with ExitStack() as nodes:
         first = nodes.enter_context(node("--address", head, cpus=1, host="127.0.0.2"))

@@ -1,6 +1,7 @@
 """Studies in a real PostgreSQL server that goes away and comes back."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def test_a_study_is_the_same_in_a_database_as_in_a_journal(
             if number % 2:
                 study.tell([ended_row(second["trial"], remaining=second["learning_rate"])])
     database, journal = (SweepStudy(space, place) for place in places)
-    assert repr(database.trials()) == repr(journal.trials())  # NaN equals NaN in text
+    told = [[replace(trial, started=None, ended=None) for trial in study.trials()] for study in (database, journal)]
+    assert repr(told[0]) == repr(told[1])  # NaN equals NaN in text
     assert database.open_trials() == journal.open_trials() != []
     assert database.asked == journal.asked == 24
     assert database.ask() == journal.ask()
