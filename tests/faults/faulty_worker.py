@@ -1,0 +1,40 @@
+"""The command line, with workers at which something is wrong: run as a program, in place of `python -m sweeps`.
+
+The class below is no part of an importable module, so Ray sends it to the workers as it is here.
+"""
+
+import threading
+from typing import Any
+from unittest import mock
+
+from sweeps import __main__, run
+from sweeps.trial import PackTrainable
+
+HANGING, RAISING = 3, 6
+"""Trials with a fault of their own."""
+
+
+class FaultyTrainable(PackTrainable):
+    """Lanes that hang and raise."""
+
+    def setup(self, config: dict[str, Any], *arguments: Any, **supplies: Any) -> None:
+        """Breaks this process, then goes on as usual."""
+        from supermask.pack import Pack
+
+        train = Pack.train_steps
+
+        def train_or_not(pack: Pack) -> Any:
+            trials = {pack.configs[lane].seed % 1_000_000 for lane in pack.lanes}
+            if HANGING in trials:
+                threading.Event().wait()
+            if RAISING in trials:
+                raise ArithmeticError("a lane that raises")
+            return train(pack)
+
+        mock.patch.object(Pack, "train_steps", train_or_not).start()
+        super().setup(config, *arguments, **supplies)
+
+
+if __name__ == "__main__":
+    run.PackTrainable = FaultyTrainable
+    __main__.main()
