@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sweeps import tracking
 from sweeps.paths import SweepPaths
 from tests.faults.mlflow_server import Proxy, Server, proxy_of
 from tests.sweeps.machine import SMALL, Done, Machine, machine_of
@@ -89,3 +90,25 @@ def test_a_server_that_is_dead_from_start_to_end_costs_the_mirror_alone_which_ca
     again = machine("mlflow-sync", "alone", "--tracking-uri", uri)
     assert again.out.startswith(f"{TRIALS} trials, 0 runs changed in "), again.err
     machine.check("alone", TRIALS, uri=uri)
+
+
+def test_a_password_is_in_no_file_no_message_and_no_run(
+    machine: Machine, server: Server, uri: str, shaken: Done, alone: Done
+) -> None:
+    files = [path for path in machine.root.rglob("*") if path.is_file()]
+    assert {"space.yaml", "study.journal", "000001.json", "log.txt"} <= {path.name for path in files}
+    for path in files:
+        assert HUSHED.encode() not in path.read_bytes(), path
+    verified = machine("verify", "shaken", "--tracking-uri", uri)
+    nobody = machine("verify", "shaken", "--tracking-uri", f"http://me:{HUSHED}@127.0.0.1:1")
+    assert (verified.code, nobody.code) == (0, 1)
+    for name in ("shaken", "alone"):
+        assert HUSHED not in repr(machine.rows(name))  # Parquet compresses
+    for done in (shaken, alone, verified, nobody):
+        assert HUSHED not in done.out + done.err
+    client = tracking.connect(f"http://127.0.0.1:{server.port}")
+    experiment = client.get_experiment_by_name("shaken")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == TRIALS + 1
+    assert HUSHED not in "".join(repr((run.data.tags, run.data.params, run.info)) for run in runs)
