@@ -193,9 +193,14 @@ def test_a_driver_whose_lease_another_machine_took_sends_no_more_and_hears_of_it
     wait_for(lambda: sender.sent)
     held.check()
     other = json.dumps(document(host="elsewhere", since=since)).encode()
-    store.put(other, f"fcn/sessions/{number:06d}.json")
+
+    def hears_of_it() -> bool:
+        # Again and again: a round that had looked just before writes its own claim over the first.
+        store.put(other, f"fcn/sessions/{number:06d}.json")
+        return sender.lost
+
+    wait_for(hears_of_it)
     (folder / "trials/part-000002.parquet").write_text("too late")
-    wait_for(lambda: sender.lost)
     with pytest.raises(SweepError, match=r"^sweep fcn: only the last to take over may write: .* on elsewhere"):
         held.check()
     assert "fcn/trials/part-000002.parquet" in sender.close()
