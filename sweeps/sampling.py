@@ -3,7 +3,7 @@
 Optuna's samplers read every trial of a study again for each new one: at 10,000 trials, a pack of 64 takes TPE many
 seconds. They are shown a study in memory instead, which holds a bounded choice of the finished trials. Stopped ones are
 left out: of several objectives TPE takes each as a bad end, though most would have been good ones had better ones not
-come before, and so turns away from where they lie (measured: `benchmarks/stopping.py`).
+come before, and so turns away from where they lie.
 """
 
 import warnings
