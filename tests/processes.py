@@ -2,24 +2,24 @@
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 
-def marked(mark: Mapping[str, str]) -> list[int]:
-    """The living processes with an environment variable of this value."""
+def marked(mark: Mapping[str, str]) -> dict[int, str]:
+    """The command lines of the living processes with an environment variable of this value, by process id."""
+    found: dict[int, str] = {}
     ((name, value),) = mark.items()
-    found = []
     for folder in Path("/proc").iterdir():
         with suppress(OSError):
             if folder.name.isdecimal() and f"{name}={value}".encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found
 
 
-def kill(mark: Mapping[str, str]) -> None:
-    """SIGKILL for all of them."""
-    for process in marked(mark):
+def kill(processes: Iterable[int]) -> None:
+    """SIGKILL for those that still live."""
+    for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)

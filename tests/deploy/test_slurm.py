@@ -16,7 +16,7 @@ import pytest
 
 from sweeps import results
 from sweeps.paths import SweepPaths
-from tests.processes import kill
+from tests.processes import kill, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 200
@@ -89,7 +89,7 @@ def _free_port() -> int:
 def slurm(tmp_path: Path) -> Iterator[Slurm]:
     made = Slurm(tmp_path)
     yield made
-    kill(made.mark)
+    kill(marked(made.mark))
     shutil.rmtree(f"/tmp/ray-{made.job}", ignore_errors=True)  # noqa: S108 - where the script puts it
 
 

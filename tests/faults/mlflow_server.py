@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import tracking
-from tests.sweeps.machine import kill, marked
+from tests.processes import kill, marked
 
 SLOW_SECONDS = 5.0
 

@@ -17,7 +17,8 @@ import pytest
 
 from sweeps.paths import SweepPaths
 from tests.faults.soak import HOUR, SOAK
-from tests.sweeps.machine import SMALL, Machine, kill, machine_of, marked
+from tests.processes import kill, marked
+from tests.sweeps.machine import SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(HOUR if SOAK else 900)]
 

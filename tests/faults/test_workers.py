@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from sweeps.paths import SweepPaths
-from tests.sweeps.machine import SMALL, Machine, kill, machine_of
+from tests.processes import kill
+from tests.sweeps.machine import SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 

@@ -2,12 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import pytest
 from sweeps import results
 from sweeps.paths import SweepPaths
 from sweeps.status import status
+from tests.processes import kill, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240
@@ -131,24 +131,6 @@ class Machine:
             "ok": True, "trials": trials, "mlflow_runs": trials, "finished_twice": [], "differences": [],
         }, done.err  # fmt: skip
         return rows
-
-
-def marked(mark: Mapping[str, str]) -> dict[int, str]:
-    """The command lines of the living processes with an environment variable of this value, by process id."""
-    found: dict[int, str] = {}
-    ((name, value),) = mark.items()
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError):
-            if folder.name.isdecimal() and f"{name}={value}".encode() in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return found
-
-
-def kill(processes: Iterable[int]) -> None:
-    """SIGKILL for those that still live."""
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def environment(**changes: str) -> dict[str, str]:
 @pytest.fixture(autouse=True, scope="module")
 def nothing_left() -> Iterator[None]:
     yield
-    kill(MARK)
+    kill(marked(MARK))
 
 
 def start(*options: str, host: str) -> None:
