@@ -27,7 +27,8 @@ from benchmarks import record, script, synthetic
 from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
-from sweeps import comparison, confirmations, effects, importance, pareto, recommendation, results
+from sweeps import confirmations, pareto, results
+from sweeps.analysis import comparison, effects, importance, recommendation
 from sweeps.paths import SweepPaths
 
 err = Console(stderr=True, highlight=False)

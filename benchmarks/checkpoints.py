@@ -26,8 +26,9 @@ from benchmarks.record import Row
 from benchmarks.workload import first
 from supermask.config import TrainConfig
 from supermask.data import load
-from sweeps import pace, trial
-from sweeps.keeper import Keeper
+from sweeps import trial
+from sweeps.packs import pace
+from sweeps.packs.keeper import Keeper
 
 WITH, WITHOUT = "with checkpoints", "without"
 err = Console(stderr=True, highlight=False)

@@ -31,16 +31,17 @@ from benchmarks import record, script
 from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
-from sweeps import lease, results
+from sweeps import results
 from sweeps.ahead import AskAhead
-from sweeps.keeping import MaskStore
-from sweeps.leaders import Leaders
-from sweeps.mirror import Mirror
+from sweeps.mirroring.mirror import Mirror
+from sweeps.packs.keeping import MaskStore
 from sweeps.paths import SweepPaths
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
+from sweeps.sessions.leaders import Leaders
+from sweeps.storage import lease
 from sweeps.study import SweepStudy
 from sweeps.tracking import default_uri
 

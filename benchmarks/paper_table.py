@@ -32,7 +32,7 @@ from supermask.data import Dataset
 from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
-from sweeps.intervals import Interval, student_t
+from sweeps.analysis.intervals import Interval, student_t
 from sweeps.paths import replacing
 from sweeps.seeds import fresh_seeds
 

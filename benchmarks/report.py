@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import record, script, synthetic
 from benchmarks.record import Row
 from sweeps import report
-from sweeps.arguments import space_of
+from sweeps.commands.arguments import space_of
 from sweeps.paths import SweepPaths
 
 MOVES = 60

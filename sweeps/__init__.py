@@ -11,4 +11,21 @@ Words, one meaning each:
 - mirror: a copy for browsing, kept in MLflow. It may fail, and is rebuilt from the study and the results.
 - front: the finished trials that no other finished trial beats in every objective.
 - confirmation: a trial trained again with a fresh seed, to be judged on the test set. A lane, too, while it trains.
+
+The path of data; a folder in brackets holds what a step is made of:
+
+- `__main__` reads the command line [`commands`], and `run` opens a session: `plan` says in which packs the space is
+  trained, `cluster` connects to Ray.
+- `study` asks for trials by `sampling`, with what a `warm_start` knows, and `ahead` of time. `queue` makes packs of
+  them, `searcher` hands these to Ray Tune.
+- `trial` trains a pack in a worker [`packs`], and `rungs` stops lanes early.
+- `session` books what comes back [`sessions`], `results` keeps it [`storage`, also of the study], `tracking` mirrors it
+  [`mirroring`].
+- `pareto` finds the front, by which all else is judged [`analysis`]. `confirm` trains chosen trials again, with fresh
+  `seeds` on a `fleet`; `confirmations` keeps what they reach.
+- `report` writes it all down [`reports`, `figures`], terminals show it [`display`]. `export` hands out networks, also
+  as an `onnx_model`, and `trial_table` the trials.
+
+Beside the path: `doctor` looks whether a sweep could run, `verify` whether all stores say the same of it, and
+`training` trains one configuration without a sweep.
 """

@@ -10,20 +10,20 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.arguments import load_space, options_of, overrides_of, remembered, space_of
-from sweeps.compare_command import compare
-from sweeps.doctor_command import doctor
+from sweeps.commands.arguments import load_space, options_of, overrides_of, remembered, space_of
+from sweeps.commands.compare import compare
+from sweeps.commands.doctor import doctor
+from sweeps.commands.grouped_help import GroupedHelp
+from sweeps.commands.mlflow import mlflow_sync, ui
+from sweeps.commands.network import export, layers, train
+from sweeps.commands.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json, say
+from sweeps.commands.report import report
+from sweeps.commands.results import list_sweeps, pareto, status, verify
+from sweeps.commands.space import init
 from sweeps.errors import SweepError
-from sweeps.grouped_help import GroupedHelp
-from sweeps.mlflow_commands import mlflow_sync, ui
-from sweeps.network_commands import export, layers, train
-from sweeps.options import Address, AsJson, Data, Download, Name, Root, Storage, Uri, err, out, print_json, say
 from sweeps.paths import SweepPaths, check_name, resolve_root
-from sweeps.remote import fetch, sending
-from sweeps.report_command import report
-from sweeps.result_commands import list_sweeps, pareto, status, verify
-from sweeps.space_commands import init
-from sweeps.storage import resolve_storage
+from sweeps.storage.remote import fetch, sending
+from sweeps.storage.study_place import resolve_storage
 
 if TYPE_CHECKING:
     from sweeps.plan import Options
@@ -98,7 +98,7 @@ def run(
         warm_start=warm_start,
     )
     if dry_run:
-        from sweeps import preview
+        from sweeps.display import preview
 
         looked = preview.look(found, options)
         if as_json:
@@ -200,7 +200,7 @@ def confirm(
         download=False,
     )
     paths = SweepPaths(options.root, name)
-    from sweeps import confirmed
+    from sweeps.analysis import confirmed
     from sweeps.confirm import confirm as train_again
 
     with sending(paths, say, what="confirm", mlflow=not tracking_uri):
@@ -259,7 +259,7 @@ def _fail(message: str, code: int) -> None:
 
 def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options", *, as_json: bool) -> None:
     """Says how a session ended and where its results lie."""
-    from sweeps.conclusion import conclude
+    from sweeps.commands.conclusion import conclude
 
     code = conclude(outcome, space, options, out, err, as_json=as_json)
     if code:

@@ -23,8 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supermask.data import Dataset
 from sweeps.errors import SweepError
-from sweeps.interrupts import deferred
 from sweeps.plan import PackPlan, Resources
+from sweeps.sessions.interrupts import deferred
 
 PACKAGES = ("supermask", "search_spaces", "sweeps")
 """What a worker needs of this project; everything else must be installed on its node."""

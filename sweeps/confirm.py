@@ -18,28 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from sweeps import (
-    confirmations,
-    confirmed,
-    fleet,
-    lease,
-    mask_picture,
-    plan,
-    provenance,
-    report,
-    results,
-    selection,
-    tracking,
-)
+from sweeps import confirmations, fleet, plan, report, results, tracking
+from sweeps.analysis import confirmed, selection
 from sweeps.cluster import connect
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.errors import SweepError
-from sweeps.interrupts import deferred
+from sweeps.figures import kept_mask
 from sweeps.paths import SweepPaths
 from sweeps.plan import Options
 from sweeps.queue import TrialQueue
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.seeds import fresh_seeds
+from sweeps.sessions import provenance
+from sweeps.sessions.interrupts import deferred
+from sweeps.storage import lease
 from sweeps.study import AskedTrial
 
 Row = dict[str, Any]
@@ -88,7 +80,7 @@ def confirm(
         space: As it was run.
         options: How and where to train.
         console: For progress and messages.
-        select: Which trials, see `sweeps.selection`.
+        select: Which trials, see `sweeps.analysis.selection`.
         seeds: How many fresh seeds each.
 
     Returns:
@@ -112,7 +104,7 @@ def confirm(
         numbers = {row["trial"] for row in chosen}
         _mirror([row for row in rows if row["trial"] in numbers], paths, options, console)
         confirmed.draw(paths, rows)
-        report.renew(paths, space, draw_mask=mask_picture.draw)
+        report.renew(paths, space, draw_mask=kept_mask.draw)
         if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
             text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
             console.print(text, highlight=False, soft_wrap=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import Table
 
-from sweeps import parts
-from sweeps.parts import Parts, newest, read
 from sweeps.results import CONFIG_COLUMNS, TRIALS
+from sweeps.storage import parts
+from sweeps.storage.parts import Parts, newest, read
 
 CONFIRMATIONS = pa.schema(
     [

@@ -164,7 +164,7 @@ def _space(root: Path, free: int) -> Finding:
 
 
 def _journal(path: Path) -> Finding:
-    from sweeps.arguments import load_space
+    from sweeps.commands.arguments import load_space
     from sweeps.study import SweepStudy
 
     try:
@@ -178,7 +178,7 @@ def _journal(path: Path) -> Finding:
 
 def study(storage: str) -> Finding:
     """Whether the database for the study answers."""
-    from sweeps.database import check_free
+    from sweeps.storage.database import check_free
     from sweeps.tracking import redact
 
     try:

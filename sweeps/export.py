@@ -14,10 +14,10 @@ from supermask.artifact import Artifact
 from supermask.config import ConfigError
 from supermask.plain import plain_network
 from sweeps import onnx_model, results
-from sweeps.arguments import space_of
+from sweeps.commands.arguments import space_of
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, replacing, resolve_root
-from sweeps.remote import fetch, sending
+from sweeps.storage.remote import fetch, sending
 
 SUFFIXES = {"artifact": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
 """Formats that are a file, and how its name ends."""
@@ -126,7 +126,8 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
         SweepError: If it is no trial, has no run there, or the store does not answer or takes no such name.
         ConfigError: If the artifact cannot be used.
     """
-    from sweeps import model_registry, tracking
+    from sweeps import tracking
+    from sweeps.mirroring import model_registry
 
     if name is not None:
         model_registry.check_name(name)

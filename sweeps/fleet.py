@@ -16,7 +16,7 @@ from search_spaces.space import SearchSpace
 from supermask.config import STRUCTURAL, TrainConfig
 from supermask.data import Dataset
 from supermask.probe import excerpt, seconds_per_lane_step
-from sweeps import lanes
+from sweeps.packs import lanes
 from sweeps.plan import PackPlan, most_useful
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.sampling import sample
@@ -44,7 +44,7 @@ class _Pack:
 
 
 def measured(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> PackPlan:
-    """The plan with as many lanes as measurements on its devices advise; see `sweeps.lanes`.
+    """The plan with as many lanes as measurements on its devices advise; see `sweeps.packs.lanes`.
 
     Packs that will train side by side are measured side by side: on a CPU they share its memory's bandwidth.
     """

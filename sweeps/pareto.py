@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import Table
 
-from sweeps.columns import equals, floats, rows
 from sweeps.errors import SweepError
+from sweeps.storage.columns import equals, floats, rows
 
 Objectives = Mapping[str, str]
 """Metrics, the most important first, each to `maximize` or `minimize`."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps.cache import cached_root, is_uri
 from sweeps.errors import SweepError
+from sweeps.storage.cache import cached_root, is_uri
 
 ROOT_VARIABLE = "SWEEPS_ROOT"
 DEFAULT_ROOT = "sweeps-out"
@@ -100,7 +100,7 @@ class SweepPaths:
 
     @property
     def sessions(self) -> Path:
-        """A numbered file for each session, by which it holds the sweep; see `sweeps.lease`."""
+        """A numbered file for each session, by which it holds the sweep; see `sweeps.storage.lease`."""
         return self.folder / "sessions"
 
     @property

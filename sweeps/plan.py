@@ -21,8 +21,8 @@ from supermask.pack import Pack
 from supermask.probe import excerpt
 from supermask.program import compile_pays, default_dtype
 from sweeps.errors import SweepError
+from sweeps.packs.watchdog import HANG_SECONDS, hang_seconds
 from sweeps.sampling import sample
-from sweeps.watchdog import HANG_SECONDS, hang_seconds
 
 CPU_WEIGHTS = 2**21
 """Weights of a pack on a CPU; a compromise: larger packs are faster, smaller ones let the sampler learn more often."""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from supermask.config import TrainConfig
-from sweeps.checkpoints import Reached
+from sweeps.packs.checkpoints import Reached
 from sweeps.study import AskedTrial
 
 LOOK_AHEAD = 4

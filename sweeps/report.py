@@ -11,33 +11,26 @@ from typing import Any
 from search_spaces.load import load as load_space
 from search_spaces.space import SearchSpace
 from supermask.config import ConfigError
-from sweeps import (
-    confirmations,
-    figures,
-    pareto,
-    report_answer,
-    report_charts,
-    report_parameters,
-    report_tables,
-    results,
-)
-from sweeps.confirmed import INTERVAL_NAME, Confirmed, summarise
-from sweeps.display import duration
+from sweeps import confirmations, pareto, results
+from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed, summarise
+from sweeps.analysis.recommendation import Recommendation, recommend
+from sweeps.display.panel import duration
 from sweeps.errors import SweepError
-from sweeps.heartbeat import read_session
+from sweeps.figures import drawing
 from sweeps.pareto import Table
 from sweeps.paths import SweepPaths, replacing
-from sweeps.published import references
-from sweeps.recommendation import Recommendation, recommend
-from sweeps.report_page import embed_png, render
-from sweeps.report_sample import draw
+from sweeps.reports import answer, charts, parameters, tables
+from sweeps.reports.page import embed_png, render
+from sweeps.reports.published import references
+from sweeps.reports.sample import draw
+from sweeps.sessions.heartbeat import read_session
 
 _LOG = logging.getLogger(__name__)
 
 MOST_BESIDE = 3
 """Other sweeps for which there are colours, dashes and shapes."""
 DrawMask = Callable[[SweepPaths, int], Path]
-"""Draws the first layer's mask of a trial; see `sweeps.mask_picture`."""
+"""Draws the first layer's mask of a trial; see `sweeps.figures.kept_mask`."""
 
 
 def write(
@@ -111,11 +104,10 @@ def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mas
         "mask": mask,
         "no_mask": no_mask,
         "drawn": drawn.text,
-        "comparisons": report_tables.comparisons(trials, others, name=paths.name, objectives=space.objectives),
+        "comparisons": tables.comparisons(trials, others, name=paths.name, objectives=space.objectives),
     }
     fronts = {name: _front(table, load_space(SweepPaths(paths.root, name).space)) for name, table in others.items()}
-    charts = _charts(sweep, trials.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)}
-    return render(words, charts)
+    return render(words, _charts(sweep, trials.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)})
 
 
 def _front(trials: Table, space: SearchSpace) -> Table:
@@ -127,14 +119,14 @@ def _words(sweep: _Sweep) -> dict[str, Any]:
     return {
         "name": sweep.paths.name,
         "summary": _summary(sweep),
-        "answer": report_answer.answer(sweep.paths, sweep.space, sweep.recommended),
-        "front": report_tables.front_table(sweep.front, sweep.space, recommended),
+        "answer": answer.answer(sweep.paths, sweep.space, sweep.recommended),
+        "front": tables.front_table(sweep.front, sweep.space, recommended),
         "searched": list(sweep.space.parameters) if sweep.front.num_rows else [],
-        "importance": report_parameters.importances(sweep.trials, sweep.space),
-        "confirmed": report_tables.confirmed_table(sweep.confirmed),
+        "importance": parameters.importances(sweep.trials, sweep.space),
+        "confirmed": tables.confirmed_table(sweep.confirmed),
         "interval_name": INTERVAL_NAME,
-        "endings": report_tables.endings(sweep.trials),
-        "provenance": report_tables.provenance(sweep.trials, sweep.space, sweep.session, datetime.now(UTC)),
+        "endings": tables.endings(sweep.trials),
+        "provenance": tables.provenance(sweep.trials, sweep.space, sweep.session, datetime.now(UTC)),
         "space_text": sweep.space.to_yaml(),
     }
 
@@ -156,16 +148,16 @@ def _summary(sweep: _Sweep) -> str:
 
 
 def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
-    across, up = figures.axes_of(sweep.space.objectives)
+    across, up = drawing.axes_of(sweep.space.objectives)
     kinds = sweep.trials.select(["network", "dataset", "width"]).group_by(["network", "dataset", "width"]).aggregate([])
     numbers = drawn.column("trial").to_pylist()
     on_front = set(sweep.front.column("trial").to_pylist())
     recommended = sweep.recommended.trial if sweep.recommended else None
     order = sorted(numbers, key=lambda trial: (trial != recommended, trial not in on_front, trial))
     return {
-        "trials": report_charts.trial_columns(drawn, across, up),
-        "parameters": report_parameters.parameters(sweep.space, drawn),
-        "charts": report_charts.front_chart(
+        "trials": charts.trial_columns(drawn, across, up),
+        "parameters": parameters.parameters(sweep.space, drawn),
+        "charts": charts.front_chart(
             sweep.space,
             sweep.trials,
             sweep.front,
@@ -175,12 +167,12 @@ def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, 
             confirmed=sweep.confirmed,
         ),
         "recommended": numbers.index(recommended) if recommended in numbers else None,
-        "hypervolume": report_charts.hypervolume(sweep.trials, sweep.space),
-        "curves": report_charts.curves(results.load_epochs(sweep.paths.root, sweep.paths.name, trials=numbers), order),
-        "curveMetrics": report_charts.curve_metrics(),
-        "layers": report_charts.layers(drawn, order),
-        "effects": report_parameters.effects(sweep.trials, sweep.space),
-        "train": report_answer.train_command(sweep.paths),
+        "hypervolume": charts.hypervolume(sweep.trials, sweep.space),
+        "curves": charts.curves(results.load_epochs(sweep.paths.root, sweep.paths.name, trials=numbers), order),
+        "curveMetrics": charts.curve_metrics(),
+        "layers": charts.layers(drawn, order),
+        "effects": parameters.effects(sweep.trials, sweep.space),
+        "train": answer.train_command(sweep.paths),
     }
 
 

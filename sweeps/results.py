@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
-from sweeps import parts
-from sweeps.columns import integers, rows
 from sweeps.errors import SweepError
-from sweeps.parts import Parts, newest, read
 from sweeps.paths import SweepPaths, sweep_names
+from sweeps.storage import parts
+from sweeps.storage.columns import integers, rows
+from sweeps.storage.parts import Parts, newest, read
 
 _ARROW_KINDS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 _UTC = pa.timestamp("us", tz="UTC")

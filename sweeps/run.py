@@ -16,33 +16,36 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import fleet, lease, mask_picture, provenance, report, results, warm_start
+from sweeps import fleet, report, results, warm_start
 from sweeps.ahead import AskAhead
 from sweeps.cluster import ClusterRoom, beside_driver, connect
-from sweeps.database import check_free
-from sweeps.display import Display
+from sweeps.display.front import draw
+from sweeps.display.panel import Display
+from sweeps.display.viewer import Viewer
 from sweeps.errors import SweepError
-from sweeps.front import draw
-from sweeps.heartbeat import read_session
-from sweeps.keeper import Keeper, States
-from sweeps.keeping import MaskStore
-from sweeps.leaders import Leaders
-from sweeps.lease import Lease
-from sweeps.mirror import Mirror
-from sweeps.overview import overview, params
+from sweeps.figures import kept_mask
+from sweeps.mirroring.mirror import Mirror
+from sweeps.mirroring.overview import overview, params
+from sweeps.packs.keeper import Keeper, States
+from sweeps.packs.keeping import MaskStore
 from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
-from sweeps.reconciliation import reconcile, resend
 from sweeps.results import ResultsWriter
 from sweeps.rungs import Rungs, records_of
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
-from sweeps.storage import keep_url, place_of
+from sweeps.sessions import provenance
+from sweeps.sessions.heartbeat import read_session
+from sweeps.sessions.leaders import Leaders
+from sweeps.sessions.reconciliation import reconcile, resend
+from sweeps.storage import lease
+from sweeps.storage.database import check_free
+from sweeps.storage.lease import Lease
+from sweeps.storage.study_place import keep_url, place_of
 from sweeps.study import SweepStudy
 from sweeps.tracking import default_uri, redact
 from sweeps.trial import PackTrainable
-from sweeps.viewer import Viewer
 from sweeps.warm_start import WarmStart
 
 _LOG = logging.getLogger(__name__)
@@ -267,7 +270,7 @@ def _session(
         table = results.load(paths.root, space.name)
         if table.num_rows:
             draw(paths, space, table)
-            report.renew(paths, space, draw_mask=mask_picture.draw)
+            report.renew(paths, space, draw_mask=kept_mask.draw)
         mirror.finish(state, overview(paths, space) if table.num_rows else None)
         unmirrored = mirror.close(MIRROR_SECONDS[state])
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)

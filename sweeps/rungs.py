@@ -16,7 +16,7 @@ import moocore
 import numpy as np
 
 from search_spaces.space import SearchSpace, Stopping
-from sweeps.keeping import costs_of
+from sweeps.packs.keeping import costs_of
 
 Standing = tuple[float, ...]
 """How a trial stands at a rung: by how much it misses the constraints in all, then its costs; less is better."""

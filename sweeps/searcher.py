@@ -6,10 +6,10 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from sweeps.interrupts import deferred
-from sweeps.keeping import MaskStore
+from sweeps.packs.keeping import MaskStore
 from sweeps.queue import TrialQueue
 from sweeps.session import Session
+from sweeps.sessions.interrupts import deferred
 
 
 class PackSearcher(Searcher):

@@ -8,18 +8,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
-from sweeps.keeping import MaskStore
-from sweeps.leaders import Leaders
-from sweeps.lease import Lease
-from sweeps.mirror import Mirror
+from sweeps.mirroring.mirror import Mirror
+from sweeps.packs.keeping import MaskStore
 from sweeps.paths import SweepPaths
 from sweeps.queue import Lane, PackOrder, TrialQueue
-from sweeps.recorder import Recorder
 from sweeps.results import ResultsWriter, of_trials
+from sweeps.sessions.leaders import Leaders
+from sweeps.sessions.recorder import Recorder
+from sweeps.storage.lease import Lease
 from sweeps.study import SweepStudy
 
 if TYPE_CHECKING:
-    from sweeps.keeper import States
+    from sweeps.packs.keeper import States
 
 BREAKS = 5
 """Times in a row that all packs may be lost without a trial that ended in between."""

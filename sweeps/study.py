@@ -20,11 +20,11 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_tria
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES, TrainConfig
-from sweeps.database import Database
 from sweeps.errors import SweepError
-from sweeps.journal import Journal
 from sweeps.sampling import Drawn, Sampling
-from sweeps.storage import Place
+from sweeps.storage.database import Database
+from sweeps.storage.journal import Journal
+from sweeps.storage.study_place import Place
 from sweeps.warm_start import Earlier
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"

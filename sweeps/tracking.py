@@ -1,8 +1,8 @@
-"""MLflow, a mirror of a sweep for browsing: filled by `sweeps.mirror`, rebuilt by `sync`.
+"""MLflow, a mirror of a sweep for browsing: filled by `sweeps.mirroring.mirror`, rebuilt by `sync`.
 
 A sweep is one experiment with one parent run (tag `role=sweep`) and one child run per trial (`role=trial`); see
-`sweeps.experiment` for what they hold. Only this module and `sweeps.model_registry` import mlflow, and only when there
-is something to do: that takes seconds.
+`sweeps.mirroring.experiment` for what they hold. Only this module and `sweeps.mirroring.model_registry` import mlflow,
+and only when there is something to do: that takes seconds.
 """
 
 import logging
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
-from sweeps.experiment import Experiment, add_confirmations
-from sweeps.mlflow_views import ALL, FRONT, run_address, view_address
-from sweeps.outbox import Row
-from sweeps.overview import Overview, params
-from sweeps.store import Run, Store
+from sweeps.mirroring.experiment import Experiment, add_confirmations
+from sweeps.mirroring.outbox import Row
+from sweeps.mirroring.overview import Overview, params
+from sweeps.mirroring.store import Run, Store
+from sweeps.mirroring.views import ALL, FRONT, run_address, view_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,7 +106,7 @@ class _Store:
 
 
 def open_store(uri: str, sweep: str, root: Path) -> Store:
-    """The experiment of one sweep in MLflow, made if missing; see `sweeps.mirror.Mirror` for the arguments."""
+    """The experiment of one sweep in MLflow, made if missing; for the arguments see `sweeps.mirroring.mirror`."""
     return _Store(uri, sweep, root)
 
 
@@ -123,9 +123,9 @@ def sync(
     """Makes a store equal the rows of ended trials. Doing it again changes nothing.
 
     Args:
-        uri: See `sweeps.mirror.Mirror`.
-        sweep: See `sweeps.mirror.Mirror`.
-        root: See `sweeps.mirror.Mirror`.
+        uri: See `sweeps.mirroring.mirror.Mirror`.
+        sweep: See `sweeps.mirroring.mirror.Mirror`.
+        root: See `sweeps.mirroring.mirror.Mirror`.
         trials: Rows of ended trials, one per trial. Runs of other trials are left alone.
         epochs: The rows of each trial's epochs, of all its attempts.
         state: Of the sweep.
@@ -154,9 +154,9 @@ def send_confirmations(
     """Adds what trials reached with fresh seeds to their runs. Makes and removes no run; doing it again adds nothing.
 
     Args:
-        uri: See `sweeps.mirror.Mirror`.
-        sweep: See `sweeps.mirror.Mirror`.
-        root: See `sweeps.mirror.Mirror`.
+        uri: See `sweeps.mirroring.mirror.Mirror`.
+        sweep: See `sweeps.mirroring.mirror.Mirror`.
+        root: See `sweeps.mirroring.mirror.Mirror`.
         confirmations: All rows of `sweeps.confirmations` of each trial.
 
     Returns:

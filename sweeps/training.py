@@ -16,8 +16,8 @@ from supermask.metrics import RECORDED, EpochMetrics, Evaluation
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.errors import SweepError
-from sweeps.interrupts import deferred
 from sweeps.paths import replacing
+from sweeps.sessions.interrupts import deferred
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from supermask.data import Dataset
 from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
-from sweeps.checkpoints import Checkpoint, Reached, fingerprint
-from sweeps.keeping import costs_of, is_beaten
-from sweeps.pace import Pace
+from sweeps.packs.checkpoints import Checkpoint, Reached, fingerprint
+from sweeps.packs.keeping import costs_of, is_beaten
+from sweeps.packs.pace import Pace
+from sweeps.packs.watchdog import HANG_SECONDS, Watchdog
 from sweeps.results import epochs_table
 from sweeps.rungs import is_rung
-from sweeps.watchdog import HANG_SECONDS, Watchdog
 
 REPORT_SECONDS = 1.0
 """Shortest time between two reports of a pack: short epochs travel together."""
@@ -52,9 +52,9 @@ class PackTrainable(tune.Trainable):
             datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
             stopping: Where the rungs are; None trains every trial to its end.
             judge: Handle of the actor that decides at a rung, see `sweeps.rungs.Rungs`.
-            hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.watchdog`.
-            keeper: Handle of the actor that keeps states, see `sweeps.checkpoints.Keeper`.
-            checkpoint_seconds: Training between two states on disk; None chooses, see `sweeps.pace.Pace`.
+            hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.packs.watchdog`.
+            keeper: Handle of the actor that keeps states, see `sweeps.packs.checkpoints.Keeper`.
+            checkpoint_seconds: Training between two states on disk; None chooses, see `sweeps.packs.pace.Pace`.
         """
         self._worker = PackWorker(
             datasets or {},

@@ -7,13 +7,14 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps import layer_metrics, mirrored, results, tracking
-from sweeps.mirrored import MirroredTrial
-from sweeps.notes import NOTE, trial_note
-from sweeps.overview import FRONT, Overview, overview
+from sweeps import results, tracking
+from sweeps.mirroring import layer_metrics, mirrored
+from sweeps.mirroring.mirrored import MirroredTrial
+from sweeps.mirroring.notes import NOTE, trial_note
+from sweeps.mirroring.overview import FRONT, Overview, overview
+from sweeps.mirroring.store import Run
 from sweeps.paths import SweepPaths
-from sweeps.storage import place_of
-from sweeps.store import Run
+from sweeps.storage.study_place import place_of
 from sweeps.study import METRICS, StudyTrial, SweepStudy
 
 Row = Mapping[str, Any]

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import synthetic
 from search_spaces.load import load
 from sweeps import results
-from sweeps.status import status
+from sweeps.display.status import status
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -15,10 +15,10 @@ from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps import tracking
-from sweeps.checkpoints import Reached
-from sweeps.heartbeat import write_session
+from sweeps.packs.checkpoints import Reached
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
+from sweeps.sessions.heartbeat import write_session
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from sweeps import results
+from sweeps.display.status import status
 from sweeps.paths import SweepPaths
-from sweeps.status import status
 from tests.processes import kill, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import pytest
 
 from sweeps import run
 from sweeps.errors import SweepError
-from sweeps.heartbeat import write_session
 from sweeps.paths import SweepPaths
 from sweeps.plan import Options
+from sweeps.sessions.heartbeat import write_session
 
 SPACE = """
 name: mine

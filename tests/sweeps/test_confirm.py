@@ -191,7 +191,7 @@ def test_a_dead_mirror_does_not_fail_it(sweeps: Any, sweep: SweepPaths, fleet: F
 HOLD = """
 import sys, time
 from pathlib import Path
-from sweeps import lease
+from sweeps.storage import lease
 with lease.hold(Path(sys.argv[1]), what="test"):
     print("held", flush=True)
     time.sleep(60)

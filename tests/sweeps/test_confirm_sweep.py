@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sweeps import confirmations, mirrored, results, tracking
-from sweeps.intervals import student_t
+from sweeps import confirmations, results, tracking
+from sweeps.analysis.intervals import student_t
+from sweeps.mirroring import mirrored
 from sweeps.paths import SweepPaths
 from sweeps.seeds import fresh_seeds
 

@@ -14,7 +14,8 @@ from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.pack import Pack
 from supermask.plain import plain_network
-from sweeps import mirrored, onnx_model, tracking
+from sweeps import onnx_model, tracking
+from sweeps.mirroring import mirrored
 from sweeps.paths import SweepPaths
 
 # As in test_tracking: MLflow 3.17 with SQLAlchemy 2.1.

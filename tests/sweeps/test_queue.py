@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
-from sweeps.checkpoints import Reached
+from sweeps.packs.checkpoints import Reached
 from sweeps.queue import LOOK_AHEAD, LOSSES, Lane, PackOrder, TrialQueue
 from sweeps.study import AskedTrial
 

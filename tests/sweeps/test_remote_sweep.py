@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.cache import cached_root
-from sweeps.object_store import ObjectStore
+from sweeps.storage.cache import cached_root
+from sweeps.storage.object_store import ObjectStore
 from tests.sweeps.machine import SMALL, Machine
 from tests.sweeps.s3_server import BUCKET, SECRET, environment, s3_server
 

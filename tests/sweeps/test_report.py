@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import mask_picture, parts, report, report_answer, report_tables
-from sweeps.arguments import space_of
+from sweeps import report
+from sweeps.analysis.recommendation import recommend
+from sweeps.commands.arguments import space_of
 from sweeps.confirmations import CONFIRMATIONS
+from sweeps.figures import kept_mask
 from sweeps.paths import SweepPaths
-from sweeps.published import references
-from sweeps.recommendation import recommend
+from sweeps.reports import answer, tables
+from sweeps.reports.published import references
 from sweeps.results import trials_table
+from sweeps.storage import parts
 
 Row = dict[str, Any]
 
@@ -90,7 +93,7 @@ def test_endings_are_counted_by_kind_and_named_by_their_first(ended_row: Callabl
         ended_row(3, "stopped", reason="stopped after epoch 1: not among the best"),
         ended_row(4, "failed", reason=None),
     ]
-    assert report_tables.endings(trials_table(rows)) == [
+    assert tables.endings(trials_table(rows)) == [
         {"state": "failed", "count": 2, "trial": 1, "reason": "diverged: train_loss is nan after epoch 1"},
         {"state": "failed", "count": 1, "trial": 4, "reason": "no reason was recorded"},
         {"state": "stopped", "count": 1, "trial": 3, "reason": "stopped after epoch 1: not among the best"},
@@ -99,7 +102,7 @@ def test_endings_are_counted_by_kind_and_named_by_their_first(ended_row: Callabl
 
 def test_many_kinds_of_endings_are_summed_up(ended_row: Callable[..., Row]) -> None:
     rows = [ended_row(k, "failed", reason=f"kind {k}") for k in range(25)]
-    found = report_tables.endings(trials_table(rows))
+    found = tables.endings(trials_table(rows))
     assert len(found) == 21
     assert found[-1] == {"state": "", "count": 5, "trial": "", "reason": "5 further kinds of reason"}
 
@@ -109,7 +112,7 @@ def test_provenance_names_places_commits_and_seeds(
 ) -> None:
     rows = [ended_row(0), ended_row(1, host="there", device="cuda", commit="def", data_seed=3)]
     now = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
-    facts = dict(report_tables.provenance(trials_table(rows), small_space(), {"seconds": 75.0}, now))
+    facts = dict(tables.provenance(trials_table(rows), small_space(), {"seconds": 75.0}, now))
     assert facts["when"] == "2026-01-02 03:04 UTC to 2026-01-02 03:04 UTC"
     assert facts["trained on"] == "here cpu float32 (1 trial); there cuda float32 (1 trial)"
     assert facts["commit"] == "abc (1 trial), def (1 trial)"
@@ -119,7 +122,7 @@ def test_provenance_names_places_commits_and_seeds(
 
 
 def test_provenance_of_nothing(small_space: Callable[..., SearchSpace]) -> None:
-    facts = dict(report_tables.provenance(trials_table([]), small_space(), {"seconds": 0.0}, datetime.now(UTC)))
+    facts = dict(tables.provenance(trials_table([]), small_space(), {"seconds": 0.0}, datetime.now(UTC)))
     assert [facts[name] for name in ("when", "trained on", "commit", "seeds of trials")] == ["- to -", "-", "-", "-"]
 
 
@@ -127,7 +130,7 @@ def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
     ended_row: Callable[..., Row], small_space: Callable[..., SearchSpace]
 ) -> None:
     members = trials_table(ended_row(k) for k in range(250))
-    found = report_tables.front_table(members, small_space(), recommended=249)
+    found = tables.front_table(members, small_space(), recommended=249)
     assert (len(found["rows"]), found["left_out"]) == (100, 150)
     assert [found["rows"][place]["trial"] for place in (0, -1)] == [0, 249]
     assert [row["trial"] for row in found["rows"] if row["best"]] == [249]
@@ -135,11 +138,11 @@ def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
     assert found["rows"][0]["cells"][:3] == ["90.00", "50.00", "88.00"]
 
 
-def answer(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = None) -> Row:
+def answered(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = None) -> Row:
     """What a report answers for these trials."""
     table = None if confirmed is None else confirmations_table(confirmed)
     space = space_of(paths)
-    return report_answer.answer(paths, space, recommend(trials_table(rows), space, table))
+    return answer.answer(paths, space, recommend(trials_table(rows), space, table))
 
 
 def confirmations_table(rows: list[Row]) -> Any:
@@ -158,7 +161,7 @@ def test_the_answer_is_a_trial_its_numbers_and_three_commands(
         ended_row(1, val_accuracy=0.94, remaining=0.1, pruning_rate=0.6),
         ended_row(2, val_accuracy=0.70, remaining=0.05, pruning_rate=0.9),
     ]
-    found = answer(write_sweep(tmp_path, rows), rows)
+    found = answered(write_sweep(tmp_path, rows), rows)
     assert (found["trial"], found["headline"]) == (1, "Take trial 1, pruning rate 0.60")
     assert found["figures"] == [
         ("pruning rate", "0.60", "no other trial comes near it"),
@@ -182,7 +185,7 @@ def test_confirmed_numbers_come_first_with_their_intervals(
         | {"test_accuracy": accuracy, "remaining": 0.5}
         for k, accuracy in enumerate((0.90, 0.91, 0.92))
     ]
-    found = answer(write_sweep(tmp_path / "a folder", rows), rows, again)
+    found = answered(write_sweep(tmp_path / "a folder", rows), rows, again)
     # t(0.975, 2) = 4.303 and the standard deviation is 0.01: 0.91 +- 0.0248
     assert found["figures"][1] == (
         *("test accuracy", "91.00 %", "95 % interval [88.52, 93.48] %, mean of 3 fresh seeds"),
@@ -196,7 +199,7 @@ def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> No
     own = trials_table([ended_row(0, val_accuracy=0.9, remaining=0.2), ended_row(1, val_accuracy=0.8, remaining=0.1)])
     other = trials_table([ended_row(0, val_accuracy=0.86, remaining=0.1)])
     objectives = {"val_accuracy": "maximize", "remaining": "minimize"}
-    (found,) = report_tables.comparisons(own, {"other": other}, name="small", objectives=objectives)
+    (found,) = tables.comparisons(own, {"other": other}, name="small", objectives=objectives)
     assert found["name"] == "other"
     # 0.8 * 0.9 + 0.1 * 0.8 against 0.86 * 0.9
     assert found["volumes"] == ["0.8000", "0.7740"]
@@ -233,7 +236,7 @@ def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
     paths.masks.mkdir()
     (paths.masks / "0.safetensors").write_bytes(b"nothing of the kind")
     assert "sweeps layers small:0" in report.write(paths, space_of(paths)).read_text()
-    page = report.write(paths, space_of(paths), draw_mask=mask_picture.draw).read_text()
+    page = report.write(paths, space_of(paths), draw_mask=kept_mask.draw).read_text()
     assert "0.safetensors: " in page
     (paths.masks / "0.png").write_bytes(b"a picture")
     assert "data:image/png;base64,YSBwaWN0dXJl" in report.write(paths, space_of(paths)).read_text()

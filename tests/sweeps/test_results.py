@@ -400,7 +400,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         ResultsWriter(tmp_path / "s")
 
 
-@pytest.mark.parametrize("module", ["results", "pareto", "figures", "paths", "errors"])
+@pytest.mark.parametrize("module", ["results", "pareto", "figures.drawing", "paths", "errors"])
 def test_analysis_loads_without_the_heavy_libraries(module: str) -> None:
     heavy = ("ray", "mlflow", "torch", "optuna", "pandas", "matplotlib.pyplot")
     script = f"import sys, sweeps.{module}; print([name for name in {heavy!r} if name in sys.modules])"

@@ -13,14 +13,15 @@ from ray.tune.search import Searcher
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from sweeps import lease, results
-from sweeps.keeping import MaskStore
-from sweeps.leaders import Leaders
+from sweeps import results
+from sweeps.packs.keeping import MaskStore
 from sweeps.paths import SweepPaths
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
+from sweeps.sessions.leaders import Leaders
+from sweeps.storage import lease
 from sweeps.study import SweepStudy
 
 Row = dict[str, Any]

@@ -15,16 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps import lease, results
-from sweeps.checkpoints import Reached
+from sweeps import results
 from sweeps.errors import SweepError
-from sweeps.heartbeat import read_session
-from sweeps.keeping import MaskStore
-from sweeps.leaders import Leaders
+from sweeps.packs.checkpoints import Reached
+from sweeps.packs.keeping import MaskStore
 from sweeps.paths import SweepPaths
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.session import BREAKS, Session
+from sweeps.sessions.heartbeat import read_session
+from sweeps.sessions.leaders import Leaders
+from sweeps.storage import lease
 from sweeps.study import SweepStudy
 
 PLACE = {"host": "node7", "device": "cpu", "dtype": "float32"}
@@ -250,7 +251,7 @@ def test_a_disk_fault_keeps_the_rows_and_the_sweep_goes_on(driver: Driver, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("sweeps.parts.pq.write_table", full)
+        patch.setattr("sweeps.storage.parts.pq.write_table", full)
         finish(driver, order)
         assert driver.rows() == []
         assert driver.session.recorder.disk_fault is not None
@@ -271,7 +272,7 @@ def test_results_that_cannot_be_written_at_the_end_are_an_error(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sweeps.parts.pq.write_table", full)
+    monkeypatch.setattr("sweeps.storage.parts.pq.write_table", full)
     finish(driver, driver.start())
     monkeypatch.setattr("sweeps.session.ROOM_SECONDS", 0.1)
     with pytest.raises(SweepError, match="No space left on device") as raised:
@@ -293,7 +294,7 @@ def test_the_end_of_a_session_waits_for_room(
             raise OSError(errno.ENOSPC, "No space left on device")
         write(*arguments, **options)
 
-    monkeypatch.setattr("sweeps.parts.pq.write_table", full_twice)
+    monkeypatch.setattr("sweeps.storage.parts.pq.write_table", full_twice)
     finish(driver, driver.start())
     driver.session.close("finished")
     assert [row["state"] for row in driver.written()] == ["finished"] * 3
@@ -350,7 +351,7 @@ def test_epochs_are_written_now_and_then_without_an_ended_trial(
 ) -> None:
     order = driver.start()
     driver.session.recorder.wait()
-    monkeypatch.setattr("sweeps.recorder.FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("sweeps.sessions.recorder.FLUSH_SECONDS", 0.0)
     driver.session.report(report(order, epochs=[epoch(order, 0, 1)]))
     until = time.monotonic() + 20
     while not results.load_epochs(driver.paths.root, "small").num_rows:
@@ -386,7 +387,7 @@ def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sweeps.lease._write", full)
+    monkeypatch.setattr("sweeps.storage.lease._write", full)
     driver.session.recorder.wait()
     assert driver.session.recorder.disk_fault == "[Errno 28] No space left on device"
     driver.session.close("finished")

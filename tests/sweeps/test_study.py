@@ -213,7 +213,7 @@ def test_a_line_that_another_process_is_writing_is_waited_for(
     SweepStudy(small_space(), journal).ask()
     whole = journal.read_bytes()
     journal.write_bytes(whole[:-20])
-    monkeypatch.setattr("sweeps.journal.time.sleep", lambda _: journal.write_bytes(whole))
+    monkeypatch.setattr("sweeps.storage.journal.time.sleep", lambda _: journal.write_bytes(whole))
     assert SweepStudy(small_space(), journal).asked == 1
     assert journal.read_bytes().startswith(whole)
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from supermask.config import RULES, TrainConfig
-from sweeps import mirrored, tracking
-from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
-from sweeps.mirror import Mirror
-from sweeps.mirrored import MirroredTrial
-from sweeps.notes import trial_note
+from sweeps import tracking
+from sweeps.mirroring import mirrored
+from sweeps.mirroring.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.mirroring.mirror import Mirror
+from sweeps.mirroring.mirrored import MirroredTrial
+from sweeps.mirroring.notes import trial_note
 from sweeps.results import epochs_table
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from supermask.config import TrainConfig
-from sweeps import mirrored, tracking
+from sweeps import tracking
 from sweeps.errors import SweepError
-from sweeps.experiment import EPOCH_METRICS, FINAL_METRICS
-from sweeps.mirror import Mirror
+from sweeps.mirroring import mirrored
+from sweeps.mirroring.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.mirroring.mirror import Mirror
 from sweeps.results import epochs_table
 from tests.sweeps.mlflow_server import free_port, server
 

@@ -16,7 +16,7 @@ from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.pack import Pack
-from sweeps.keeper import Keeper
+from sweeps.packs.keeper import Keeper
 from sweeps.results import trials_table
 from sweeps.trial import PackTrainable, PackWorker
 

@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from sweeps import mirrored, results, tracking
-from sweeps.notes import NOTE
-from sweeps.overview import overview
+from sweeps import results, tracking
+from sweeps.mirroring import mirrored
+from sweeps.mirroring.notes import NOTE
+from sweeps.mirroring.overview import overview
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter
 from sweeps.study import SweepStudy

@@ -1,0 +1,143 @@
+"""The answer of a sweep: which trial to take, at which pruning rate, and what to do next."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto
+from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
+from sweeps.pareto import Objectives, Table, values
+from sweeps.results import CONFIG_COLUMNS
+from sweeps.storage.columns import rows
+
+NEAR = 0.1
+"""How much worse than the recommended trial a near-equal one may be in each objective, as a part of its span over the
+front."""
+SEEDS = 10
+_METRICS = ("val_accuracy", "remaining", "inverted", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A trial and what speaks for it.
+
+    Attributes:
+        trial: Its number.
+        config: What was trained.
+        metrics: What the sweep measured of it, one seed: objectives, accuracies, remaining and inverted weights.
+        confirmed: Its means and intervals on the test set over fresh seeds, if it is confirmed.
+        rule: Why this one, in words.
+        pruning_rate: Its pruning rate; None of a method that prunes nothing.
+        pruning_rates: Least and greatest pruning rate of the near-equal trials, itself among them; likewise None.
+        near: How many near-equal trials there are, itself among them.
+        commands: What to do next: `confirm` it, `train` it again, `export` it.
+    """
+
+    trial: int
+    config: dict[str, Any]
+    metrics: dict[str, float | None]
+    confirmed: Confirmed | None
+    rule: str
+    pruning_rate: float | None
+    pruning_rates: tuple[float, float] | None
+    near: int
+    commands: dict[str, str]
+
+
+def recommend(trials: Table, space: SearchSpace, confirmations: Table | None = None) -> Recommendation | None:
+    """Recommends the knee of the front of the trials that keep to the space's constraints.
+
+    The knee needs no guess of how far single runs scatter, which a sweep of one seed a trial cannot tell: beyond it
+    accuracy falls fast, before it weights are kept that buy little. Who needs a certain accuracy writes it as a
+    constraint, and gets the knee of what keeps to it. Of one objective it is the best trial, of more than two the knee
+    of the first two. Near-equal are the trials that keep to the constraints and are no more than `NEAR` of the front's
+    span worse in either objective (remaining weights by their logarithm, as the knee has them). Chosen by what the
+    sweep measured; confirmations, on the test set, only say how sure it is.
+
+    Args:
+        trials: From `sweeps.results.load`.
+        space: Of the sweep; its name stands in the commands.
+        confirmations: From `sweeps.confirmations.load`, if there are any.
+
+    Returns:
+        None while no finished trial keeps to the constraints.
+
+    Raises:
+        SweepError: If an objective is no column.
+    """
+    objectives = dict([*space.objectives.items()][:2])
+    candidates = pareto.finished(pareto.feasible(trials, space.constraints))
+    front = pareto.front(candidates, objectives)
+    if not front.num_rows:
+        return None
+    best = pareto.knee(front, objectives) if len(objectives) == 2 else front.slice(0, 1)
+    row = best.to_pylist()[0]
+    near = rows(candidates, _near(candidates, front, best, objectives))
+    rates = values(near, "pruning_rate")
+    prunes = row["method"] != "dense" and np.isfinite(rates).any()
+    name, metrics = f"{space.name}:{row['trial']}", dict.fromkeys((*_METRICS, *space.objectives))
+    found = summarise(confirmations.select(SUMMARISED).to_pylist()) if confirmations is not None else []
+    return Recommendation(
+        trial=row["trial"],
+        config={field: row[field] for field in CONFIG_COLUMNS},
+        metrics={metric: row[metric] for metric in metrics},
+        confirmed=next((one for one in found if one.trial == row["trial"] and one.seeds), None),
+        rule=_rule(space),
+        pruning_rate=row["pruning_rate"] if prunes else None,
+        pruning_rates=(float(np.nanmin(rates)), float(np.nanmax(rates))) if prunes else None,
+        near=near.num_rows,
+        commands={
+            "confirm": f"sweeps confirm {space.name} --select {row['trial']} --seeds {SEEDS}",
+            "train": f"sweeps train {name}",
+            "export": f"sweeps export {name} --to onnx",
+        },
+    )
+
+
+def line(found: Recommendation) -> str:
+    """The recommendation in one line."""
+    if found.confirmed and found.confirmed.test_accuracy.low is not None:
+        accuracy, remaining = found.confirmed.test_accuracy, found.confirmed.remaining
+        low, high, mean, left = (100 * (x or 0.0) for x in (accuracy.low, accuracy.high, accuracy.mean, remaining.mean))
+        numbers = f"{mean:.2f} % [{low:.2f}, {high:.2f}] test accuracy at {left:.2f} % remaining, "
+        numbers += f"{found.confirmed.seeds} fresh seeds"
+        then = f"export it: {found.commands['export']}"
+    else:
+        shown = {"validation accuracy": found.metrics["val_accuracy"], "remaining": found.metrics["remaining"]}
+        numbers = ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items() if value is not None)
+        then = f"one seed; confirm it: {found.commands['confirm']}"
+    rate = ""
+    if found.pruning_rate is not None and found.pruning_rates is not None:
+        low, high = found.pruning_rates
+        span = f" ({low:.2f} to {high:.2f} in {found.near} near-equal trials)" if found.near > 1 else ""
+        rate = f"pruning rate {found.pruning_rate:.2f}{span}, "
+    return f"recommended: trial {found.trial}, {rate}{numbers}; {then}"
+
+
+def _near(candidates: Table, front: Table, best: Table, objectives: Objectives) -> np.ndarray:
+    """Which trials are hardly worse than the best one, as booleans of shape [trial]."""
+    near = np.ones(candidates.num_rows, dtype=bool)
+    for metric, way in objectives.items():
+        sign = -1.0 if way == "maximize" else 1.0
+        of_all, of_front, of_best = (sign * _scaled(table, metric) for table in (candidates, front, best))
+        span = np.ptp(of_front[np.isfinite(of_front)]) if np.isfinite(of_front).any() else 0.0
+        near &= of_all <= of_best + NEAR * span
+    return near
+
+
+def _scaled(table: Table, metric: str) -> np.ndarray:
+    found = values(table, metric)
+    if metric != "remaining":
+        return found
+    with np.errstate(divide="ignore"):
+        return np.log(found)
+
+
+def _rule(space: SearchSpace) -> str:
+    within = f" of the trials with {', '.join(map(str, space.constraints))}" if space.constraints else ""
+    if len(space.objectives) == 1:
+        (metric,) = space.objectives
+        return f"best {metric}{within}"
+    return f"knee of the front{within}: beyond it, fewer weights cost accuracy fast"

@@ -1,0 +1,115 @@
+"""From what stands on the command line to what the rest of the package takes."""
+
+import difflib
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.space import SearchSpace
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, check_inside, resolve_root
+
+if TYPE_CHECKING:
+    from sweeps.plan import Options
+
+
+def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
+    """The space of a file, or a shipped one by its name.
+
+    Raises:
+        SpaceError: If it cannot be used.
+        SweepError: If no shipped space has the name.
+    """
+    from search_spaces.load import load
+
+    shipped = Path(sys.modules["search_spaces"].__path__[0]) / f"{text}.yaml"
+    is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
+    if is_name and not shipped.exists():
+        names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
+        near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)[0]
+        raise SweepError(
+            f"SPACE: must be a YAML file or one of {', '.join(names)}, but got {text!r}. "
+            f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml; "
+            "write one with: sweeps init my_space."
+        )
+    return load(shipped if is_name else text, overrides=overrides)
+
+
+def space_of(paths: SweepPaths) -> SearchSpace:
+    """The space of a sweep, as it was run.
+
+    Raises:
+        SweepError: If there is no such sweep, or a part of it lies elsewhere.
+    """
+    from search_spaces.load import load
+    from sweeps import results
+
+    check_inside(paths)
+    if not paths.space.exists():
+        results.load(paths.root, paths.name)  # names the sweeps that exist
+    return load(paths.space)
+
+
+def remembered(paths: SweepPaths) -> dict[str, Any]:
+    """The options of the last session of a sweep that need not be given again; the data only if they are here, too."""
+    from sweeps.sessions.heartbeat import read_session
+
+    told: dict[str, Any] = read_session(paths).get("options", {})
+    return {name: value for name, value in told.items() if name != "data" or Path(value).is_dir()}
+
+
+def options_of(
+    *,
+    root: str | None,
+    lanes: str,
+    gpus_per_pack: float | None,
+    cpus_per_pack: int | None,
+    packs: int | None,
+    address: str | None,
+    tracking_uri: str | None,
+    data: str | None,
+    download: bool,
+    storage: str | None = None,
+    checkpoint_seconds: float | None = None,
+    warm_start: str | None = None,
+) -> "Options":
+    """How and where to run, from the options of `run` and `resume`.
+
+    Raises:
+        SweepError: If one is out of range.
+    """
+    from sweeps.plan import Options
+
+    for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack)):
+        if value is not None and not 0 < value < math.inf and (option, value) != ("--gpus-per-pack", 0):
+            raise SweepError(f"{option}: must be greater than 0, but got {value:g}. Leave it out to have it chosen.")
+    if checkpoint_seconds is not None and not 0 <= checkpoint_seconds < math.inf:
+        raise SweepError(
+            f"--checkpoint-seconds: must be 0 or more, but got {checkpoint_seconds:g}. Leave it out to have it chosen."
+        )
+    if lanes != "auto" and not (lanes.isdecimal() and int(lanes)):
+        raise SweepError(f"--lanes: must be a whole number from 1 or auto, but got {lanes!r}. Write for example 16.")
+    return Options(
+        root=resolve_root(root),
+        lanes=None if lanes == "auto" else int(lanes),
+        gpus_per_pack=gpus_per_pack,
+        cpus_per_pack=cpus_per_pack,
+        packs=packs,
+        address=address,
+        tracking_uri=tracking_uri,
+        data_root=data,
+        download=download,
+        storage=storage,
+        checkpoint_seconds=checkpoint_seconds,
+        warm_start=warm_start,
+    )
+
+
+def overrides_of(changes: list[str], *, name: str | None, trials: int | None, seed: int | None) -> dict[str, Any]:
+    """The `--set` options and the options that stand for one."""
+    from search_spaces.overrides import parse
+
+    given = {"name": name, "budget.trials": trials, "sampler.seed": seed}
+    overrides = {path: value for path, value in given.items() if value is not None}
+    return overrides | parse(changes)

@@ -1,0 +1,106 @@
+"""The command that compares two sweeps."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sweeps.commands.arguments import space_of
+from sweeps.commands.options import AsJson, Root, err, out, print_json
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, resolve_root
+from sweeps.storage.remote import fetch
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sweeps.analysis.comparison import Comparison, Range
+    from sweeps.pareto import Table as ArrowTable
+
+
+def compare(
+    one: Annotated[str, typer.Argument(metavar="A", help="Name of a sweep.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Name of another.")],
+    root: Root = None,
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap interval.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the fronts of two sweeps: hypervolumes, a 95 % interval of their difference, and who is better where.
+
+    Draws both fronts as ROOT/A/compared-B.png.
+
+    Example: sweeps compare fcn_digits fcn_digits_dense
+    """
+    from sweeps import pareto, results
+    from sweeps.analysis import comparison
+    from sweeps.figures import drawing, paper
+
+    every = [fetch(SweepPaths(resolve_root(root), name), summary=True) for name in (one, other)]
+    spaces = [space_of(paths) for paths in every]
+    objectives = spaces[0].objectives
+    if spaces[1].objectives != objectives:
+        raise SweepError(
+            f"{one}, {other}: both must have the same objectives, but they have {_text(objectives)} and "
+            f"{_text(spaces[1].objectives)}. Compare sweeps of one question."
+        )
+    columns = {"state", "dataset", "validation_fraction", "data_seed", "epochs", *objectives}
+    trials = [results.load(paths.root, paths.name, columns=columns) for paths in every]
+    found = comparison.compare(trials[0], trials[1], objectives, resamples=resamples)
+    if as_json:
+        print_json({"names": [one, other], **asdict(found)})
+    else:
+        out.print(table(found, one, other, objectives))
+    for note in _notes(trials, one, other):
+        err.print(note, soft_wrap=True)
+    fronts = {paths.name: pareto.front(table, objectives) for paths, table in zip(every, trials, strict=True)}
+    picture = every[0].folder / f"compared-{other}.png"
+    drawing.save(paper.fronts_figure(fronts, objectives), picture)
+    err.print(f"picture: {picture}", soft_wrap=True)
+
+
+def table(found: "Comparison", one: str, other: str, objectives: dict[str, str]) -> "Table":
+    """A comparison for a terminal."""
+    from rich import box
+    from rich.table import Table
+
+    from sweeps.display.front import PERCENT
+
+    names = {"one": one, "other": other, "neither": "neither"}
+    title = (
+        f"hypervolume: {one} {found.volumes[0]:.4f}, {other} {found.volumes[1]:.4f}; difference "
+        f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] (95 % bootstrap interval over trials)"
+    )
+    shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
+    percent = any(metric in PERCENT for metric in objectives if metric != "remaining")
+    unit = " (points)" if percent else ""
+    for heading in ("remaining %, from", "to", "better", f"by, mean{unit}", f"by, at most{unit}"):
+        shown.add_column(heading, justify="left" if heading == "better" else "right")
+    for part in found.where:
+        shown.add_row(
+            f"{100 * part.low:.2f}", f"{100 * part.high:.2f}", names[part.better], *_gain(part, percent=percent)
+        )
+    return shown
+
+
+def _gain(part: "Range", *, percent: bool) -> tuple[str, str]:
+    if part.gain is None or part.most is None:
+        return "alone", "alone"
+    return (f"{100 * part.gain:.2f}", f"{100 * part.most:.2f}") if percent else (f"{part.gain:.4g}", f"{part.most:.4g}")
+
+
+def _notes(trials: list["ArrowTable"], one: str, other: str) -> list[str]:
+    """In what else than their search the sweeps differ."""
+    notes: list[str] = []
+    for name in ("dataset", "validation_fraction", "data_seed", "epochs"):
+        held = [sorted(set(table.column(name).unique().to_pylist()) - {None}) for table in trials]
+        if all(held) and held[0] != held[1]:
+            notes.append(f"they differ in {name}: {one} has {_list(held[0])}, {other} has {_list(held[1])}")
+    return notes
+
+
+def _list(values: list[Any]) -> str:
+    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+
+
+def _text(objectives: dict[str, str]) -> str:
+    return ", ".join(f"{metric} {way}" for metric, way in objectives.items())

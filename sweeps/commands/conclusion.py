@@ -1,0 +1,67 @@
+"""What a session says when it ends."""
+
+import shlex
+
+from rich.console import Console
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto, results
+from sweeps.commands.options import print_json
+from sweeps.display import front
+from sweeps.display.panel import duration
+from sweeps.paths import SweepPaths, resolve_root
+from sweeps.plan import Options
+from sweeps.run import Outcome
+from sweeps.storage.cache import shown
+from sweeps.tracking import default_uri, redact
+
+
+def conclude(
+    outcome: Outcome, space: SearchSpace, options: Options, out: Console, err: Console, *, as_json: bool = False
+) -> int:
+    """Prints the front to `out` and all else to `err`.
+
+    Returns:
+        The exit code: 0 when trials finished, 1 when none did, 130 when the session was interrupted.
+    """
+    paths = SweepPaths(options.root, space.name)
+    root = "" if options.root == resolve_root(None) else f" --root {shlex.quote(shown(options.root))}"
+    if outcome.counts["finished"]:
+        _show_front(paths, space, out, err, as_json=as_json)
+    counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
+    _say(err, f"trials:   {counts}; {duration(outcome.seconds)}")
+    for reason, count in outcome.reasons.items():
+        _say(err, f"failed:   {count} x {reason}")
+    _say(err, f"results:  {paths.folder}")
+    _say(err, f"MLflow:   {redact(options.tracking_uri or default_uri(paths.root))}")
+    _say(err, f"          open it with: sweeps ui {space.name}{root}")
+    if outcome.unmirrored:
+        _say(
+            err,
+            f"          {outcome.unmirrored} rows are missing there; add them: sweeps mlflow-sync {space.name}{root}",
+        )
+    if outcome.state == "interrupted":
+        _say(err, f"interrupted; what was finished is kept. Go on with: sweeps resume {space.name}{root}")
+        return 130
+    if not outcome.counts["finished"]:
+        _say(err, f"no trial finished: {outcome.counts['failed']} failed, see the reasons above.", style="red")
+        return 1
+    return 0
+
+
+def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Console, *, as_json: bool) -> None:
+    members = pareto.front(pareto.feasible(results.load(paths.root, space.name), space.constraints), space.objectives)
+    if as_json:
+        print_json(front.records(members, space))
+    else:
+        out.print(front.table(members, space))
+    if not members.num_rows:
+        wanted = ", ".join(str(constraint) for constraint in space.constraints)
+        _say(err, f"no finished trial keeps to {wanted}; see all: sweeps pareto after changing {paths.space}")
+    _say(err, f"picture:  {paths.front_png}")
+    if paths.report.exists():
+        _say(err, f"report:   {paths.report}")
+
+
+def _say(err: Console, text: str, style: str | None = None) -> None:
+    err.print(text, style=style, markup=False, soft_wrap=True)

@@ -1,0 +1,60 @@
+"""The commands about MLflow: open its page on a sweep, rebuild what it holds."""
+
+from typing import Annotated, Any
+
+import typer
+
+from sweeps.commands.arguments import space_of
+from sweeps.commands.options import Name, Root, Uri, err, out, say
+from sweeps.paths import SweepPaths, resolve_root
+from sweeps.storage.remote import fetch, sending
+
+
+def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None:
+    """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
+
+    Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
+    """
+    from sweeps import confirmations, results, tracking
+    from sweeps.analysis import confirmed
+    from sweeps.mirroring.overview import overview
+    from sweeps.sessions.heartbeat import read_session
+
+    paths = SweepPaths(resolve_root(root), name)
+    uri = tracking_uri or tracking.default_uri(paths.root)
+    with sending(paths, say, what="mlflow", mlflow=not tracking_uri):
+        whole = overview(paths, space_of(paths))
+        epochs: dict[int, list[dict[str, Any]]] = {}
+        for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
+            epochs.setdefault(row["trial"], []).append(row)
+        trials = results.load(paths.root, name).to_pylist()
+        state = read_session(paths)["state"]
+        changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole)
+        rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
+        added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
+    out.print(f"{len(trials)} trials, {changed + added} runs changed in {tracking.redact(uri)}", soft_wrap=True)
+
+
+def ui(
+    name: Name,
+    root: Root = None,
+    tracking_uri: Uri = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+) -> None:
+    """Start MLflow's page on the sweep's store and print its address; stop it with Ctrl-C.
+
+    Example: sweeps ui fcn_digits
+    """
+    from sweeps import tracking
+    from sweeps.mirroring import page
+
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True, mlflow=not tracking_uri)
+    space_of(paths)
+    uri = tracking_uri or tracking.default_uri(paths.root)
+    err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
+    page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)
+
+
+def _say_addresses(addresses: dict[str, str]) -> None:
+    for what, address in addresses.items():
+        out.print(f"{what + ':':15}{address}", soft_wrap=True)

@@ -1,0 +1,213 @@
+"""The commands about one network: train it, look at its layers, export it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sweeps.commands.options import AsJson, Data, Download, Root, Uri, err, out, print_json
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, resolve_root
+from sweeps.storage.remote import fetch
+
+if TYPE_CHECKING:
+    from sweeps.commands.config_source import Source
+    from sweeps.training import Training
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="YAML file of TrainConfig fields, or NAME:TRIAL of a sweep.")],
+    folder: Annotated[str | None, typer.Option("--out", help="New folder of the results [NAME-TRIAL].")] = None,
+    root: Root = None,
+    data: Data = None,
+    download: Download = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="CPU cores [1, like a sweep's pack].")] = 1,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one network in this process, with the numbers that a sweep gives it, and keep mask, curves and pictures.
+
+    Example: sweeps train fcn_digits:12 --set epochs=50
+    """
+    from sweeps.commands.config_source import find
+
+    source = find(config, resolve_root(root), changes or [])
+    place = Path(folder or source.stem)
+
+    from supermask.data import load
+    from sweeps import training
+    from sweeps.display.progress import TrainingProgress
+
+    training.check_free(place)
+    where = training.choose_device(device)
+    images = load(source.config.dataset, data, download=download)
+    pack = training.build(source.config, images, where, threads=cpus)
+    try:
+        with TrainingProgress(source.label, source.config.epochs, err) as progress:
+            done = training.train(pack, images, progress.see)
+    except KeyboardInterrupt:
+        text = f"{source.label}: interrupted after epoch {pack.epoch}; nothing was written"
+        raise SweepError(text, exit_code=130) from None
+    training.write(place, _files(source, done))
+    _tell(source, done, place, as_json=as_json)
+    if done.fault:
+        raise SweepError(f"{source.label}: {done.fault}. Its curves are in {place}. {_REMEDY}", exit_code=1)
+
+
+_REMEDY = "Lower learning_rate or weight_gain: --set learning_rate=0.01."
+
+
+def layers(
+    trial: Annotated[str, typer.Argument(help="NAME:TRIAL of a sweep, one of its front.")],
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what a trial keeps, hides and inverts of each layer, and draw its first layer as masks/TRIAL.png.
+
+    Example: sweeps layers fcn_digits:12
+    """
+    from sweeps.commands.config_source import parse_trial, trial_row
+
+    paths, number = parse_trial(trial, resolve_root(root))
+    row = trial_row(paths, number)
+    kept = paths.masks / f"{number}.safetensors"
+    if not kept.exists():
+        raise SweepError(
+            f"{trial}: masks must be kept in {kept}, but there are none: a sweep keeps those of its front only, and "
+            f"this trial is {row['state']}. Train it again: sweeps train {trial}."
+        )
+
+    from supermask.artifact import Artifact
+    from sweeps.display import layer_table
+    from sweeps.figures import kept_mask
+
+    artifact = Artifact.load(kept)
+    masks = {layer.name: artifact.masks[layer.name] for layer in artifact.network.layers}
+    records = layer_table.records(masks)
+    if as_json:
+        print_json(records)
+    else:
+        out.print(layer_table.table(records, title=f"{paths.name}, trial {number}: {_what(artifact.config)}"))
+    err.print(f"picture: {kept_mask.draw(paths, number)}", soft_wrap=True)
+
+
+def _files(source: "Source", done: "Training") -> dict[str, bytes]:
+    """All that is kept of a training, by name; everything is drawn before anything is written."""
+    from sweeps import training
+    from sweeps.commands.config_source import to_yaml
+    from sweeps.figures.curves import curves_figure
+    from sweeps.figures.drawing import as_png
+    from sweeps.figures.mask import mask_figure
+
+    left = f"{100 * done.last.remaining:.2f} % of the weights remain"
+    epochs = f"{done.last.epoch} epoch{'' if done.last.epoch == 1 else 's'}"
+    how = f"{_what(done.config)}, {epochs} in {done.dtype}: {done.fault or left}"
+    curves = curves_figure(done.epochs, done.test, title=source.label, subtitle=how)
+    files: dict[str, bytes] = {
+        "config.yaml": to_yaml(done.config).encode(),
+        "epochs.csv": training.as_csv(done).encode(),
+        "curves.png": as_png(curves),
+    }
+    if done.artifact:
+        files["artifact.safetensors"] = done.artifact.to_bytes()
+        files["mask.png"] = as_png(mask_figure(done.masks, done.input_shape, title=source.label))
+    return files
+
+
+def _what(config: Any) -> str:
+    method = "" if config.method == "signed" else f"{config.method} "
+    return f"{method}{config.network} on {config.dataset}"
+
+
+def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) -> None:
+    """The layers and the test accuracy to stdout, the rest to stderr."""
+    from sweeps import training
+    from sweeps.display import layer_table
+    from sweeps.display.panel import duration
+
+    records = layer_table.records(done.masks)
+    test = {"test_loss": done.test.loss, "test_accuracy": done.test.accuracy} if done.test else {}
+    if as_json:
+        metrics = {name: getattr(done.last, name) for name in training.RECORDED}
+        state = {"state": "failed" if done.fault else "finished", "reason": done.fault, "epochs_done": done.last.epoch}
+        print_json({**state, **metrics, **test, "dtype": done.dtype, "folder": str(folder), "layers": records})
+    elif done.test:
+        out.print(layer_table.table(records, title=f"{source.label}: {_what(done.config)}"))
+        out.print(
+            f"test accuracy {100 * done.test.accuracy:.2f} % with {100 * done.last.remaining:.2f} % of the weights"
+        )
+    row = source.trial
+    if row and row["state"] == "finished":
+        same = "" if row["dtype"] == done.dtype else f", in {row['dtype']} instead of {done.dtype}"
+        then = f"test accuracy {100 * row['test_accuracy']:.2f} %, remaining {100 * row['remaining']:.2f} %{same}"
+        err.print(f"in the sweep: {then}", soft_wrap=True)
+    err.print(f"trained in {duration(done.seconds)}; results: {folder}", soft_wrap=True)
+
+
+def export(
+    what: Annotated[
+        str, typer.Argument(metavar="NAME[:TRIAL]", help="A trial, the path of an artifact, or a whole sweep.")
+    ],
+    to: Annotated[
+        Literal["artifact", "torch", "onnx", "mlflow"] | None, typer.Option("--to", help="What to make of a trial.")
+    ] = None,
+    file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL.* here].")] = None,
+    root: Root = None,
+    tracking_uri: Uri = None,
+    register: Annotated[
+        str | None, typer.Option("--register", metavar="MODEL", help="Name in MLflow's model registry.")
+    ] = None,
+    data: Data = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all trials of a sweep as CSV.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write all trials as Parquet.")] = None,
+) -> None:
+    """Write a trained network as artifact, PyTorch state dict or ONNX model, or log it to its run in MLflow.
+
+    With --register it becomes the next version of a registered model, with signature and input example.
+
+    Of a whole sweep, write its trials: sweeps export fcn_digits --csv trials.csv
+
+    Example: sweeps export fcn_digits:12 --to onnx --out digits.onnx
+    """
+    files = {"csv": csv, "parquet": parquet}
+    if csv or parquet:
+        if to or file or ":" in what:
+            raise SweepError(
+                f"--csv, --parquet: take all trials of a sweep, without --to and --out, but got {what}. "
+                f"Write for example: sweeps export {what.partition(':')[0]} --csv trials.csv."
+            )
+        _export_trials(
+            fetch(SweepPaths(resolve_root(root), what), summary=True),
+            {kind: path for kind, path in files.items() if path},
+        )
+        return
+    if to is None:
+        raise SweepError(
+            "--to: must say what to make of a trial: artifact, torch, onnx or mlflow. Write for example --to onnx; or "
+            "--csv trials.csv for all trials of a sweep."
+        )
+
+    from sweeps import export as networks
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    if to == "mlflow" and file is not None:
+        raise SweepError("--out: must be left out with --to mlflow, which writes no file of its own. Remove it.")
+    if register is not None and to != "mlflow":
+        raise SweepError(f"--register: goes with --to mlflow, but got --to {to}. Write --to mlflow.")
+    source = networks.find(what, root)
+    if to == "mlflow":
+        typer.echo(networks.export_model(source, tracking_uri, name=register, data_root=data, say=say))
+    else:
+        typer.echo(networks.export_file(source, to, Path(file) if file else None, data_root=data, say=say))
+
+
+def _export_trials(paths: SweepPaths, files: dict[str, Path]) -> None:
+    from sweeps import trial_table
+
+    for kind, path in files.items():
+        count = trial_table.write(paths, path, kind=kind)
+        err.print(f"{count} trials", soft_wrap=True)
+        typer.echo(path)

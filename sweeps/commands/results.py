@@ -1,0 +1,143 @@
+"""The commands that read the results of a sweep: list, status, pareto, verify."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search_spaces.space import SearchSpace
+from sweeps.commands.arguments import space_of
+from sweeps.commands.options import AsJson, Name, Root, Uri, err, out, print_json
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths, resolve_root, sweep_names
+from sweeps.storage.cache import shown
+from sweeps.storage.remote import fetch, fetch_summaries
+
+
+def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
+    """List the sweeps of a root.
+
+    Example: sweeps list
+    """
+    from sweeps.display.status import status as look
+
+    folder = resolve_root(root)
+    fetch_summaries(folder)
+    every = (SweepPaths(folder, name) for name in sweep_names(folder))
+    rows = [look(paths, space_of(paths).objectives) for paths in every]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        err.print(f"no sweeps in {shown(folder)}. Start one: sweeps run fcn_digits", soft_wrap=True)
+        return
+    from sweeps.display.status import table
+
+    out.print(table(rows))
+
+
+def status(
+    name: Name,
+    root: Root = None,
+    as_json: AsJson = False,
+    until_end: Annotated[bool, typer.Option("--watch", help="Stay until it has ended or Ctrl-C.")] = False,
+) -> None:
+    """Show how far a sweep is, from its files: while it runs, from another terminal or machine, too.
+
+    With --watch --json it writes a line of JSON whenever something has changed.
+
+    Example: sweeps status fcn_digits --watch
+    """
+    from sweeps.display import watch
+    from sweeps.display.status import status as look
+    from sweeps.display.status import table
+
+    def find() -> tuple[SweepPaths, SearchSpace]:
+        paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+        return paths, space_of(paths)
+
+    if as_json and until_end:
+        watch.watch_as_json(find, sys.stdout)
+        return
+    paths, space = find()
+    row = watch.watch(find, err) if until_end else look(paths, space.objectives)
+    if as_json:
+        print_json(row)
+    else:
+        out.print(table([row]))
+
+
+def pareto(
+    name: Name,
+    root: Root = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs).")] = False,
+    minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
+    maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", help="Draw a figure for a paper, 3.3 in wide.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="The same as SVG.")] = None,
+    pdf: Annotated[Path | None, typer.Option("--pdf", help="The same as PDF, its fonts inside.")] = None,
+) -> None:
+    """Print the front of a sweep, say which trial to take, and draw the front as ROOT/NAME/front.png.
+
+    Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
+    """
+    from sweeps import confirmations, pareto, results
+    from sweeps.analysis import recommendation
+    from sweeps.analysis.confirmed import SUMMARISED, summarise
+    from sweeps.display import front, latex
+
+    if as_json + as_csv + as_latex > 1:
+        raise SweepError("--json, --csv, --latex: at most one must be given, but got more. Remove all but one.")
+    bounds = [front.parse_bound(text, ">=") for text in minimum or []]
+    bounds += [front.parse_bound(text, "<=") for text in maximum or []]
+    figures = [
+        front.check_figure(path, kind) for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)) if path is not None
+    ]
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+    space = space_of(paths)
+    trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *pareto.RANGES})
+    wanted = replace(space, constraints=(*space.constraints, *bounds))
+    members = pareto.front(pareto.feasible(trials, wanted.constraints), space.objectives)
+    confirmed = confirmations.load(paths.confirm)
+    if as_json:
+        print_json(front.records(members, space))
+    elif as_csv:
+        sys.stdout.write(front.as_csv(members, space))
+    elif as_latex:
+        found = {one.trial: one for one in summarise(confirmed.select(SUMMARISED).to_pylist())}
+        sys.stdout.write(latex.front_table(members, space, found))
+    else:
+        out.print(front.table(members, space))
+    recommended = recommendation.recommend(trials, wanted, confirmed)
+    if recommended:
+        err.print(recommendation.line(recommended), soft_wrap=True)
+    for path in figures:
+        front.draw_for_paper(path, space, trials, members)
+        err.print(f"figure: {path}", soft_wrap=True)
+    if not front.is_drawn(paths):
+        front.draw(paths, space, trials)
+    err.print(f"picture: {paths.front_png}", soft_wrap=True)
+
+
+def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
+    """Compare study, Parquet and MLflow value by value; exit code 1 on any difference.
+
+    Example: sweeps verify fcn_digits
+    """
+    from sweeps.verify import verify as compare
+
+    paths = fetch(SweepPaths(resolve_root(root), name), mlflow=not tracking_uri)
+    found = compare(paths, space_of(paths), tracking_uri)
+    if as_json:
+        print_json(found)
+    else:
+        word = "agree" if found["ok"] else "differ"
+        out.print(f"{found['trials']} trials, {found['mlflow_runs']} MLflow runs: study, Parquet and MLflow {word}")
+        for difference in found["differences"]:
+            out.print(difference, soft_wrap=True)
+    if not found["ok"]:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""What is shown on a terminal: a sweep that runs (`panel`), its `status`, its `front`, and tables that fit."""

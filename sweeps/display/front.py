@@ -1,0 +1,165 @@
+"""The front of a sweep as a user meets it: a table, records, a picture."""
+
+import csv
+import io
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.space import Constraint, SearchSpace
+from sweeps import pareto
+from sweeps.display.fitting_table import Column, FittingTable
+from sweeps.errors import SweepError
+from sweeps.pareto import Table as ArrowTable
+from sweeps.paths import SweepPaths
+from sweeps.results import CONFIG_COLUMNS
+
+if TYPE_CHECKING:
+    from sweeps.figures.drawing import Reference
+
+SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
+"""Names that bounds of the command line may use for short."""
+PERCENT = ("val_accuracy", "test_accuracy", "remaining", "inverted")
+
+
+def parse_bound(text: str, operator: str) -> Constraint:
+    """Reads `accuracy=0.97`.
+
+    Raises:
+        SweepError: If it is not a metric, `=` and a number.
+    """
+    option = "--min" if operator == ">=" else "--max"
+    match = re.fullmatch(r"\s*(\w+)\s*=\s*([^=]+)", text)
+    try:
+        metric, value = (match[1], float(match[2])) if match else ("", float("nan"))
+    except ValueError:
+        metric, value = "", float("nan")
+    metric = SHORT_NAMES.get(metric, metric)
+    if metric not in pareto.RANGES or not math.isfinite(value):
+        raise SweepError(
+            f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
+            f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."
+        )
+    if metric in PERCENT and not 0 <= value <= 1:
+        raise SweepError(f"{option}: {metric} is a fraction in [0, 1], but got {text!r}. 97 % is 0.97.")
+    return Constraint(metric, operator, value)
+
+
+def records(front: ArrowTable, space: SearchSpace) -> list[dict[str, Any]]:
+    """The front as plain records: trial, the objectives and the whole configuration."""
+    metrics = dict.fromkeys(("val_accuracy", "remaining", *space.objectives))
+    return [
+        {
+            "trial": row["trial"],
+            **{name: row[name] for name in metrics},
+            "config": {name: row[name] for name in CONFIG_COLUMNS},
+        }
+        for row in front.to_pylist()
+    ]
+
+
+def as_csv(front: ArrowTable, space: SearchSpace) -> str:
+    """The front as CSV with one column per metric and field, and the test accuracy."""
+    names = [
+        "trial",
+        *dict.fromkeys(("val_accuracy", "remaining", *space.objectives, "test_accuracy")),
+        *CONFIG_COLUMNS,
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(front.to_pylist())
+    return text.getvalue()
+
+
+def table(front: ArrowTable, space: SearchSpace) -> FittingTable:
+    """The front for a terminal: objectives, test accuracy, and the searched parameters."""
+    rows = front.to_pylist()
+    metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
+    searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
+    columns = [Column("trial", [str(row["trial"]) for row in rows])]
+    for name in (*metrics, *searched):
+        heading = name.replace("_", " ") + (" %" if name in PERCENT else "")
+        columns.append(Column(heading, [_text(name, row[name]) for row in rows], rank=int(name in searched)))
+    return FittingTable(columns, title=f"front of {space.name}: {front.num_rows} trials")
+
+
+def is_drawn(paths: SweepPaths) -> bool:
+    """Whether `front.png` is newer than all that it shows."""
+    if not paths.front_png.exists():
+        return False
+    shown = [paths.space, *paths.trials.glob("*.parquet")]
+    return all(path.stat().st_mtime_ns < paths.front_png.stat().st_mtime_ns for path in shown)
+
+
+def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
+    """Writes `front.png` of a sweep."""
+    from sweeps.figures import drawing  # matplotlib takes most of a second to import
+
+    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    figure = drawing.front_figure(
+        trials,
+        members,
+        space.objectives,
+        title=f"{space.name}: accuracy against remaining weights",
+        subtitle=_subtitle(pareto.finished(trials)),
+        references=_references(trials),
+    )
+    drawing.save(figure, paths.front_png)
+
+
+def check_figure(path: Path, kind: str) -> Path:
+    """Returns the path that `--png`, `--svg` or `--pdf` names.
+
+    Raises:
+        SweepError: If it ends otherwise, or its folder is missing.
+    """
+    if path.suffix != f".{kind}":
+        raise SweepError(
+            f"--{kind} {path}: must end in .{kind}, but does not. Rename it: {path.with_suffix(f'.{kind}')}."
+        )
+    if not path.parent.is_dir():
+        raise SweepError(f"--{kind} {path}: must be in a folder that exists, but {path.parent} does not. Create it.")
+    return path
+
+
+def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: ArrowTable) -> None:
+    """Writes a figure as wide as a column, as PNG, SVG or PDF by the suffix of its path.
+
+    Raises:
+        SweepError: If the file cannot be written.
+    """
+    from sweeps.figures import drawing, paper
+
+    figure = paper.front_figure(trials, members, space.objectives, references=_references(trials))
+    try:
+        drawing.save(figure, path)
+    except OSError as error:
+        raise SweepError(f"{path}: must be writable, but got: {error.strerror}. Choose another place.") from error
+
+
+def _references(trials: ArrowTable) -> list["Reference"]:
+    from sweeps.figures.drawing import paper_reference
+
+    first = trials.slice(0, 1).to_pylist()
+    found = paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
+    return [found] if found else []
+
+
+def _subtitle(finished: ArrowTable) -> str:
+    if not finished.num_rows:
+        return ""
+    epochs = sorted(set(finished.column("epochs").to_pylist()))
+    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    held_out = set(finished.column("validation_fraction").to_pylist())
+    of_all = f" of {100 * held_out.pop():g} % of the training set" if len(held_out) == 1 else ""
+    return f"{finished.num_rows} finished trials of {length}, one seed each; validation part{of_all}"
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in PERCENT:
+        return f"{100 * value:.2f}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,70 @@
+r"""The front of a sweep as a LaTeX table; it needs `\usepackage{booktabs}`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed
+from sweeps.analysis.intervals import Interval
+from sweeps.display.front import PERCENT
+from sweeps.pareto import Table
+from sweeps.results import CONFIG_COLUMNS
+
+_SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "_%&#${}"})
+
+
+def front_table(front: Table, space: SearchSpace, confirmed: Mapping[int, Confirmed]) -> str:
+    """A `tabular` with the objectives, the test accuracy and the searched parameters of each trial.
+
+    Args:
+        front: From `sweeps.pareto.front`.
+        space: Says what was searched.
+        confirmed: Summaries by trial. A confirmed trial's test accuracy is the mean over its fresh seeds with its
+            interval; any other's is that of the sweep's one run, and marked.
+    """
+    searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
+    metrics = [name for name in dict.fromkeys(space.objectives) if name != "test_accuracy"]
+    heads = ["trial", *map(_heading, metrics), "test accuracy (\\%)", *map(_heading, searched)]
+    lines = [
+        f"% Front of {space.name}. Test accuracy: mean [{INTERVAL_NAME}] over fresh seeds; with a dagger, one run.",
+        f"\\begin{{tabular}}{{{'r' * len(heads)}}}",
+        "\\toprule",
+        _row(heads),
+        "\\midrule",
+    ]
+    for row in front.to_pylist():
+        cells = [_text(name, row[name]) for name in metrics]
+        cells += [_test(row, confirmed.get(row["trial"])), *(_text(name, row[name]) for name in searched)]
+        lines.append(_row([str(row["trial"]), *cells]))
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _row(cells: list[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _heading(name: str) -> str:
+    unit = " (\\%)" if name in PERCENT else ""
+    return name.replace("_", " ") + unit
+
+
+def _test(row: Mapping[str, Any], confirmed: Confirmed | None) -> str:
+    if confirmed and confirmed.test_accuracy.low is not None:
+        return _interval(confirmed.test_accuracy)
+    return "--" if row["test_accuracy"] is None else f"{100 * row['test_accuracy']:.2f}$^\\dagger$"
+
+
+def _interval(found: Interval) -> str:
+    mean, low, high = (f"{100 * (value or 0.0):.2f}" for value in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "--"
+    if name in PERCENT:
+        return f"{100 * value:.2f}"
+    if not isinstance(value, float):
+        return str(value).translate(_SPECIAL)
+    digits, _, exponent = f"{value:.3g}".partition("e")
+    return f"${digits} \\cdot 10^{{{int(exponent)}}}$" if exponent else digits

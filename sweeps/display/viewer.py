@@ -1,0 +1,73 @@
+"""Turns a session's books into what is shown of it."""
+
+import time
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto, results
+from sweeps.display.panel import PackView, SweepView
+from sweeps.display.watch import LEVELS
+from sweeps.mirroring.mirror import Mirror
+from sweeps.session import Session
+
+LAG_ROWS = 1000
+"""Rows on their way to MLflow from which the display says so."""
+
+
+class Viewer:
+    """Looks at a running session; called from the display's thread."""
+
+    def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
+        self._space, self._session, self._mirror = space, session, mirror
+        self._began, self._before = time.monotonic(), sum(session.ended.values())
+        self._known: tuple[tuple[dict[str, Any], ...], float | None] = ((), None)
+
+    def look(self) -> SweepView:
+        """The view of this moment."""
+        session = self._session
+        packs = tuple(
+            PackView(
+                number,
+                len(pack.open),
+                pack.epoch,
+                pack.order.lanes[0].config.epochs,
+                " ".join(str(pack.place[name]) for name in ("host", "device", "dtype") if name in pack.place),
+            )
+            for number, pack in list(session.packs.items())
+        )
+        rows = session.leaders.rows
+        return SweepView(
+            name=self._space.name,
+            budget=self._space.trials,
+            counts=session.counts,
+            packs=packs,
+            best=tuple((level, _best_within(rows, level)) for level in LEVELS),
+            hypervolume=self._volume(rows),
+            seconds=session.seconds,
+            seconds_left=self._left(packs),
+            notes=self._notes(),
+        )
+
+    def _volume(self, rows: tuple[dict[str, Any], ...]) -> float | None:
+        if rows is not self._known[0]:
+            self._known = rows, pareto.hypervolume(results.trials_table(rows), self._space.objectives)
+        return self._known[1]
+
+    def _left(self, packs: tuple[PackView, ...]) -> float | None:
+        ended = sum(self._session.ended.values())
+        done = ended - self._before + sum(pack.lanes * pack.epoch / pack.epochs for pack in packs)
+        if done <= 0:
+            return None
+        return (self._space.trials - self._before - done) / done * (time.monotonic() - self._began)
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
+        if self._session.recorder.disk_fault:
+            notes.append(f"results wait in memory: {self._session.recorder.disk_fault}")
+        if self._mirror.lag > LAG_ROWS:
+            notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
+        return tuple(notes)
+
+
+def _best_within(rows: tuple[dict[str, Any], ...], level: float) -> float | None:
+    return max((row["val_accuracy"] for row in rows if row["remaining"] <= level), default=None)

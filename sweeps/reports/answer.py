@@ -1,0 +1,91 @@
+"""The answer that stands first in a report: which trial to take, how sure that is, and what to do next."""
+
+import shlex
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from sweeps.analysis.intervals import Interval
+from sweeps.analysis.recommendation import Recommendation
+from sweeps.paths import SweepPaths, resolve_root
+from sweeps.storage.cache import shown
+
+Record = dict[str, Any]
+
+
+def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) -> Record:
+    """What to take from the sweep, how sure that is, and what to do next."""
+    if found is None:
+        bounds = ", ".join(map(str, space.constraints)) or "no constraint"
+        return {
+            "trial": None,
+            "headline": "No trial can be recommended yet",
+            "figures": [],
+            "reasons": [f"No finished trial keeps to: {bounds}."],
+            "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{root_option(paths)}")],
+        }
+    rate = "" if found.pruning_rate is None else f", pruning rate {found.pruning_rate:.2f}"
+    purposes = {"train": "train it again", "confirm": "confirm it", "export": "export it"}
+    return {
+        "trial": found.trial,
+        "headline": f"Take trial {found.trial}{rate}",
+        "figures": _figures(found),
+        "reasons": _reasons(found),
+        "commands": [(text, found.commands[key] + root_option(paths)) for key, text in purposes.items()],
+    }
+
+
+def _figures(found: Recommendation) -> list[tuple[str, str, str]]:
+    """Label, value and what is small below it."""
+    shown = list[tuple[str, str, str]]()
+    if found.pruning_rate is not None and found.pruning_rates is not None:
+        low, high = found.pruning_rates
+        trials = f"{found.near} near-equal trials" if found.near > 1 else "no other trial comes near it"
+        spread = f"{low:.2f} to {high:.2f} in {trials}" if found.near > 1 else trials
+        shown.append(("pruning rate", f"{found.pruning_rate:.2f}", spread))
+    single = "one run, one seed: no interval"
+    if found.confirmed:
+        shown += [
+            ("test accuracy", *_mean(found.confirmed.test_accuracy, found.confirmed.seeds)),
+            ("remaining weights", *_mean(found.confirmed.remaining, found.confirmed.seeds, digits=3)),
+        ]
+        single = "in the sweep, one run"
+    else:
+        shown.append(("remaining weights", percent(found.metrics["remaining"]), single))
+    return [*shown, ("validation accuracy", percent(found.metrics["val_accuracy"]), single)]
+
+
+def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
+    """A mean over fresh seeds, and how sure it is."""
+    over = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}"
+    span = bracket(measured, digits)
+    return percent(measured.mean), f"95 % interval {span}, {over}" if span else over
+
+
+def _reasons(found: Recommendation) -> list[str]:
+    why = f"Chosen as the {found.rule}."
+    if found.confirmed:
+        return [why]
+    luck = "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it."
+    return [why, luck]
+
+
+def train_command(paths: SweepPaths) -> list[str]:
+    """What stands before and after a trial's number in the command that trains it again."""
+    return [f"sweeps train {paths.name}:", root_option(paths)]
+
+
+def root_option(paths: SweepPaths) -> str:
+    """What a command needs to find the sweep; nothing in the usual root."""
+    return "" if paths.root == resolve_root(None) else f" --root {shlex.quote(shown(paths.root))}"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction in percent."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def bracket(found: Interval, digits: int = 2) -> str:
+    """An interval in percent; empty where there is none."""
+    if found.low is None or found.high is None:
+        return ""
+    return f"[{100 * found.low:.{digits}f}, {100 * found.high:.{digits}f}] %"

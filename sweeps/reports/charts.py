@@ -1,0 +1,211 @@
+"""The numbers that the charts of a report draw, as a document for JSON: percent, rounded to five digits."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto
+from sweeps.analysis.confirmed import Confirmed
+from sweeps.analysis.intervals import Interval
+from sweeps.figures import drawing
+from sweeps.figures.drawing import Reference
+from sweeps.pareto import Table
+
+Document = dict[str, Any]
+
+PANEL = ("val_accuracy", "remaining", "inverted", "test_accuracy", "train_loss", "val_loss")
+"""Metrics that the page shows of one trial."""
+CURVES = ("val_accuracy", "remaining")
+"""Metrics that it shows of every epoch."""
+MOST_NUMBERS = 200_000
+"""Of all curves, and of all layers: some 1.4 MB."""
+MOST_STEPS = 60
+"""Epochs of a curve; a longer one is thinned."""
+MOST_CHECKPOINTS = 400
+"""Points of the hypervolume's history."""
+
+
+def plain(values: Iterable[Any], factor: float = 1.0) -> list[Any]:
+    """Numbers for JSON: what is not finite becomes None, text stays."""
+    return [_plain(value, factor) for value in values]
+
+
+def _plain(value: Any, factor: float) -> Any:
+    if isinstance(value, str) or value is None:
+        return value
+    if not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else float(f"{value * factor:.5g}")
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """All of `count` rows, or `most` of them with even steps between, first and last included."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.arange(0)
+
+
+def front_chart(
+    space: SearchSpace,
+    trials: Table,
+    members: Table,
+    drawn: Table,
+    *,
+    references: Sequence[Reference],
+    beside: Mapping[str, Table],
+    confirmed: Sequence[Confirmed],
+) -> Document:
+    """Trials, the front and what it is compared with.
+
+    Args:
+        space: Of the sweep.
+        trials: All ended trials.
+        members: Those on the front.
+        drawn: Those that are drawn.
+        references: Published points.
+        beside: The fronts of other sweeps by name.
+        confirmed: Trials that were trained again.
+    """
+    across, up = drawing.axes_of(space.objectives)
+    compared = across == "remaining" and up in ("val_accuracy", "test_accuracy")
+    marks = [(100 * one.remaining, 100 * one.accuracy) for one in references if compared]
+    others = {name: drawing.points_of(table, across, up) for name, table in beside.items()}
+    points = drawing.points_of(trials, across, up)
+    shown = np.concatenate([points, np.array(marks).reshape(-1, 2), *others.values()])
+    window = _limits(shown, log=compared)
+    seen = window
+    if compared and len(points):
+        corners = np.concatenate([np.array(marks).reshape(-1, 2), *(_upper(found) for found in others.values())])
+        seen = drawing.window(points, drawing.points_of(members, across, up), corners)
+    numbers = {number: row for row, number in enumerate(drawn.column("trial").to_pylist())}
+    order = np.argsort(pareto.values(members, across), kind="stable")
+    on_front = [numbers.get(number) for number in members.column("trial").take(order).to_pylist()]
+    return {
+        "x": _axis(across, seen[0], log=compared),
+        "y": _axis(up, seen[1], log=False),
+        "all": [_axis(across, window[0], log=compared), _axis(up, window[1], log=False)],
+        "step": (drawing.step_of(space.objectives, across) or "").removeprefix("steps-"),
+        "front": [row for row in on_front if row is not None],
+        "references": [{"label": one.label, "x": x, "y": y} for one, (x, y) in zip(references, marks, strict=compared)],
+        "beside": [
+            {"name": name, "x": plain(found[:, 0]), "y": plain(found[:, 1])}
+            for name, found in ((name, found[np.argsort(found[:, 0])]) for name, found in others.items())
+        ],
+        "confirmed": [_confirmed(one) for one in confirmed if compared and one.seeds],
+    }
+
+
+def _upper(front: np.ndarray) -> np.ndarray:
+    """The better half of another sweep's front: its collapsed end need not be in the window."""
+    return front[front[:, 1] >= np.median(front[:, 1])] if len(front) else front
+
+
+def _limits(points: np.ndarray, *, log: bool) -> tuple[tuple[float, float], tuple[float, float]]:
+    """What holds all points, with a margin."""
+    points = points[points[:, 0] > 0] if log else points
+    if not len(points):
+        return (0.1, 100.0), (0.0, 100.0)
+    (left, bottom), (right, top) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    margins = [0.04 * (high - low) or 0.5 for low, high in ((left, right), (bottom, top))]
+    across = (left / 1.2, right * 1.2) if log else (left - margins[0], right + margins[0])
+    return across, (bottom - margins[1], top + margins[1])
+
+
+def _axis(column: str, limits: tuple[float, float], *, log: bool) -> Document:
+    return {"label": drawing.label_of(column), "low": limits[0], "high": limits[1], "log": log}
+
+
+def _confirmed(one: Confirmed) -> Document:
+    return {
+        "trial": one.trial,
+        "seeds": one.seeds,
+        "x": interval(one.remaining),
+        "y": interval(one.test_accuracy),
+    }
+
+
+def interval(found: Interval) -> list[Any]:
+    """Mean, low and high in percent."""
+    return plain((found.mean, found.low, found.high), 100)
+
+
+def trial_columns(drawn: Table, across: str, up: str) -> Document:
+    """What is known of each drawn trial, column by column."""
+    columns = {name: plain(drawn.column(name).to_pylist(), drawing.factor_of(name)) for name in PANEL}
+    return {
+        "number": drawn.column("trial").to_pylist(),
+        "stopped": [int(state == "stopped") for state in drawn.column("state").to_pylist()],
+        "epochs": drawn.column("epochs_done").to_pylist(),
+        "seed": drawn.column("seed").to_pylist(),
+        "x": plain(pareto.values(drawn, across), drawing.factor_of(across)),
+        "y": plain(pareto.values(drawn, up), drawing.factor_of(up)),
+        "metrics": [{"label": drawing.label_of(name), "values": values} for name, values in columns.items()],
+    }
+
+
+def hypervolume(trials: Table, space: SearchSpace) -> Document:
+    """Its history, thinned to where it grew."""
+    history = pareto.hypervolume_history(trials, space.objectives)
+    if not history.num_rows:
+        return {"finished": [], "hours": [], "volume": []}
+    volumes = pareto.values(history, "hypervolume")
+    grew = np.flatnonzero(np.diff(volumes, prepend=-1.0) > 0)
+    rows = np.unique([*grew[spread(len(grew), MOST_CHECKPOINTS)], len(volumes) - 1])
+    first = np.fmin.reduce(trials.column("started").to_numpy())
+    hours = (history.column("ended").to_numpy()[rows] - first) / np.timedelta64(1, "h")
+    return {
+        "finished": pareto.values(history, "finished")[rows].astype(int).tolist(),
+        "hours": plain(hours),
+        "volume": plain(volumes[rows]),
+    }
+
+
+def curve_metrics() -> list[Document]:
+    """The metrics of the curves as axes; remaining weights fall by orders of magnitude."""
+    return [{"name": name, "label": drawing.label_of(name), "log": name == "remaining"} for name in CURVES]
+
+
+def curves(epochs: Table, order: Sequence[int]) -> Document:
+    """Epoch by epoch, for as many trials as there is room.
+
+    Args:
+        epochs: Of the drawn trials, sorted by trial and epoch.
+        order: Numbers of trials, the most important first.
+    """
+    numbers = epochs.column("trial").to_numpy()
+    columns = {name: pareto.values(epochs, name) * 100 for name in CURVES}
+    steps = pareto.values(epochs, "epoch")
+    found: Document = {}
+    room = MOST_NUMBERS
+    for trial in order:
+        start, stop = np.searchsorted(numbers, [trial, trial + 1]).tolist()
+        rows = start + spread(stop - start, MOST_STEPS)
+        room -= (1 + len(CURVES)) * len(rows)
+        if room < 0:
+            break
+        if len(rows):
+            found[str(trial)] = {
+                "epoch": steps[rows].astype(int).tolist(),
+                **{name: plain(column[rows]) for name, column in columns.items()},
+            }
+    return found
+
+
+def layers(drawn: Table, order: Sequence[int]) -> Document:
+    """What the mask leaves of each layer at the end, for as many trials as there is room."""
+    rows = dict(zip(drawn.column("trial").to_pylist(), range(drawn.num_rows), strict=True))
+    column = drawn.column("layers")
+    found: Document = {}
+    room = MOST_NUMBERS
+    for trial in order:
+        own = column[rows[trial]].as_py() or []
+        room -= 3 * len(own)
+        if room < 0:
+            break
+        if own:
+            found[str(trial)] = {
+                "name": [layer["name"] for layer in own],
+                **{part: plain((layer[part] for layer in own), 100) for part in ("remaining", "inverted")},
+            }
+    return found

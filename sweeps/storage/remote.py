@@ -1,0 +1,166 @@
+"""What commands do about a root in an object store; nothing about any other root."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths
+from sweeps.storage.cache import shown, uri_of
+
+if TYPE_CHECKING:
+    from sweeps.storage.local_copy import LocalCopy, Part
+    from sweeps.storage.object_store import ObjectStore
+
+Say = Callable[[str], None]
+
+_SUMMARY = ("space.yaml", "study.url", "sessions", "trials", "confirm")
+_RARE = ("checkpoints",)
+
+
+def fetch(paths: SweepPaths, *, summary: bool = False, mlflow: bool = False) -> SweepPaths:
+    """Brings what has changed of a sweep since the last command.
+
+    Args:
+        paths: Of the sweep.
+        summary: Whether the trials are enough, without epochs, study and masks.
+        mlflow: Whether the root's MLflow store is needed, too.
+
+    Returns:
+        The same.
+
+    Raises:
+        SweepError: If the store does not answer.
+    """
+    uri = uri_of(paths.root)
+    if uri is None:
+        return paths
+    from sweeps.storage.local_copy import MLFLOW, confirm_part, sweep_part
+
+    def wanted(name: str) -> bool:
+        section = name.removeprefix(f"{paths.name}/").partition("/")[0]
+        return section in _SUMMARY if summary else section not in _RARE
+
+    store = _open(uri)
+    with _answering(uri):
+        for part in (sweep_part(paths.name), confirm_part(paths.name)):
+            _copy(paths.root, part, store).fetch(wanted)
+        if mlflow:
+            _copy(paths.root, MLFLOW, store).fetch()
+    return paths
+
+
+def fetch_summaries(root: Path) -> None:
+    """Brings what has changed of the trials of all sweeps of a root.
+
+    Raises:
+        SweepError: If the store does not answer.
+    """
+    uri = uri_of(root)
+    if uri is None:
+        return
+    from sweeps.paths import is_name
+
+    with _answering(uri):
+        names = [name for name in _open(uri).folders() if is_name(name)]
+    for name in names:
+        fetch(SweepPaths(root, name), summary=True)
+
+
+@contextmanager
+def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -> Iterator[None]:
+    """Brings a sweep with all that belongs to it, and sends what is written within, also when that ends by an error.
+
+    Args:
+        paths: Of the sweep.
+        say: Told where everything is, or what is not in the store.
+        what: `sweep`, `confirm`, or `mlflow` for nothing but the MLflow store.
+        mlflow: Whether the root's MLflow store is written, too: it is sent at the end.
+
+    Raises:
+        SweepError: If the store does not answer at the beginning, or did not take everything.
+    """
+    uri = uri_of(paths.root)
+    if uri is None:
+        yield
+        return
+    from sweeps.storage.local_copy import MLFLOW, confirm_part, sweep_part
+    from sweeps.storage.sender import Sender
+
+    store = _open(uri)
+    _check_writable(store)
+    fetch(paths)
+    parts = {"sweep": [sweep_part(paths.name)], "confirm": [confirm_part(paths.name)], "mlflow": []}[what]
+    with ExitStack() as stack:
+        with _answering(uri):
+            copies = [_copy(paths.root, part, store) for part in parts]
+            books = [_copy(paths.root, MLFLOW, store)] if mlflow else []
+            for copy in [*copies, *books]:
+                copy.fetch()
+        # Where another process of this machine holds the copy, its lease refuses this one.
+        senders = [Sender(copy) for copy in copies if stack.enter_context(copy.locked(wait=False))]
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            left = [name for sender in senders for name in sender.close()]
+            # The MLflow store changes all the time while it is written: it is sent when nobody does any more.
+            senders += [Sender(copy) for copy in books if stack.enter_context(copy.locked(wait=False))]
+            left += [name for sender in senders[len(copies) :] for name in sender.close()]
+            if left:
+                _tell(_unsent(left, paths, [sender.fault for sender in senders]), say, failed=failed)
+            elif any(sender.sent for sender in senders):
+                say(f"store:    everything is in {uri}")
+
+
+def _tell(text: str, say: Say, *, failed: bool) -> None:
+    if not failed:
+        raise SweepError(text, exit_code=1)
+    say(text)
+
+
+def _unsent(left: list[str], paths: SweepPaths, faults: list[str | None]) -> str:
+    uri = shown(paths.root)
+    size = sum((paths.root / name).stat().st_size for name in left if (paths.root / name).exists())
+    which = ", ".join(sorted(left)[:3]) + (", ..." if len(left) > 3 else "")
+    why = next((fault for fault in faults if fault), "another driver has taken over")
+    return (
+        f"{uri}: must hold all results, but {len(left)} files ({size / 2**20:.1f} MiB: {which}) are not there yet: "
+        f"{why.removeprefix(f'{uri}: ')}. They are kept in {paths.root}. Send them from this machine: "
+        f"sweeps resume {paths.name} --root '{uri}'."
+    )
+
+
+def _copy(root: Path, part: "Part", store: "ObjectStore") -> "LocalCopy":
+    from sweeps.storage.local_copy import LocalCopy
+
+    return LocalCopy(root, part, store)
+
+
+def _open(uri: str) -> "ObjectStore":
+    from sweeps.storage.object_store import ObjectStore
+
+    return ObjectStore(uri)
+
+
+def _check_writable(store: "ObjectStore") -> None:
+    from sweeps.paths import TEMPORARY_PREFIX
+
+    with _answering(store.uri):
+        store.put(b"", f"{TEMPORARY_PREFIX}writable")
+        store.delete(f"{TEMPORARY_PREFIX}writable")
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        text = str(error).removeprefix(f"{uri}: ")
+        raise SweepError(
+            f"root {uri}: the store must answer, but got: {text}. Check the address, the network and the credentials "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE).",
+            exit_code=1,
+        ) from None

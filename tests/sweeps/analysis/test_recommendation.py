@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.space import Constraint, SearchSpace
+from sweeps import confirmations, results
+from sweeps.analysis.recommendation import line, recommend
+from sweeps.confirmations import ConfirmationWriter
+from sweeps.pareto import Table
+
+Space = Callable[..., SearchSpace]
+EndedRow = Callable[..., dict[str, Any]]
+
+# trial: accuracy, remaining, pruning rate; the knee is trial 2, see test_selection
+POINTS = {
+    0: (0.990, 0.500, 0.2),
+    1: (0.985, 0.050, 0.5),
+    2: (0.970, 0.020, 0.8),
+    3: (0.960, 0.018, 0.9),
+    4: (0.600, 0.005, 0.95),
+    5: (0.965, 0.025, 0.6),
+    6: (0.900, 0.050, 0.1),
+}
+
+
+@pytest.fixture
+def rows(ended_row: EndedRow) -> list[dict[str, Any]]:
+    return [
+        ended_row(trial, val_accuracy=accuracy, remaining=remaining, pruning_rate=rate)
+        for trial, (accuracy, remaining, rate) in POINTS.items()
+    ]
+
+
+@pytest.fixture
+def confirmed(tmp_path: Path, ended_row: EndedRow) -> Callable[..., Table]:
+    """Confirmations of trial 2 with these test accuracies."""
+
+    def build(*accuracies: float) -> Table:
+        writer = ConfirmationWriter(tmp_path / "confirm")
+        config = {name: value for name, value in ended_row(2).items() if name in results.CONFIG_COLUMNS}
+        writer.write(
+            {"trial": 2, "seed_index": index, "state": "finished", "test_accuracy": accuracy, "remaining": 0.02}
+            | config
+            for index, accuracy in enumerate(accuracies)
+        )
+        return confirmations.load(tmp_path / "confirm")
+
+    return build
+
+
+def test_the_knee_is_recommended_with_what_to_do_next(rows: list[dict[str, Any]], small_space: Space) -> None:
+    found = recommend(results.trials_table(rows), small_space(), None)
+    assert found is not None
+    assert found.trial == 2
+    assert found.config["pruning_rate"] == found.pruning_rate == 0.8
+    assert found.metrics == {"val_accuracy": 0.97, "remaining": 0.02, "inverted": 0.1, "test_accuracy": 0.88}
+    # A tenth of the spans, 0.39 and ln(100), allows accuracies from 0.931 and remaining up to 0.0317.
+    assert (found.near, found.pruning_rates) == (3, (0.6, 0.9))
+    assert found.commands == {
+        "confirm": "sweeps confirm small --select 2 --seeds 10",
+        "train": "sweeps train small:2",
+        "export": "sweeps export small:2 --to onnx",
+    }
+    assert found.rule == "knee of the front: beyond it, fewer weights cost accuracy fast"
+    assert line(found) == (
+        "recommended: trial 2, pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), validation accuracy 97.00 %, "
+        "remaining 2.00 %; one seed; confirm it: sweeps confirm small --select 2 --seeds 10"
+    )
+
+
+def test_it_keeps_to_the_constraints(rows: list[dict[str, Any]], small_space: Space) -> None:
+    space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.98),))
+    found = recommend(results.trials_table(rows), space, None)
+    assert found is not None
+    assert found.trial == 0  # of two members, the more accurate
+    assert found.rule.startswith("knee of the front of the trials with val_accuracy >= 0.98: ")
+    nothing = small_space(constraints=(Constraint("val_accuracy", ">=", 0.999),))
+    assert recommend(results.trials_table(rows), nothing, None) is None
+    assert recommend(results.trials_table([]), small_space()) is None
+
+
+def test_the_test_set_decides_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:
+    rows[5]["test_accuracy"] = 1.0
+    found = recommend(results.trials_table(rows), small_space(), confirmed(0.1, 0.2))
+    assert found is not None
+    assert found.trial == 2
+
+
+def test_what_is_confirmed_is_said_with_its_interval(
+    rows: list[dict[str, Any]], small_space: Space, confirmed: Any
+) -> None:
+    found = recommend(results.trials_table(rows), small_space(), confirmed(0.96, 0.98))
+    assert found is not None
+    assert found.confirmed is not None
+    assert found.confirmed.test_accuracy.mean == pytest.approx(0.97)
+    # t(0.975, 1) = 12.706 times 0.01414 / sqrt(2)
+    assert line(found) == (
+        "recommended: trial 2, pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), 97.00 % [84.29, 109.71] test "
+        "accuracy at 2.00 % remaining, 2 fresh seeds; export it: sweeps export small:2 --to onnx"
+    )
+
+
+def test_one_seed_confirms_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:
+    found = recommend(results.trials_table(rows), small_space(), confirmed(0.96))
+    assert found is not None
+    assert "one seed; confirm it" in line(found)
+
+
+def test_one_objective_and_three(rows: list[dict[str, Any]], small_space: Space) -> None:
+    table = results.trials_table(rows)
+    best = recommend(table, small_space(objectives={"val_accuracy": "maximize"}))
+    assert best is not None
+    assert (best.trial, best.rule) == (0, "best val_accuracy")
+    objectives = {"val_accuracy": "maximize", "remaining": "minimize", "inverted": "minimize"}
+    knee = recommend(table, small_space(objectives=objectives))
+    assert knee is not None
+    assert knee.trial == 2
+
+
+def test_a_dense_network_has_no_pruning_rate(small_space: Space, ended_row: EndedRow) -> None:
+    found = recommend(results.trials_table([ended_row(0, method="dense", remaining=1.0)]), small_space(), None)
+    assert found is not None
+    assert (found.pruning_rate, found.pruning_rates, found.near) == (None, None, 1)
+    assert line(found).startswith("recommended: trial 0, validation accuracy 90.00 %, remaining 100.00 %; one seed")
+
+
+def test_a_network_without_weights_breaks_nothing(small_space: Space, ended_row: EndedRow) -> None:
+    rows = [ended_row(0, remaining=0.0, val_accuracy=0.1), ended_row(1, remaining=0.5, val_accuracy=0.9)]
+    found = recommend(results.trials_table(rows), small_space(), None)
+    assert found is not None
+    assert found.trial == 1
+    only = recommend(results.trials_table(rows[:1]), small_space(), None)
+    assert only is not None
+    assert (only.trial, only.near) == (0, 1)

@@ -1,0 +1,238 @@
+"""The commands that look at a sweep, a dry run, and the helps."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from PIL import Image
+
+from search_spaces.space import Constraint
+from supermask.config import TrainConfig
+from sweeps import __main__ as command_line
+from sweeps.commands import results
+from sweeps.paths import SweepPaths
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+COMMANDS: dict[str, Any] = typer.main.get_command(command_line.app).commands  # pyright: ignore[reportAttributeAccessIssue]
+EndedRow = Callable[..., dict[str, Any]]
+WriteSweep = Callable[..., SweepPaths]
+
+
+def fresh(code: str, *arguments: str, folder: Path) -> str:
+    """What a fresh process prints: nothing there is imported yet."""
+    command = [sys.executable, "-c", code, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pareto_as_json(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    rows = [ended_row(trial, learning_rate=1 / (3 + trial)) for trial in range(4)]
+    paths = write_sweep(sweeps.folder / "sweeps-out", [*rows, ended_row(4, "failed", val_accuracy=0.99)])
+    done = sweeps("pareto", "small", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert [set(record) for record in found] == [{"trial", "val_accuracy", "remaining", "config"}] * 4
+    assert [(record["trial"], record["val_accuracy"], record["remaining"]) for record in found] == [
+        (row["trial"], row["val_accuracy"], row["remaining"]) for row in rows
+    ]
+    for record, row in zip(found, rows, strict=True):
+        assert TrainConfig.from_dict(record["config"]).to_dict() == {name: row[name] for name in record["config"]}
+    assert done.err.splitlines()[-1] == f"picture: {paths.front_png}"
+    with Image.open(paths.front_png) as picture:
+        assert picture.format == "PNG"
+
+
+def test_pareto_as_csv_and_as_a_table(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(3)])
+    records = list(csv.DictReader(io.StringIO(sweeps("pareto", "small", "--csv").out)))
+    assert [record["trial"] for record in records] == ["0", "1", "2"]
+    assert [float(record["val_accuracy"]) for record in records] == [0.9, 0.89, 0.88]
+    lines = sweeps("pareto", "small").out.splitlines()
+    assert lines[0].rstrip() == "front of small: 3 trials"
+    assert lines[-2 if not lines[-1].strip() else -1].split()[:3] == ["2", "88.00", "16.67"]
+
+
+@pytest.mark.parametrize(
+    ("options", "trials"),
+    [
+        (["--min", "accuracy=0.885"], [0, 1]),
+        (["--max", "remaining=0.25"], [1, 2, 3]),
+        (["--max", "remaining=0.25", "--min", "val_accuracy=0.885"], [1]),
+        (["--min", "accuracy=0.88", "--min", "accuracy=0.89"], [0, 1]),
+        (["--min", "accuracy=1"], []),
+    ],
+)
+def test_pareto_within_bounds(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep, options: list[str], trials: list[int]
+) -> None:
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(4)])
+    done = sweeps("pareto", "small", "--json", *options)
+    assert [record["trial"] for record in json.loads(done.out)] == trials
+    assert done.code == 0
+
+
+def test_pareto_keeps_to_the_constraints_of_the_space(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    constraints = (Constraint("remaining", "<=", 0.2),)
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(4)], constraints=constraints)
+    assert [record["trial"] for record in json.loads(sweeps("pareto", "small", "--json").out)] == [2, 3]
+
+
+def test_status_and_list_as_json(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    root = sweeps.folder / "elsewhere"
+    write_sweep(root, [ended_row(0), ended_row(1, "failed")], asked=5, state="interrupted")
+    write_sweep(root, [ended_row(0)], name="another")
+    (root / "mlflow-artifacts").mkdir()
+    done = sweeps("status", "small", "--json", "--root", "elsewhere")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert found == {
+        "name": "small",
+        "state": "interrupted",
+        "trials": {"asked": 5, "finished": 1, "stopped": 0, "failed": 1, "running": 0, "waiting": 3},
+        "hypervolume": 0.45,
+        "seconds": 12.5,
+    }
+    sweeps.monkeypatch.setenv("SWEEPS_ROOT", str(root))
+    listed = json.loads(sweeps("list", "--json").out)
+    assert [row["name"] for row in listed] == ["another", "small"]
+    assert listed[1] == found
+
+
+def test_status_and_list_as_tables(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    for command in (["status", "small"], ["list"]):
+        done = sweeps(*command)
+        assert done.code == 0
+        assert "small finished 1 1 0 0 0 0 0.4500 12 s" in [" ".join(line.split()) for line in done.out.splitlines()]
+
+
+def test_an_empty_root_is_no_error(sweeps: Any) -> None:
+    assert sweeps("list", "--json").out == "[]\n"
+    done = sweeps("list")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == f"no sweeps in {sweeps.folder}/sweeps-out. Start one: sweeps run fcn_digits\n"
+    assert sweeps.files() == []
+
+
+def test_a_dry_run_shows_all_and_starts_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
+        "print('LOADED', *sorted({'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    shown = fresh(code, "run", "fcn_digits", "--dry-run", "--trials", "48", "--set", "fixed.epochs=7", folder=tmp_path)
+    assert "name: fcn_digits\n" in shown
+    assert "epochs: 7\n" in shown
+    assert "trials: 48\n" in shown
+    table = shown[shown.index("10 random trials") : shown.index("packs:")]
+    rows = [line.split() for line in table.splitlines() if line.strip()[:1].isdigit()]
+    assert len(rows[1:]) == 10
+    assert {len(row) for row in rows[1:]} == {4}
+    assert len({tuple(row) for row in rows[1:]}) == 10
+    for word in ("packs:", "time:     about ", "memory:   about ", "dry run: nothing was started or written"):
+        assert word in shown
+    assert shown.splitlines()[-1] == "LOADED"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["pareto", "small"], ["status", "small"], ["list"]])
+def test_looking_at_results_loads_nothing_heavy(
+    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, command: list[str]
+) -> None:
+    write_sweep(tmp_path / "sweeps-out", [ended_row(0), ended_row(1)])
+    code = (
+        "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
+        "print('LOADED', *sorted({'ray', 'mlflow', 'torch', 'torchvision', 'sklearn'} & set(sys.modules)))"
+    )
+    assert fresh(code, *command, folder=tmp_path).splitlines()[-1] == "LOADED"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_with_an_example(sweeps: Any, command: str) -> None:
+    done = sweeps(command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"Example: sweeps {command}" in done.out
+    for parameter in COMMANDS[command].params:
+        assert parameter.name == "help" or parameter.param_type_name == "argument" or parameter.help, parameter.name
+
+
+def test_the_commands_that_others_rely_on_exist(sweeps: Any) -> None:
+    done = sweeps("--help")
+    assert done.code == 0
+    groups = [block.split("\n") for block in done.out.split("\n\n")]
+    found = {lines[0].rstrip(":"): {line.split()[0] for line in lines[1:] if line[:3].strip()} for lines in groups}
+    assert {"init", "run", "resume", "train"} <= found["Run"]
+    assert {"list", "status", "pareto", "report", "layers", "ui"} <= found["Look"]
+    assert {"confirm", "export"} <= found["Use"]
+    assert {"verify", "mlflow-sync"} <= found["Keep"]
+    assert "..." not in done.out.partition("Run:")[2]
+    assert sweeps().err.strip() == done.out.strip()
+
+
+def test_an_interrupt_before_anything_started_is_one_word(sweeps: Any) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    sweeps.monkeypatch.setattr(results, "sweep_names", interrupt)
+    done = sweeps("list")
+    assert done.code == 130
+    assert "Traceback" not in done.err
+
+
+def test_a_sweep_with_a_link_to_elsewhere_is_not_written_through(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    (sweeps.folder / "mine").write_text("precious")
+    paths.front_png.symlink_to(sweeps.folder / "mine")
+    done = sweeps("pareto", "small")
+    assert (done.code, done.out) == (2, "")
+    assert f"front.png is a link to {sweeps.folder}/mine" in done.err
+    assert (sweeps.folder / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("words", [["run"], ["resume"], ["list"], ["status"], ["pareto"], ["confirm"], ["verify"]])
+def test_what_prints_a_table_prints_json_on_request(words: list[str]) -> None:
+    assert "--json" in [option for parameter in COMMANDS[words[0]].params for option in parameter.opts]
+
+
+def test_a_shell_completes_commands_and_names_of_sweeps(
+    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    write_sweep(tmp_path / "sweeps-out", [ended_row(0)], name="first")
+    write_sweep(tmp_path / "sweeps-out", [ended_row(0)], name="second")
+
+    def complete(line: str, word: int) -> list[str]:
+        code = "from sweeps.__main__ import app; app(prog_name='sweeps')"
+        environment = {"PYTHONPATH": str(REPOSITORY), "_SWEEPS_COMPLETE": "complete_bash", "COMP_WORDS": line}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **environment, "COMP_CWORD": str(word)},
+            capture_output=True, text=True, check=False, timeout=100,
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert complete("sweeps st", 1) == ["status"]
+    assert complete("sweeps status ", 2) == ["first", "second"]
+    assert complete("sweeps pareto se", 2) == ["second"]
+
+
+def test_a_dry_run_as_json(tmp_path: Path) -> None:
+    code = "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False)"
+    found = json.loads(fresh(code, "run", "fcn_digits", "--dry-run", "--trials", "48", "--json", folder=tmp_path))
+    assert (found["space"]["name"], found["space"]["budget"]) == ("fcn_digits", {"trials": 48})
+    assert len(found["samples"]) == 10
+    assert found["plan"]["lanes"] >= 1
+    assert found["estimate"]["seconds"] > 0

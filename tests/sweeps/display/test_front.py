@@ -1,0 +1,119 @@
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from search_spaces.space import Constraint, SearchSpace
+from supermask.config import TrainConfig
+from sweeps import pareto, results
+from sweeps.display.front import as_csv, draw, parse_bound, records, table
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths
+
+Space = Callable[..., SearchSpace]
+EndedRow = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.parametrize(
+    ("text", "operator", "bound"),
+    [
+        ("accuracy=0.97", ">=", Constraint("val_accuracy", ">=", 0.97)),
+        ("val_accuracy=0.97", ">=", Constraint("val_accuracy", ">=", 0.97)),
+        ("test_accuracy=.5", ">=", Constraint("test_accuracy", ">=", 0.5)),
+        ("loss=1e-1", "<=", Constraint("val_loss", "<=", 0.1)),
+        (" remaining = 0.05 ", "<=", Constraint("remaining", "<=", 0.05)),
+    ],
+)
+def test_bounds_as_the_command_line_gives_them(text: str, operator: str, bound: Constraint) -> None:
+    assert parse_bound(text, operator) == bound
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "accuracy", "=0.5", "accuracy=", "accuracy=high", "acc=0.5", "accuracy=1=2", "accuracy=nan", "loss=inf"],
+)
+@pytest.mark.parametrize(
+    ("operator", "option", "example"), [(">=", "--min", "accuracy=0.97"), ("<=", "--max", "remaining=0.05")]
+)
+def test_what_is_no_bound_is_an_error_with_an_example(text: str, operator: str, option: str, example: str) -> None:
+    with pytest.raises(SweepError) as raised:
+        parse_bound(text, operator)
+    assert raised.value.message == (
+        f"{option}: must be METRIC=NUMBER with a metric out of val_accuracy, test_accuracy, remaining, inverted, "
+        f"train_loss, val_loss, test_loss, but got {text!r}. Write for example {option} {example}."
+    )
+
+
+@pytest.mark.parametrize("text", ["accuracy=97", "accuracy=-0.1"])
+def test_a_percentage_is_no_fraction(text: str) -> None:
+    with pytest.raises(SweepError) as raised:
+        parse_bound(text, ">=")
+    message = f"--min: val_accuracy is a fraction in [0, 1], but got {text!r}. 97 % is 0.97."
+    assert raised.value.message == message
+
+
+def test_records_hold_objectives_and_the_whole_configuration(small_space: Space, ended_row: EndedRow) -> None:
+    front = results.trials_table([ended_row(3, seed=9), ended_row(1)])
+    found = records(front, small_space(objectives={"val_loss": "minimize", "remaining": "minimize"}))
+    assert [list(record) for record in found] == [["trial", "val_accuracy", "remaining", "val_loss", "config"]] * 2
+    assert found[0]["trial"] == 3
+    assert found[0]["val_loss"] == 0.4
+    assert TrainConfig.from_dict(found[0]["config"]) == TrainConfig(dataset="digits", epochs=2, batch_size=64, seed=9)
+
+
+def test_csv_has_the_same_values_in_flat_columns(small_space: Space, ended_row: EndedRow) -> None:
+    front = results.trials_table([ended_row(0, learning_rate=1 / 3), ended_row(1)])
+    text = as_csv(front, small_space())
+    assert "\r" not in text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert list(rows[0])[:5] == ["trial", "val_accuracy", "remaining", "test_accuracy", "network"]
+    assert [row["trial"] for row in rows] == ["0", "1"]
+    assert float(rows[0]["learning_rate"]) == 1 / 3
+    assert as_csv(front.slice(0, 0), small_space()).splitlines() == [",".join(rows[0])]
+
+
+def shown(front: Any, space: SearchSpace) -> list[str]:
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    console.print(table(front, space))
+    assert isinstance(console.file, io.StringIO)
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip()]
+
+
+def test_the_table_shows_percentages_and_what_was_searched(small_space: Space, ended_row: EndedRow) -> None:
+    lines = shown(results.trials_table([ended_row(7, pruning_rate=0.123456, test_accuracy=None)]), small_space())
+    assert lines[0] == "front of small: 1 trials"
+    assert lines[1] == "trial val accuracy % remaining % test accuracy % pruning rate learning rate"
+    assert lines[-1] == "7 83.00 6.25 - 0.123 0.05"
+
+
+def test_the_picture_shows_a_sweep_in_any_state(
+    tmp_path: Path, small_space: Space, ended_row: EndedRow, write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows = {
+        "many": [ended_row(trial) for trial in range(4)] + [ended_row(4, "failed")],
+        "one": [ended_row(0)],
+        "failed": [ended_row(0, "failed")],
+        "none": [],
+    }
+    for name, ended in rows.items():
+        paths = write_sweep(tmp_path, ended, name=name)
+        draw(paths, small_space(name=name, constraints=(Constraint("val_accuracy", ">=", 0.895),)),
+             results.load(tmp_path, name))  # fmt: skip
+        with Image.open(paths.front_png) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 300
+            colours = picture.convert("RGB").getcolors(10_000_000)
+            assert colours is not None
+            assert len(colours) > 10
+
+
+def test_the_shown_front_follows_constraints(small_space: Space, ended_row: EndedRow) -> None:
+    trials = results.trials_table([ended_row(trial) for trial in range(4)])
+    space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.885),))
+    front = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    assert [record["trial"] for record in records(front, space)] == [0, 1]

@@ -1,0 +1,91 @@
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeps.display.status import status, table
+from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths
+from sweeps.sessions.heartbeat import write_session
+
+OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
+EndedRow = Callable[..., dict[str, Any]]
+WriteSweep = Callable[..., SweepPaths]
+
+
+def heartbeat(paths: SweepPaths, state: str, *, asked: int, running: int) -> None:
+    document = {"name": paths.name, "state": state, "host": socket.gethostname(), "pid": os.getpid(), "seconds": 61.5}
+    counts = {"asked": asked, "finished": 0, "stopped": 0, "failed": 0, "running": running, "waiting": 0}
+    write_session(paths, document | {"updated": datetime.now(UTC).isoformat(), "trials": counts})
+
+
+def test_a_finished_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    rows = [ended_row(0, val_accuracy=0.5, remaining=0.5), ended_row(1, "failed"), ended_row(2, "stopped")]
+    paths = write_sweep(tmp_path, rows)
+    assert status(paths, OBJECTIVES) == {
+        "name": "small",
+        "state": "finished",
+        "trials": {"asked": 3, "finished": 1, "stopped": 1, "failed": 1, "running": 0, "waiting": 0},
+        "hypervolume": 0.25,
+        "seconds": 12.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "waiting"), [("running", 4, 3), ("interrupted", 0, 7), ("failed", 0, 7), ("finished", 0, 7)]
+)
+def test_what_was_asked_and_has_not_ended_runs_or_waits(
+    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, *, state: str, running: int, waiting: int
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(3)])
+    heartbeat(paths, state, asked=10, running=4)
+    found = status(paths, OBJECTIVES)
+    assert found["state"] == state
+    assert found["trials"] == {
+        "asked": 10, "finished": 3, "stopped": 0, "failed": 0, "running": running, "waiting": waiting,
+    }  # fmt: skip
+    assert found["seconds"] == 61.5
+
+
+def test_the_counts_add_up_when_parquet_is_ahead_of_the_session_file(
+    tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(5)])
+    heartbeat(paths, "running", asked=4, running=4)
+    counts = status(paths, OBJECTIVES)["trials"]
+    assert (counts["asked"], counts["finished"], counts["waiting"]) == (5, 5, 0)
+    assert counts["running"] == 0
+
+
+def test_a_sweep_before_its_first_session(tmp_path: Path, write_sweep: WriteSweep) -> None:
+    paths = write_sweep(tmp_path, [])
+    paths.session.unlink()
+    assert status(paths, OBJECTIVES) == {
+        "name": "small",
+        "state": "new",
+        "trials": dict.fromkeys(("asked", "finished", "stopped", "failed", "running", "waiting"), 0),
+        "hypervolume": 0.0,
+        "seconds": 0.0,
+    }
+
+
+def test_a_sweep_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="sweep nothing: must exist under"):
+        status(SweepPaths(tmp_path, "nothing"), OBJECTIVES)
+
+
+def test_the_table_has_a_line_per_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    names = ("first", "second")
+    rows = [status(write_sweep(tmp_path, [ended_row(0)], name=name), OBJECTIVES) for name in names]
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        console.print(table(rows))
+    lines = [" ".join(line.split()) for line in capture.get().splitlines()]
+    for name in names:
+        # asked, finished, stopped, failed, running, waiting, hypervolume, time
+        assert f"{name} finished 1 1 0 0 0 0 0.4500 12 s" in lines

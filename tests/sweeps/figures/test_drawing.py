@@ -1,0 +1,215 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sweeps.errors import SweepError
+from sweeps.figures.drawing import Reference, front_figure, paper_reference, save, window
+from sweeps.pareto import Objectives, front
+
+DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
+
+
+def table(rows: Sequence[tuple[str, float | None, float | None]]) -> pa.Table:
+    columns = {
+        "trial": pa.array(range(len(rows)), pa.int64()),
+        "state": pa.array([row[0] for row in rows], pa.string()),
+        "val_accuracy": pa.array([row[1] for row in rows], pa.float64()),
+        "remaining": pa.array([row[2] for row in rows], pa.float64()),
+        "val_loss": pa.array([row[1] for row in rows], pa.float64()),
+    }
+    return pa.table(columns)
+
+
+TRIALS = table(
+    [
+        ("finished", 0.97, 0.04),
+        ("finished", 0.95, 0.02),
+        ("finished", 0.93, 0.03),
+        ("stopped", 0.92, 0.30),
+        ("stopped", 0.10, 0.0),
+        ("failed", None, None),
+    ]
+)
+
+
+def draw(trials: pa.Table, objectives: Objectives = DEFAULT, *, references: Sequence[Reference] = ()) -> Figure:
+    shown = front(trials, objectives)
+    return front_figure(trials, shown, objectives, title="T", subtitle="S", references=references)
+
+
+def texts(figure: Figure) -> list[str]:
+    labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    return labels + [text.get_text() for text in figure.axes[0].texts]
+
+
+def offsets(axes: Axes) -> list[list[list[float]]]:
+    return [np.asarray(dots.get_offsets()).tolist() for dots in axes.collections]
+
+
+def test_the_default_picture_shows_percent_on_a_log_axis_with_the_front_as_a_step() -> None:
+    figure = draw(TRIALS, references=[Reference("paper, test", 0.9748, 0.0377)])
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("remaining weights (%)", "validation accuracy (%)")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+    stopped, finished, reference = offsets(axes)
+    assert stopped == [pytest.approx([30, 92]), pytest.approx([0, 10])]
+    assert finished == [pytest.approx([4, 97]), pytest.approx([2, 95]), pytest.approx([3, 93])]
+    assert reference == [pytest.approx([3.77, 97.48])]
+    (line,) = axes.lines
+    assert np.asarray(line.get_xydata()).tolist() == [pytest.approx([2, 95]), pytest.approx([4, 97])]
+    assert line.get_drawstyle() == "steps-post"
+    assert texts(figure) == [
+        "2 stopped trials",
+        "3 finished trials",
+        "front, 2 trials",
+        "paper, test: 97.48 % at 3.77 %",
+        "1 of 5 trials outside this window",
+        "S",
+    ]
+    assert axes.get_title(loc="left").strip() == "T"
+
+
+def test_stopped_trials_are_hollow_and_finished_ones_filled() -> None:
+    stopped, finished = draw(TRIALS).axes[0].collections
+    assert np.asarray(stopped.get_facecolor())[:, 3].tolist() == [0]
+    assert np.asarray(finished.get_facecolor())[:, 3].tolist() == pytest.approx([0.55])
+    assert np.asarray(stopped.get_edgecolor())[:, 3].tolist() == pytest.approx([0.55])
+
+
+def test_nothing_is_said_of_trials_outside_when_all_are_inside() -> None:
+    assert texts(draw(TRIALS.slice(0, 3))) == ["3 finished trials", "front, 2 trials", "S"]
+
+
+def test_the_order_of_the_objectives_does_not_turn_the_picture() -> None:
+    axes = draw(TRIALS, {"remaining": "minimize", "val_accuracy": "maximize"}).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("remaining weights (%)", "validation accuracy (%)")
+
+
+def test_other_objectives_have_plain_axes_and_no_reference() -> None:
+    objectives = {"val_loss": "minimize", "trial": "maximize"}
+    figure = draw(TRIALS, objectives, references=[Reference("paper", 0.9, 0.1)])
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("trial", "validation loss (nats)")
+    assert axes.get_xscale() == "linear"
+    assert len(axes.collections) == 2
+    assert axes.lines[0].get_drawstyle() == "steps-pre"
+
+
+def test_one_objective_is_drawn_over_the_trials_and_three_without_a_step() -> None:
+    single = draw(TRIALS, {"val_accuracy": "maximize"}).axes[0]
+    assert (single.get_xlabel(), single.get_ylabel()) == ("trial", "validation accuracy (%)")
+    three = draw(TRIALS, {**DEFAULT, "val_loss": "minimize"}).axes[0]
+    assert (single.lines[0].get_linestyle(), three.lines[0].get_linestyle()) == ("None", "None")
+
+
+@pytest.mark.parametrize("objectives", [DEFAULT, {"val_accuracy": "maximize"}])
+@pytest.mark.parametrize("trials", [TRIALS.slice(0, 0), TRIALS.slice(3, 3)])
+def test_a_sweep_without_a_front_says_so(trials: pa.Table, objectives: Objectives, tmp_path: Path) -> None:
+    figure = draw(trials, objectives)
+    assert "no finished trial yet" in texts(figure)
+    assert not figure.axes[0].lines
+    save(figure, tmp_path / "front.png")
+    with Image.open(tmp_path / "front.png") as image:
+        assert image.size == (1080, 720)
+
+
+def points(*pairs: tuple[float, float]) -> np.ndarray:
+    return np.array(pairs, dtype=float).reshape(-1, 2)
+
+
+def test_the_window_leaves_the_collapsed_end_of_a_front_out() -> None:
+    shown = points(*[(0.01 * 2**n, min(98.0, 10 + 11 * n)) for n in range(12)])
+    (left, right), (bottom, top) = window(shown, shown, points())
+    assert bottom == pytest.approx(83 - 0.06 * 15)  # 15 points below the best of 98, and a margin.
+    assert 98 < top <= 100.5
+    assert left == pytest.approx(0.01 * 2**7 / 1.3)
+    assert right == pytest.approx(0.01 * 2**11 * 1.3)
+
+
+def test_the_window_holds_a_short_front_every_reference_and_better_stopped_trials() -> None:
+    trials, marks = points((5, 60), (50, 70), (20, 90)), points((0.6, 30))
+    (left, right), (bottom, top) = window(trials, trials[:2], marks)
+    assert left < 0.6
+    assert right > 50
+    assert bottom < 30
+    assert top > 90
+
+
+def test_the_window_of_a_flat_front_shows_what_lies_a_little_below_it() -> None:
+    flat = points(*[(n, 90 + n / 10) for n in range(1, 8)])
+    (_, _), (bottom, _) = window(np.concatenate([flat, points((5, 10))]), flat, points())
+    assert bottom == pytest.approx(90.7 - 5 - 0.5)
+    (_, _), (bottom, _) = window(np.concatenate([flat, points((5, 88))]), flat, points())
+    assert bottom == pytest.approx(88 - 0.5)
+
+
+@pytest.mark.parametrize("only", [points((10, 97)), points((100, 100)), points((1e-3, 0.0))])
+def test_the_window_around_one_point_has_room(only: np.ndarray) -> None:
+    (left, right), (bottom, top) = window(only, only, points())
+    assert left < only[0, 0] < right
+    assert bottom < only[0, 1] < top
+    assert right / left > 2
+
+
+def test_the_window_without_anything_to_show_is_the_whole_range() -> None:
+    nothing = points((0, 10))
+    assert window(nothing, nothing, points()) == ((0.1, 100.0), (0.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("network", "dataset", "accuracy", "remaining"),
+    [
+        ("fcn", "mnist", 97.48, 3.77),
+        ("conv2", "cifar10", 68.37, 0.60),
+        ("conv4", "cifar10", 77.40, 2.91),
+        ("conv6", "cifar10", 79.17, 2.36),
+        ("conv8", "cifar10", 80.91, 1.17),
+    ],
+)
+def test_the_paper_s_points(network: str, dataset: str, accuracy: float, remaining: float) -> None:
+    reference = paper_reference(network, dataset)
+    assert reference is not None
+    assert reference.label == "arXiv 2201.13361, test"
+    assert math.isclose(100 * reference.accuracy, accuracy)
+    assert math.isclose(100 * reference.remaining, remaining)
+
+
+def test_the_paper_has_no_other_pair() -> None:
+    assert paper_reference("fcn", "digits") is None
+    assert paper_reference("conv2", "mnist") is None
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_saving_replaces_the_file_whole(tmp_path: Path, suffix: str, start: bytes) -> None:
+    path = tmp_path / f"front{suffix}"
+    path.write_text("old")
+    save(draw(TRIALS), path)
+    assert path.read_bytes().startswith(start)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "front.png"
+    path.write_text("old")
+
+    def fail(_: Figure, where: Path, **__: object) -> None:
+        where.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(draw(TRIALS), path)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("front.png", "old")]
+
+
+def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match=r"front.jpg: must end in .png, .svg, .pdf, but ends in '.jpg'. Rename it."):
+        save(draw(TRIALS), tmp_path / "front.jpg")
+    assert not list(tmp_path.iterdir())

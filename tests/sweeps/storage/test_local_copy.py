@@ -1,0 +1,174 @@
+"""Copies of a store that is a folder: two caches stand for two machines."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sweeps.storage.local_copy import MLFLOW, LocalCopy, confirm_part, sweep_part
+from sweeps.storage.object_store import ObjectStore, Stamp
+
+
+class CountingStore(ObjectStore):
+    """Notes what is brought from it."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self.brought: list[str] = []
+
+    def get(self, name: str, path: Path, stamp: Stamp) -> None:
+        self.brought.append(name)
+        super().get(name, path, stamp)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> CountingStore:
+    made = CountingStore((tmp_path / "store").as_uri())
+    for name in ("space.yaml", "study.journal", "trials/part-000001.parquet", "epochs/part-000001.parquet"):
+        made.put(f"{name} of fcn".encode(), f"fcn/{name}")
+    made.put(lease(1, pid=7), "fcn/sessions/000001.json")
+    made.put(b"confirmed", "fcn/confirm/part-000001.parquet")
+    made.put(b"another sweep", "fcn-2/space.yaml")
+    made.put(b"runs", "mlflow.db")
+    return made
+
+
+@pytest.fixture
+def copy(tmp_path: Path, store: CountingStore) -> Callable[[], LocalCopy]:
+    """The copy of a sweep as the next command finds it."""
+    return lambda: LocalCopy(tmp_path / "cache", sweep_part("fcn"), store)
+
+
+def lease(number: int, *, pid: int, state: str = "running") -> bytes:
+    return json.dumps({"host": "a", "pid": pid, "since": f"{number}", "state": state}).encode()
+
+
+def test_a_copy_is_what_the_store_holds_of_its_part(
+    tmp_path: Path, store: CountingStore, copy: Callable[[], LocalCopy]
+) -> None:
+    copy().fetch()
+    assert sorted(copy().here()) == sorted(store.brought) == [
+        "fcn/epochs/part-000001.parquet", "fcn/sessions/000001.json", "fcn/space.yaml", "fcn/study.journal",
+        "fcn/trials/part-000001.parquet",
+    ]  # fmt: skip
+    assert (tmp_path / "cache/fcn/study.journal").read_text() == "study.journal of fcn"
+    LocalCopy(tmp_path / "cache", confirm_part("fcn"), store).fetch()
+    LocalCopy(tmp_path / "cache", MLFLOW, store).fetch()
+    assert store.brought[5:] == ["fcn/confirm/part-000001.parquet", "mlflow.db"]
+
+
+def test_only_what_changed_is_brought_again_but_the_lease_always(
+    tmp_path: Path, store: CountingStore, copy: Callable[[], LocalCopy]
+) -> None:
+    copy().fetch()
+    store.brought.clear()
+    store.put(b"longer than it was before", "fcn/study.journal")
+    store.put(b"new", "fcn/trials/part-000002.parquet")
+    store.delete("fcn/trials/part-000001.parquet")
+    copy().fetch()
+    assert set(store.brought) == {"fcn/study.journal", "fcn/trials/part-000002.parquet", "fcn/sessions/000001.json"}
+    assert [path.name for path in (tmp_path / "cache/fcn/trials").iterdir()] == ["part-000002.parquet"]
+
+
+def test_what_a_reader_does_to_its_copy_does_not_last(tmp_path: Path, copy: Callable[[], LocalCopy]) -> None:
+    copy().fetch()
+    (tmp_path / "cache/fcn/study.journal").write_text("scribbled on")
+    (tmp_path / "cache/fcn/space.yaml").unlink()
+    (tmp_path / "cache/fcn/report.html").write_text("drawn here")
+    copy().fetch()
+    assert (tmp_path / "cache/fcn/study.journal").read_text() == "study.journal of fcn"
+    assert (tmp_path / "cache/fcn/space.yaml").exists()
+    assert (tmp_path / "cache/fcn/report.html").read_text() == "drawn here"
+
+
+def test_only_what_is_wanted_is_brought(store: CountingStore, copy: Callable[[], LocalCopy]) -> None:
+    copy().fetch(lambda name: "/trials/" in name)
+    assert store.brought == ["fcn/trials/part-000001.parquet"]
+    copy().fetch(lambda name: "/epochs/" in name)
+    assert store.brought == ["fcn/trials/part-000001.parquet", "fcn/epochs/part-000001.parquet"]
+
+
+def test_the_study_is_brought_before_results_so_that_it_is_never_ahead_of_them(
+    store: CountingStore, copy: Callable[[], LocalCopy]
+) -> None:
+    copy().fetch()
+    results = [place for place, name in enumerate(store.brought) if "part-" in name]
+    assert max(store.brought.index(f"fcn/{name}") for name in ("study.journal", "sessions/000001.json")) < min(results)
+
+
+def test_files_that_are_merged_meanwhile_are_looked_for_again(
+    store: CountingStore, copy: Callable[[], LocalCopy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = CountingStore.get
+
+    def merge(self: CountingStore, name: str, path: Path, stamp: Stamp) -> None:
+        if name.endswith("trials/part-000001.parquet"):
+            self.put(b"merged", "fcn/trials/part-000002.parquet")
+            self.delete(name)
+        get(self, name, path, stamp)
+
+    monkeypatch.setattr(CountingStore, "get", merge)
+    copy().fetch()
+    assert [name for name in copy().here() if "/trials/" in name] == ["fcn/trials/part-000002.parquet"]
+
+
+def test_what_was_not_sent_stays_while_nobody_else_has_gone_on(
+    tmp_path: Path, store: CountingStore, copy: Callable[[], LocalCopy]
+) -> None:
+    driver = copy()
+    driver.fetch()
+    (tmp_path / "cache/fcn/trials/part-000002.parquet").write_text("not sent")
+    (tmp_path / "cache/fcn/sessions/000002.json").write_bytes(lease(2, pid=8))
+    driver.unsent = True
+    driver.save()
+    store.brought.clear()
+    copy().fetch()
+    assert store.brought == []
+    store.put(lease(2, pid=8, state="failed"), "fcn/sessions/000002.json")  # its own, of a moment later
+    copy().fetch()
+    assert (tmp_path / "cache/fcn/trials/part-000002.parquet").read_text() == "not sent"
+    assert copy().unsent
+
+
+@pytest.mark.parametrize("follower", ["000002", "000003"])
+def test_what_was_not_sent_is_set_aside_when_another_machine_has_gone_on(
+    tmp_path: Path,
+    store: CountingStore,
+    copy: Callable[[], LocalCopy],
+    caplog: pytest.LogCaptureFixture,
+    follower: str,
+) -> None:
+    driver = copy()
+    driver.fetch()
+    (tmp_path / "cache/fcn/trials/part-000002.parquet").write_text("not sent")
+    (tmp_path / "cache/fcn/sessions/000002.json").write_bytes(lease(2, pid=8))
+    driver.unsent = True
+    driver.save()
+    store.put(lease(int(follower), pid=9), f"fcn/sessions/{follower}.json")
+    store.put(b"of the other", "fcn/trials/part-000002.parquet")
+    with caplog.at_level(logging.WARNING):
+        copy().fetch()
+    assert (tmp_path / "cache/fcn/trials/part-000002.parquet").read_text() == "of the other"
+    (aside,) = (tmp_path / "cache/.set-aside").rglob("part-000002.parquet")
+    assert aside.read_text() == "not sent"
+    assert not copy().unsent
+    (message,) = caplog.messages
+    assert message.startswith("fcn/sweep: another machine has gone on with it, so what this one had not sent is of no ")
+
+
+def test_while_a_driver_works_here_its_own_files_are_what_is_read(
+    tmp_path: Path, store: CountingStore, copy: Callable[[], LocalCopy]
+) -> None:
+    driver = copy()
+    driver.fetch()
+    with driver.locked(wait=False) as held:
+        assert held
+        driver.unsent = True
+        driver.save()
+        store.brought.clear()
+        (tmp_path / "cache/fcn/study.journal").write_text("newer")
+        copy().fetch()
+        assert store.brought == []
+        assert (tmp_path / "cache/fcn/study.journal").read_text() == "newer"

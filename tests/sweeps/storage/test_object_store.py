@@ -1,0 +1,84 @@
+"""The same of a folder, which PyArrow takes for a store, and of a server of the S3 protocol."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeps.errors import SweepError
+from sweeps.storage.object_store import ObjectStore
+from tests.sweeps.s3_server import BUCKET, environment, s3_server
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with s3_server() as started:
+        yield started
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    if request.param == "file":
+        return ObjectStore((tmp_path / "store").as_uri())
+    for name, value in environment(request.getfixturevalue("port")).items():
+        monkeypatch.setenv(name, value)
+    return ObjectStore(f"s3://{BUCKET}/{tmp_path.name}")
+
+
+def test_files_are_put_listed_brought_and_deleted(store: ObjectStore, tmp_path: Path) -> None:
+    assert store.files() == store.files("digits") == {}
+    assert store.folders() == []
+    (tmp_path / "here").write_bytes(b"abc" * 1000)
+    stamps = {
+        "digits/trials/part-1.parquet": store.put(tmp_path / "here", "digits/trials/part-1.parquet"),
+        "digits/space.yaml": store.put(b"name: digits", "digits/space.yaml"),
+        "other/space.yaml": store.put(b"", "other/space.yaml"),
+    }
+    assert store.files() == stamps
+    assert store.files("digits/trials").keys() == {"digits/trials/part-1.parquet"}
+    assert store.folders() == ["digits", "other"]
+    assert {name: stamp.size for name, stamp in stamps.items()} == {
+        "digits/trials/part-1.parquet": 3000, "digits/space.yaml": 12, "other/space.yaml": 0,
+    }  # fmt: skip
+    assert abs(stamps["digits/space.yaml"].time / 1e9 - time.time()) < 60
+    assert store.read("digits/space.yaml") == b"name: digits"
+    store.get("digits/trials/part-1.parquet", tmp_path / "a/b/there", stamps["digits/trials/part-1.parquet"])
+    assert (tmp_path / "a/b/there").read_bytes() == b"abc" * 1000
+    assert (tmp_path / "a/b/there").stat().st_mtime_ns == stamps["digits/trials/part-1.parquet"].time
+    store.delete("digits/trials/part-1.parquet")
+    store.delete("digits/trials/part-1.parquet")
+    assert store.stamp("digits/trials/part-1.parquet") is None
+    assert store.stamp("digits/space.yaml") == stamps["digits/space.yaml"]
+
+
+def test_what_was_put_again_is_the_newer_one(store: ObjectStore) -> None:
+    first = store.put(b"one", "x/file")
+    second = store.put(b"three", "x/file")
+    assert store.read("x/file") == b"three"
+    assert store.files("x") == {"x/file": second} != {"x/file": first}
+
+
+def test_what_is_missing_is_a_missing_file(store: ObjectStore, tmp_path: Path) -> None:
+    stamp = store.put(b"", "x/file")
+    with pytest.raises(FileNotFoundError):
+        store.get("x/missing", tmp_path / "there", stamp)
+    assert list(tmp_path.glob("**/*there*")) == []
+
+
+def test_a_store_that_does_not_answer_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(1).items():
+        monkeypatch.setenv(name, value)
+    store = ObjectStore("s3://bucket/prefix")
+    with pytest.raises(OSError, match=r"^s3://bucket/prefix: .*") as raised:
+        store.put(b"", "file")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_address_that_pyarrow_does_not_know_is_refused() -> None:
+    with pytest.raises(SweepError) as raised:
+        ObjectStore("ftp://host/x")
+    assert raised.value.message == (
+        "root ftp://host/x: must be the address of an object store, but got: Unrecognized filesystem type in URI: "
+        "ftp://host/x. Write for example s3://bucket/prefix."
+    )
