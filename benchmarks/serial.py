@@ -78,18 +78,26 @@ class Sweep:
             pack.load_state_dict(lane_states.join([self._states.pop(lane.trial) for lane in lanes]))
         while pack.lanes:
             began = time.perf_counter() - self._began
+            before = dict(zip(pack.lanes, pack.fractions()[0], strict=True))
             metrics = pack.train_epoch()
             self.outcome.spent += len(metrics)
             ended = time.perf_counter() - self._began
             self.outcome.epochs.append({"lanes": len(metrics), "began": began, "ended": ended})
-            stopped = self._leave(pack, lanes, metrics, study)
+            stopped = self._leave(pack, lanes, metrics, before, study)
             if stopped and pack.lanes and self._repack:
                 for lane, state in lane_states.split(pack.state_dict()).items():
                     self._states[lanes[lane].trial] = state
                     queue.pause(replace(lanes[lane], epoch=pack.epoch))
                 pack.drop(list(pack.lanes))
 
-    def _leave(self, pack: Pack, lanes: Sequence[Lane], metrics: list[EpochMetrics], study: SweepStudy) -> list[int]:
+    def _leave(
+        self,
+        pack: Pack,
+        lanes: Sequence[Lane],
+        metrics: list[EpochMetrics],
+        before: dict[int, float],
+        study: SweepStudy,
+    ) -> list[int]:
         """Lanes that failed, finished or are stopped leave the pack; returns those that are stopped."""
         found = {metric.lane: metric for metric in metrics}
         failed = [lane for lane, metric in found.items() if metric.fault]
@@ -99,7 +107,11 @@ class Sweep:
         stopped = list[int]()
         stopping = self._space.stopping
         if self._rungs and stopping and pack.lanes and is_rung(pack.epoch, stopping):
-            numbers = set(self._rungs.judge(pack.epoch, {lanes[lane].trial: vars(found[lane]) for lane in pack.lanes}))
+            reached = {
+                lanes[lane].trial: vars(found[lane]) | {"remaining_before": before[lane] if pack.epoch > 1 else None}
+                for lane in pack.lanes
+            }
+            numbers = set(self._rungs.judge(pack.epoch, reached))
             stopped = [lane for lane in pack.lanes if lanes[lane].trial in numbers]
             pack.drop(stopped)
         for state, gone in (("failed", failed), ("finished", finished), ("stopped", stopped)):

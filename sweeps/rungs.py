@@ -1,11 +1,12 @@
 """Early stopping on several objectives: asynchronous successive halving.
 
 At a rung, a given number of epochs, a trial goes on if it is among the best 1/eta of all trials that have
-reached the rung so far, and is stopped otherwise. Trials that keep the constraints come first, then those that miss
-them by less: without that, networks that classify nothing with hardly a weight would be promoted as one end of the
-front. Within these trials are ranked by non-dominated sorting; among equals the ones in emptier parts of the front come
-first, so that the front stays spread (after MOASHA, Schmucker et al., arXiv 2106.12639; constrained domination and
-crowding distance of NSGA-II, Deb et al. 2002).
+reached the rung so far, and is stopped otherwise. What remains of a network falls until its last epoch, so a rung
+ranks by what will remain then: a forecast that every epoch to come leaves the share that the last one left. Trials that
+keep the constraints come first, then those that miss them by less: without that, networks that classify nothing with
+hardly a weight would be promoted as one end of the front. Within these trials are ranked by non-dominated sorting;
+among equals the ones in emptier parts of the front come first, so that the front stays spread (after MOASHA, Schmucker
+et al., arXiv 2106.12639; constrained domination and crowding distance of NSGA-II, Deb et al. 2002).
 """
 
 import math
@@ -16,6 +17,7 @@ import moocore
 import numpy as np
 
 from search_spaces.space import SearchSpace, Stopping
+from supermask.config import TrainConfig
 from sweeps.packs.keeping import costs_of
 
 Standing = tuple[float, ...]
@@ -48,13 +50,14 @@ class Rungs:
 
         Args:
             epoch: The rung.
-            reached: Metrics of each trial there, by name.
+            reached: Metrics of each trial there, by name, and `remaining_before`: what remained an epoch earlier, or
+                None at the first epoch.
 
         Returns:
             The trials to stop.
         """
         rung = self._records.setdefault(epoch, {})
-        rung.update({trial: standing_of(metrics, self._space) for trial, metrics in reached.items()})
+        rung.update({trial: standing_of(metrics, self._space, epoch=epoch) for trial, metrics in reached.items()})
         trials = list(rung)
         best = best_first(np.array([rung[trial] for trial in trials]))
         going_on = max(1, len(trials) // self._stopping.eta)
@@ -62,26 +65,36 @@ class Rungs:
         return [trial for trial in reached if trial not in promoted]
 
 
-def standing_of(metrics: Mapping[str, Any], space: SearchSpace) -> Standing:
-    """How a trial with these metrics stands."""
+def standing_of(metrics: Mapping[str, Any], space: SearchSpace, *, epoch: int) -> Standing:
+    """How a trial with these metrics stands, see `Rungs.judge`."""
+    metrics = metrics | {"remaining": _remaining_at_the_end(metrics, space, epoch)}
     missed = sum(max(0.0, bound.violation(metrics[bound.metric])) for bound in space.constraints)
     return (missed, *costs_of(metrics, space.objectives.items()))
+
+
+def _remaining_at_the_end(metrics: Mapping[str, Any], space: SearchSpace, epoch: int) -> float:
+    now, before = metrics["remaining"], metrics["remaining_before"]
+    if not before or now >= before or "epochs" in space.parameters:
+        return now
+    return now * (now / before) ** (space.fixed.get("epochs", TrainConfig.epochs) - epoch)
 
 
 def records_of(epochs: Iterable[Mapping[str, Any]], space: SearchSpace, stopping: Stopping) -> Records:
     """What earlier sessions wrote of each rung, so that a new driver judges by the same records.
 
     Args:
-        epochs: Epoch rows; those that are not at a rung are passed over.
+        epochs: Epoch rows of the latest attempts.
         space: Gives objectives and constraints.
         stopping: Says where the rungs are.
     """
     records: Records = {}
-    for row in epochs:
-        if is_rung(row["epoch"], stopping):
-            standing = standing_of(row, space)
+    rows = {(row["trial"], row["epoch"]): row for row in epochs}
+    for (trial, epoch), row in rows.items():
+        if is_rung(epoch, stopping):
+            before = rows.get((trial, epoch - 1), {}).get("remaining")
+            standing = standing_of(row | {"remaining_before": before}, space, epoch=epoch)
             if all(math.isfinite(number) for number in standing):
-                records.setdefault(row["epoch"], {})[row["trial"]] = standing
+                records.setdefault(epoch, {})[trial] = standing
     return records
 
 

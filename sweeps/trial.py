@@ -213,6 +213,8 @@ class PackWorker:
 
     def _epoch(self, pack: Pack, report: Row) -> list[Row]:
         """One epoch of every lane, as rows; lanes that diverged or are done have ended and leave the pack."""
+        judged = self._stopping is not None and is_rung(pack.epoch + 1, self._stopping)
+        before = dict(zip(pack.lanes, pack.fractions()[0], strict=True)) if judged and pack.epoch else {}
         metrics = pack.train_epoch()
         for found in metrics:
             self._share(found.seconds, [found.lane])
@@ -221,14 +223,17 @@ class PackWorker:
         pack.drop(found.lane for found in failed)
         if complete := pack.complete():
             self._finish(pack, [found for found in metrics if found.lane in complete], report)
-        if pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
-            self._stop(pack, metrics, report)
+        if pack.lanes and judged:
+            self._stop(pack, metrics, before, report)
         return [self._identity(found.lane) | _epoch_row(found) for found in metrics]
 
-    def _stop(self, pack: Pack, metrics: list[EpochMetrics], report: Row) -> None:
+    def _stop(self, pack: Pack, metrics: list[EpochMetrics], before: dict[int, float], report: Row) -> None:
         """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty."""
         lanes = {self._lanes[found.lane]["trial"]: found for found in metrics if found.lane in pack.lanes}
-        reached = {trial: {name: getattr(found, name) for name in RECORDED} for trial, found in lanes.items()}
+        reached = {
+            trial: {name: getattr(found, name) for name in RECORDED} | {"remaining_before": before.get(found.lane)}
+            for trial, found in lanes.items()
+        }
         stopped = ray.get(self._judge.judge.remote(pack.epoch, reached))
         eta = self._stopping.eta if self._stopping else 0
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"

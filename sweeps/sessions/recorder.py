@@ -123,10 +123,10 @@ class Recorder:
         self._take()
         until = time.monotonic() + patience_seconds
         fault = self._write_all()
-        if fault and patience_seconds:
-            text = "%s The session waits %.0f s for that; Ctrl-C gives up what is not written yet."
-            _LOG.warning(text, fault, patience_seconds)
         try:
+            if fault and patience_seconds:
+                text = "%s The session waits %.0f s for that; Ctrl-C gives up what is not written yet."
+                _LOG.warning(text, fault, patience_seconds)
             while fault and time.monotonic() < until:
                 time.sleep(1)
                 fault = self._write_all()

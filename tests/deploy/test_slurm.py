@@ -96,7 +96,7 @@ def slurm(tmp_path: Path) -> Iterator[Slurm]:
 @pytest.mark.ray
 def test_a_job_at_the_end_of_its_time_is_queued_again_and_goes_on(slurm: Slurm) -> None:
     words = ["small", "fcn_digits", "--lanes", "1", "--"]
-    words += ["--trials", "4", "--set", "fixed.epochs=250", "--set", "fixed.width=0.3"]
+    words += ["--trials", "4", "--set", "fixed.epochs=120", "--set", "fixed.width=0.3"]
     job = slurm.begin(*words)
     until = time.monotonic() + PATIENCE_SECONDS
     epochs = slurm.root / "small/epochs"

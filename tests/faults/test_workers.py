@@ -12,7 +12,7 @@ from tests.sweeps.machine import SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-TRIALS = 12
+TRIALS = 8
 CPUS = max(1, (os.cpu_count() or 1) // 4)
 """At most some four packs at a time, on any machine."""
 
@@ -25,7 +25,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def test_workers_that_are_killed_cost_a_new_attempt_and_nothing_else(machine: Machine) -> None:
     size = ("--trials", str(TRIALS), "--lanes", "2", "--cpus-per-pack", str(CPUS))
-    driver = machine.sweep("--name", "hurt", *size, changes=[*SMALL, "fixed.epochs=150"])
+    driver = machine.sweep("--name", "hurt", *size, changes=[*SMALL, "fixed.epochs=120"])
 
     def kill_workers() -> bool:
         # Until it tells: all of them may be between two packs, and nothing would be lost with them.

@@ -16,7 +16,7 @@ from tests.sweeps.s3_server import BUCKET, SECRET, environment, s3_server
 pytestmark = pytest.mark.ray
 
 URI = f"s3://{BUCKET}/team/sweeps"
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=120"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=60"]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeyp
     machine, store = Machine(cached_root(URI), address=URI), ObjectStore(URI)
     elsewhere = Machine(tmp_path / "other", {"SWEEPS_CACHE": str(tmp_path / "other")}, address=URI)
 
-    driver = machine.sweep("--name", "kept", "--trials", "24", "--lanes", "3", changes=LONG)
+    driver = machine.sweep("--name", "kept", "--trials", "12", "--lanes", "3", changes=LONG)
     machine.wait(lambda: bool(store.files("kept/trials")) and store.stamp("kept/study.journal") is not None, driver)
     driver.send_signal(signal.SIGSTOP)  # it lives, and does not come to its end
     refused = elsewhere("resume", "kept")
@@ -45,7 +45,7 @@ def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeyp
     shutil.rmtree(cache)
     status = json.loads(machine("status", "kept", "--json").out)
     assert status["state"] == "died"
-    assert 0 < status["trials"]["finished"] <= 24  # all, where training is faster than a round of sending
+    assert 0 < status["trials"]["finished"] <= 12  # all, where training is faster than a round of sending
     assert not (machine.root / "kept/epochs").exists()  # only what is shown was brought
     resumed = machine("resume", "kept", "--lanes", "3")
     assert resumed.code == 0, resumed.err
@@ -55,11 +55,11 @@ def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeyp
     shutil.rmtree(cache)
     verified = machine("verify", "kept", "--json")
     assert json.loads(verified.out) == {
-        "ok": True, "trials": 24, "mlflow_runs": 24, "finished_twice": [], "differences": [],
+        "ok": True, "trials": 12, "mlflow_runs": 12, "finished_twice": [], "differences": [],
     }  # fmt: skip
     assert json.loads(machine("pareto", "kept", "--json").out)
     (listed,) = json.loads(machine("list", "--json").out)
-    assert listed["trials"]["finished"] == 24
+    assert listed["trials"]["finished"] == 12
     machine.clear()
     elsewhere.clear()
     texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

@@ -1,22 +1,24 @@
 """Successive halving on several objectives, without Ray."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.space import Constraint, SearchSpace, Stopping
-from sweeps.rungs import Rungs, best_first, is_rung, records_of
+from sweeps.rungs import Rungs, best_first, is_rung, records_of, standing_of
 
 SPACE = SearchSpace(
     name="s",
-    fixed={},
+    fixed={"epochs": 9},
     parameters={},
     objectives={"val_accuracy": "maximize", "remaining": "minimize"},
     constraints=(Constraint("val_accuracy", ">=", 0.25),),
     trials=9,
 )
-Metrics = dict[str, float]
+Metrics = dict[str, float | None]
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30)
 
 
@@ -29,8 +31,8 @@ def test_rungs_are_grace_times_powers_of_eta(eta: int, grace: int, rungs: list[i
     assert [epoch for epoch in range(1, 101) if is_rung(epoch, stopping)] == rungs
 
 
-def at(error: float, remaining: float) -> Metrics:
-    return {"val_accuracy": 1 - error, "remaining": remaining}
+def at(error: float, remaining: float, before: float | None = None) -> Metrics:
+    return {"val_accuracy": 1 - error, "remaining": remaining, "remaining_before": before}
 
 
 def test_ranks_come_first_then_the_emptier_parts_of_a_front() -> None:
@@ -73,6 +75,21 @@ def test_a_network_that_classifies_nothing_is_stopped_however_small() -> None:
     assert rungs.judge(1, {0: at(0.9, 0.001), 1: at(0.2, 0.5), 2: at(0.24, 0.6), 3: at(0.8, 0.02)}) == [0, 3]
 
 
+def test_what_will_remain_counts_not_what_remains() -> None:
+    # 0 has more left than 1 but halves it every epoch: after nine it will have 0.5 / 2^6 left.
+    rungs = Rungs(SPACE, Stopping(eta=2, grace_epochs=3))
+    assert rungs.judge(3, {0: at(0.1, 0.5, 1.0), 1: at(0.1, 0.3, 0.31)}) == [1]
+    assert standing_of(at(0.25, 0.5, 1.0), SPACE, epoch=3) == (0.0, -0.75, 0.5 / 2**6)
+    for before in (None, 0.5, 0.4):  # nothing to go by, nothing lost, some won back
+        assert standing_of(at(0.25, 0.5, before), SPACE, epoch=3) == (0.0, -0.75, 0.5)
+
+
+def test_a_constraint_is_held_against_what_will_remain() -> None:
+    space = replace(SPACE, constraints=(Constraint("remaining", "<=", 0.1),))
+    assert standing_of(at(0.25, 0.4, 0.8), space, epoch=5)[0] == 0.0
+    assert standing_of(at(0.25, 0.4, 0.8), space, epoch=8)[0] == pytest.approx(0.1)
+
+
 def test_a_trial_that_reports_again_replaces_its_record() -> None:
     once, again = (Rungs(SPACE, Stopping(eta=2, grace_epochs=1)) for _ in range(2))
     for rungs in (once, again):
@@ -87,11 +104,12 @@ def test_a_restored_driver_judges_like_one_that_never_died(batches: list[list[tu
     stopping = Stopping(eta=eta, grace_epochs=2)
     living, written, trial = Rungs(SPACE, stopping), [], 0
     for batch in batches[:-1]:
-        reached = {trial + place: at(a / 6, b / 6) for place, (a, b) in enumerate(batch)}
+        reached = {trial + place: at(a / 6, b / 6, 0.6) for place, (a, b) in enumerate(batch)}
         trial += len(batch)
         living.judge(2, reached)
-        written += [metrics | {"trial": number, "epoch": n} for n in (1, 2) for number, metrics in reached.items()]
+        written += [metrics | {"trial": number, "epoch": 2} for number, metrics in reached.items()]
+        written += [{"trial": number, "epoch": 1, "val_accuracy": 0.1, "remaining": 0.6} for number in reached]
     written.append({"trial": 999, "epoch": 2, "val_accuracy": float("nan"), "remaining": 0.0})  # diverged there
     restored = Rungs(SPACE, stopping, records_of(written, SPACE, stopping))
-    last = {trial + place: at(a / 6, b / 6) for place, (a, b) in enumerate(batches[-1])}
+    last = {trial + place: at(a / 6, b / 6, 0.7) for place, (a, b) in enumerate(batches[-1])}
     assert restored.judge(2, last) == living.judge(2, last)

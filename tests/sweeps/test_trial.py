@@ -224,8 +224,10 @@ class Stops:
 
     def __init__(self, stops: dict[int, list[int]]) -> None:
         self._stops = stops
+        self.before: dict[tuple[int, int], float | None] = {}
 
     def judge(self, epoch: int, reached: dict[int, Any]) -> list[int]:
+        self.before |= {(trial, epoch): metrics["remaining_before"] for trial, metrics in reached.items()}
         return [trial for trial in reached if trial in self._stops.get(epoch, [])]
 
 
@@ -243,10 +245,13 @@ def begin(datasets: dict[str, Row], kept: Keeper, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sweeps.trial.ray.get", lambda value: value)
     monkeypatch.setattr("sweeps.trial.REPORT_SECONDS", 1e-4)  # one epoch a step
 
-    def make(stops: dict[int, list[int]], checkpoint_seconds: float | None = None) -> PackWorker:
-        judge: Any = Local(Stops(stops))
+    def make(stops: dict[int, list[int]] | Stops, checkpoint_seconds: float | None = None) -> PackWorker:
         return PackWorker(
-            datasets, Stopping(eta=2, grace_epochs=1), judge, keeper=Local(kept), checkpoint_seconds=checkpoint_seconds
+            datasets,
+            Stopping(eta=2, grace_epochs=1),
+            Local(stops if isinstance(stops, Stops) else Stops(stops)),
+            keeper=Local(kept),
+            checkpoint_seconds=checkpoint_seconds,
         )
 
     return make
@@ -292,6 +297,24 @@ def test_lanes_that_pass_a_rung_go_on_in_another_pack_as_if_nothing_had_been(
         assert ended[trial]["seconds"] > 7
     epochs = [(row["trial"], row["epoch"]) for row in gather(reports, "epochs")]
     assert len(epochs) == len(set(epochs)) == 4 + 2 * 3
+
+
+def test_the_rungs_are_told_what_remained_an_epoch_earlier_also_by_a_pack_that_begins_there(
+    begin: Begin, kept: Keeper
+) -> None:
+    stops = Stops({})
+    worker = begin(stops, checkpoint_seconds=0)
+    worker.take(order([config(0, epochs=4)]))
+    rows = [row for _ in range(4) for row in worker.step()["epochs"].to_pylist()]  # killed after the state of epoch 3
+    (found,) = kept.reached([10]).values()
+    assert found.epoch == 3
+    other: Row = order([config(0, epochs=4)], number=1) | {"epoch": 3}
+    other["lanes"][0]["started"] = found.started
+    again = Stops({})
+    race(begin(again, checkpoint_seconds=0), [other])
+    remaining = {row["epoch"]: row["remaining"] for row in rows}
+    assert stops.before == {(10, 1): None, (10, 2): remaining[1]}
+    assert again.before == {(10, 4): remaining[3]}
 
 
 def test_a_pack_that_lost_nobody_at_a_rung_goes_on(begin: Begin, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from sweeps import results
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.study import SweepStudy
+from tests.faults.soak import SOAK
 
 Row = dict[str, Any]
 TRIALS, OPEN = 24, (5, 11, 22, 23)
 """The last four of these are in training, two of them between ended ones, when the journal is cut."""
-CUTS = 50
+CUTS = 50 if SOAK else 4
 
 
 @pytest.fixture
