@@ -67,7 +67,7 @@ class Rungs:
 
 def standing_of(metrics: Mapping[str, Any], space: SearchSpace, *, epoch: int) -> Standing:
     """How a trial with these metrics stands, see `Rungs.judge`."""
-    metrics = metrics | {"remaining": _remaining_at_the_end(metrics, space, epoch)}
+    metrics = {**metrics, "remaining": _remaining_at_the_end(metrics, space, epoch)}
     missed = sum(max(0.0, bound.violation(metrics[bound.metric])) for bound in space.constraints)
     return (missed, *costs_of(metrics, space.objectives.items()))
 
@@ -76,7 +76,7 @@ def _remaining_at_the_end(metrics: Mapping[str, Any], space: SearchSpace, epoch:
     now, before = metrics["remaining"], metrics["remaining_before"]
     if not before or now >= before or "epochs" in space.parameters:
         return now
-    return now * (now / before) ** (space.fixed.get("epochs", TrainConfig.epochs) - epoch)
+    return now * (now / before) ** (int(space.fixed.get("epochs", TrainConfig.epochs)) - epoch)
 
 
 def records_of(epochs: Iterable[Mapping[str, Any]], space: SearchSpace, stopping: Stopping) -> Records:
@@ -92,7 +92,7 @@ def records_of(epochs: Iterable[Mapping[str, Any]], space: SearchSpace, stopping
     for (trial, epoch), row in rows.items():
         if is_rung(epoch, stopping):
             before = rows.get((trial, epoch - 1), {}).get("remaining")
-            standing = standing_of(row | {"remaining_before": before}, space, epoch=epoch)
+            standing = standing_of({**row, "remaining_before": before}, space, epoch=epoch)
             if all(math.isfinite(number) for number in standing):
                 records.setdefault(epoch, {})[trial] = standing
     return records

@@ -304,11 +304,11 @@ def test_the_rungs_are_told_what_remained_an_epoch_earlier_also_by_a_pack_that_b
 ) -> None:
     stops = Stops({})
     worker = begin(stops, checkpoint_seconds=0)
-    worker.take(order([config(0, epochs=4)]))
+    worker.take(order([config(0, epochs=5)]))
     rows = [row for _ in range(4) for row in worker.step()["epochs"].to_pylist()]  # killed after the state of epoch 3
     (found,) = kept.reached([10]).values()
     assert found.epoch == 3
-    other: Row = order([config(0, epochs=4)], number=1) | {"epoch": 3}
+    other: Row = order([config(0, epochs=5)], number=1) | {"epoch": 3}
     other["lanes"][0]["started"] = found.started
     again = Stops({})
     race(begin(again, checkpoint_seconds=0), [other])
