@@ -24,12 +24,16 @@ def front_table(front: Table, space: SearchSpace, confirmed: Mapping[int, Confir
     """
     searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
     metrics = [name for name in dict.fromkeys(space.objectives) if name != "test_accuracy"]
-    heads = ["trial", *map(_heading, metrics), "test accuracy (\\%)", *map(_heading, searched)]
+    heads = [["trial"], *map(_heading, metrics), ["test", "accuracy", "(\\%)"], *map(_heading, searched)]
+    deepest = max(map(len, heads))
     lines = [
         f"% Front of {space.name}. Test accuracy: mean [{INTERVAL_NAME}] over fresh seeds; with a dagger, one run.",
-        f"\\begin{{tabular}}{{{'r' * len(heads)}}}",
+        f"\\begin{{tabular}}{{@{{}}{'r' * len(heads)}@{{}}}}",
         "\\toprule",
-        _row(heads),
+        *(
+            _row([head[line - deepest] if line >= deepest - len(head) else "" for head in heads])
+            for line in range(deepest)
+        ),
         "\\midrule",
     ]
     for row in front.to_pylist():
@@ -43,9 +47,9 @@ def _row(cells: list[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
 
 
-def _heading(name: str) -> str:
-    unit = " (\\%)" if name in PERCENT else ""
-    return name.replace("_", " ") + unit
+def _heading(name: str) -> list[str]:
+    """A word a line: of some eight columns none is wider for its heading than for its numbers."""
+    return [*name.split("_"), *(["(\\%)"] if name in PERCENT else [])]
 
 
 def _test(row: Mapping[str, Any], confirmed: Confirmed | None) -> str:

@@ -1,5 +1,10 @@
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from shutil import which
 from typing import Any
+
+import pytest
 
 from search_spaces.space import SearchSpace
 from sweeps import results
@@ -20,9 +25,11 @@ def test_a_table_for_booktabs(small_space: Space, ended_row: EndedRow) -> None:
     text = front_table(results.trials_table(rows), small_space(), {3: confirmed[0]})
     assert text.splitlines() == [
         "% Front of small. Test accuracy: mean [95 % Student t interval] over fresh seeds; with a dagger, one run.",
-        r"\begin{tabular}{rrrrrr}",
+        r"\begin{tabular}{@{}rrrrrr@{}}",
         r"\toprule",
-        r"trial & val accuracy (\%) & remaining (\%) & test accuracy (\%) & pruning rate & learning rate \\",
+        r" & val &  & test &  &  \\",
+        r" & accuracy & remaining & accuracy & pruning & learning \\",
+        r"trial & (\%) & (\%) & (\%) & rate & rate \\",
         r"\midrule",
         r"3 & 87.00 & 12.50 & 95.00 [82.29, 107.71] & 0.5 & $1.25 \cdot 10^{-5}$ \\",
         r"4 & 86.00 & 10.00 & -- & 0.5 & 0.05 \\",
@@ -36,4 +43,19 @@ def test_one_run_is_marked_and_names_are_escaped(small_space: Space, ended_row: 
     space = small_space(parameters={"weight_init": parameters["pruning_rate"]})
     text = front_table(results.trials_table([ended_row(0)]), space, {})
     assert r"0 & 90.00 & 50.00 & 88.00$^\dagger$ & signed\_constant \\" in text
-    assert "weight init" in text
+    assert " & weight " in text
+    assert " & init " in text
+
+
+@pytest.mark.skipif(not which("pdflatex"), reason="no LaTeX: apt-get install texlive-latex-recommended")
+def test_latex_takes_it_and_it_is_no_wider_than_a_page(small_space: Space, ended_row: EndedRow, tmp_path: Path) -> None:
+    names = ("pruning_rate", "learning_rate", "weight_decay", "weight_gain")
+    space = small_space(parameters=dict.fromkeys(names, small_space().parameters["pruning_rate"]))
+    rows = [ended_row(7, learning_rate=1.25e-5, weight_decay=0.000202, weight_gain=1.49, pruning_rate=0.38)]
+    (tmp_path / "front.tex").write_text(front_table(results.trials_table(rows), space, {}))
+    page = r"\documentclass{article}\usepackage[margin=3cm]{geometry}\usepackage{booktabs}"
+    page += r"\begin{document}\noindent\input{front}\end{document}"
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", page]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
