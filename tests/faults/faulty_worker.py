@@ -10,15 +10,17 @@ from unittest import mock
 from sweeps import __main__, run
 from sweeps.trial import PackTrainable
 
-HANGING, RAISING = 3, 6
+HANGING, RAISING, GREEDY = 3, 6, 9
 """Trials with a fault of their own."""
 
 
 class FaultyTrainable(PackTrainable):
-    """Lanes that hang and raise."""
+    """Lanes that hang, that raise, and that fit into no memory beside others."""
 
     def setup(self, config: dict[str, Any], *arguments: Any, **supplies: Any) -> None:
         """Breaks this process, then goes on as usual."""
+        import torch
+
         from supermask.pack import Pack
 
         train = Pack.train_steps
@@ -29,6 +31,8 @@ class FaultyTrainable(PackTrainable):
                 threading.Event().wait()
             if RAISING in trials:
                 raise ArithmeticError("a lane that raises")
+            if GREEDY in trials and len(trials) > 1:
+                torch.empty(2**50, dtype=torch.int8)  # the allocator's own error
             return train(pack)
 
         mock.patch.object(Pack, "train_steps", train_or_not).start()

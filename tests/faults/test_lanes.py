@@ -1,11 +1,12 @@
-"""Lanes that hang or raise: only the guilty trials fail, with the reason."""
+"""Lanes that hang, raise or want more memory than there is: only guilty trials fail, with the reason."""
 
 import re
 from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.faulty_worker import HANGING, RAISING
+from sweeps.paths import SweepPaths
+from tests.faults.faulty_worker import GREEDY, HANGING, RAISING
 from tests.sweeps.machine import REPOSITORY, SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -19,8 +20,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield made
 
 
-def test_lanes_that_hang_and_raise_fail_alone_with_what_they_did(machine: Machine) -> None:
-    faults = {"SWEEPS_HANG_SECONDS": "10"}
+def test_lanes_that_hang_and_raise_fail_alone_with_what_they_did_and_a_pack_too_large_is_split(machine: Machine) -> None:
+    faults = {"SWEEPS_HANG_SECONDS": "6"}
     size = ("--name", "faulty", "--trials", "12", "--lanes", "4")
     done = machine.end(machine.sweep(*size, changes=SMALL, program=PROGRAM, **faults))
     assert done.code == 0, done.err
@@ -29,6 +30,9 @@ def test_lanes_that_hang_and_raise_fail_alone_with_what_they_did(machine: Machin
     assert {trial for trial, row in rows.items() if row["state"] == "failed"} == {HANGING, RAISING}
     hung = re.fullmatch(r"hung: no step of training ended for (\S+) s, the limit is (\S+) s", rows[HANGING]["reason"])
     assert hung, rows[HANGING]["reason"]
-    assert float(hung[1]) >= float(hung[2]) >= 10
+    assert float(hung[1]) >= float(hung[2]) >= 6
     assert rows[RAISING]["reason"] == "ArithmeticError: a lane that raises"
     assert "failed:   1 x hung" in done.err
+    log = SweepPaths(machine.root, "faulty").log.read_text()
+    assert re.search(r"lost 4 trials: RuntimeError: .*can't allocate memory", log), log
+    assert (rows[GREEDY]["state"], rows[GREEDY]["attempt"]) == ("finished", 3)  # of four, of two, alone
