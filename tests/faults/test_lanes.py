@@ -20,7 +20,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         yield made
 
 
-def test_lanes_that_hang_and_raise_fail_alone_with_what_they_did_and_a_pack_too_large_is_split(machine: Machine) -> None:
+def test_lanes_that_hang_and_raise_fail_alone_and_a_pack_too_large_is_split(machine: Machine) -> None:
     faults = {"SWEEPS_HANG_SECONDS": "6"}
     size = ("--name", "faulty", "--trials", "12", "--lanes", "4")
     done = machine.end(machine.sweep(*size, changes=SMALL, program=PROGRAM, **faults))
