@@ -304,8 +304,8 @@ def main(
     space = replace(space, sampler=replace(space.sampler, name="random", seed=1), trials=10**6)
     rows = list[Row]()
     for packs in (2, 4) if quick else (10, 100, 1000):
-        rows += compare(space, packs, lane_epochs=5_000 if quick else 25_000, repeats=2 if quick else 5)
-    rows.append(large(space, 1280 if quick else 100_000))
+        rows += compare(space, packs, lane_epochs=2_000 if quick else 25_000, repeats=2 if quick else 5)
+    rows.append(large(space, 640 if quick else 100_000))
     if json:
         record.write(json, rows)
     table = Table("case", "ours", "peer", "ratio", "range", "n")
