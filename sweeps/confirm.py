@@ -205,7 +205,7 @@ def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Conso
         trouble = error.message
     if trouble:
         console.print(
-            f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}",
+            f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}{paths.root_option}",
             style="yellow",
             markup=False,
             highlight=False,

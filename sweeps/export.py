@@ -176,10 +176,10 @@ def _missing(paths: SweepPaths, trial: int) -> SweepError:
     if not any(row["trial"] == trial and row["state"] == "finished" for row in trials):
         return SweepError(
             f"{where}trial {trial} must have finished, but there is no such trial. "
-            f"See 'sweeps pareto {paths.name}' for the front."
+            f"See 'sweeps pareto {paths.name}{paths.root_option}' for the front."
         )
     kept = sorted(int(path.stem) for path in paths.masks.glob(f"*{SUFFIXES['artifact']}") if path.stem.isdecimal())
     return SweepError(
         f"{where}the masks of trial {trial} must have been kept, but only those of the front are: "
-        f"{', '.join(map(str, kept)) or 'none'}. Train it again: sweeps train {paths.name}:{trial}."
+        f"{', '.join(map(str, kept)) or 'none'}. Train it again: sweeps train {paths.name}:{trial}{paths.root_option}."
     )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.errors import SweepError
-from sweeps.storage.cache import cached_root, is_uri
+from sweeps.storage.cache import cached_root, is_uri, shown
 
 ROOT_VARIABLE = "SWEEPS_ROOT"
 DEFAULT_ROOT = "sweeps-out"
@@ -82,6 +83,16 @@ class SweepPaths:
     def folder(self) -> Path:
         """The folder of this sweep."""
         return self.root / self.name
+
+    @property
+    def shown(self) -> str:
+        """The folder as its user names it: in the object store, where the root is a copy of one."""
+        return f"{shown(self.root)}/{self.name}"
+
+    @property
+    def root_option(self) -> str:
+        """What follows the sweep's name in a command that is to find it; nothing in the usual root."""
+        return "" if self.root == resolve_root(None) else f" --root {shlex.quote(shown(self.root))}"
 
     @property
     def space(self) -> Path:

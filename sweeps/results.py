@@ -19,6 +19,7 @@ from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, sweep_names
 from sweeps.storage import parts
+from sweeps.storage.cache import shown
 from sweeps.storage.columns import integers, rows
 from sweeps.storage.parts import Parts, newest, read
 
@@ -249,6 +250,6 @@ def _folder(root: Path | str, name: str) -> SweepPaths:
     near = difflib.get_close_matches(name, sweep_names(paths.root), n=3, cutoff=0.4)
     guess = f", or did you mean {' or '.join(repr(other) for other in near)}?" if near else "."
     raise SweepError(
-        f"sweep {name}: must exist under {paths.root}, but there is no such folder. "
-        f"Run 'sweeps list --root {paths.root}' to see what there is{guess}"
+        f"sweep {name}: must exist under {shown(paths.root)}, but there is no such folder. "
+        f"Run 'sweeps list --root {shown(paths.root)}' to see what there is{guess}"
     )

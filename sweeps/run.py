@@ -136,8 +136,8 @@ def _found(paths: SweepPaths, space: SearchSpace, storage: str | None, learned: 
 
 def _taken(paths: SweepPaths) -> SweepError:
     return SweepError(
-        f"sweep {paths.name}: the name must be free, but {paths.folder} exists. "
-        f"Go on with it: sweeps resume {paths.name}; or choose another name: --name OTHER."
+        f"sweep {paths.name}: the name must be free, but {paths.shown} exists. "
+        f"Go on with it: sweeps resume {paths.name}{paths.root_option}; or choose another name: --name OTHER."
     )
 
 

@@ -189,7 +189,7 @@ class Session:
         if self._breaks >= BREAKS:
             raise SweepError(
                 f"sweep {self._paths.name}: trials must end between breakdowns, but {BREAKS} came in a row ({reason}). "
-                f"See {self._paths.log} and go on with: sweeps resume {self._paths.name}.",
+                f"See {self._paths.log} and go on with: sweeps resume {self._paths.name}{self._paths.root_option}.",
                 exit_code=1,
             )
 
@@ -221,7 +221,7 @@ class Session:
         if fault:
             raise SweepError(
                 f"{fault} What is not written yet will be trained again: make room and go on with: "
-                f"sweeps resume {self._paths.name} --root {self._paths.root}",
+                f"sweeps resume {self._paths.name}{self._paths.root_option}",
                 exit_code=1,
             )
         try:

@@ -96,18 +96,18 @@ def recommend(trials: Table, space: SearchSpace, confirmations: Table | None = N
     )
 
 
-def line(found: Recommendation) -> str:
-    """The recommendation in one line."""
+def line(found: Recommendation, root_option: str = "") -> str:
+    """The recommendation in one line; `root_option` is that of `sweeps.paths.SweepPaths`."""
     if found.confirmed and found.confirmed.test_accuracy.low is not None:
         accuracy, remaining = found.confirmed.test_accuracy, found.confirmed.remaining
         low, high, mean, left = (100 * (x or 0.0) for x in (accuracy.low, accuracy.high, accuracy.mean, remaining.mean))
         numbers = f"{mean:.2f} % [{low:.2f}, {high:.2f}] test accuracy at {left:.2f} % remaining, "
         numbers += f"{found.confirmed.seeds} fresh seeds"
-        then = f"export it: {found.commands['export']}"
+        then = f"export it: {found.commands['export']}{root_option}"
     else:
         shown = {"validation accuracy": found.metrics["val_accuracy"], "remaining": found.metrics["remaining"]}
         numbers = ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items() if value is not None)
-        then = f"one seed; confirm it: {found.commands['confirm']}"
+        then = f"one seed; confirm it: {found.commands['confirm']}{root_option}"
     rate = ""
     if found.pruning_rate is not None and found.pruning_rates is not None:
         low, high = found.pruning_rates

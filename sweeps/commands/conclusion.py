@@ -1,7 +1,5 @@
 """What a session says when it ends."""
 
-import shlex
-
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
@@ -9,10 +7,9 @@ from sweeps import pareto, results
 from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
-from sweeps.paths import SweepPaths, resolve_root
+from sweeps.paths import SweepPaths
 from sweeps.plan import Options
 from sweeps.run import Outcome
-from sweeps.storage.cache import shown
 from sweeps.tracking import default_uri, redact
 
 
@@ -25,14 +22,14 @@ def conclude(
         The exit code: 0 when trials finished, 1 when none did, 130 when the session was interrupted.
     """
     paths = SweepPaths(options.root, space.name)
-    root = "" if options.root == resolve_root(None) else f" --root {shlex.quote(shown(options.root))}"
+    root = paths.root_option
     if outcome.counts["finished"]:
         _show_front(paths, space, out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     _say(err, f"trials:   {counts}; {duration(outcome.seconds)}")
     for reason, count in outcome.reasons.items():
         _say(err, f"failed:   {count} x {reason}")
-    _say(err, f"results:  {paths.folder}")
+    _say(err, f"results:  {paths.shown}")
     _say(err, f"MLflow:   {redact(options.tracking_uri or default_uri(paths.root))}")
     _say(err, f"          open it with: sweeps ui {space.name}{root}")
     if outcome.unmirrored:

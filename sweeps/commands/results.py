@@ -114,7 +114,7 @@ def pareto(
         out.print(front.table(members, space))
     recommended = recommendation.recommend(trials, wanted, confirmed)
     if recommended:
-        err.print(recommendation.line(recommended), soft_wrap=True)
+        err.print(recommendation.line(recommended, paths.root_option), soft_wrap=True)
     for path in figures:
         front.draw_for_paper(path, space, trials, members)
         err.print(f"figure: {path}", soft_wrap=True)

@@ -1,13 +1,11 @@
 """The answer that stands first in a report: which trial to take, how sure that is, and what to do next."""
 
-import shlex
 from typing import Any
 
 from search_spaces.space import SearchSpace
 from sweeps.analysis.intervals import Interval
 from sweeps.analysis.recommendation import Recommendation
-from sweeps.paths import SweepPaths, resolve_root
-from sweeps.storage.cache import shown
+from sweeps.paths import SweepPaths
 
 Record = dict[str, Any]
 
@@ -21,7 +19,7 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
             "headline": "No trial can be recommended yet",
             "figures": [],
             "reasons": [f"No finished trial keeps to: {bounds}."],
-            "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{root_option(paths)}")],
+            "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
         }
     rate = "" if found.pruning_rate is None else f", pruning rate {found.pruning_rate:.2f}"
     purposes = {"train": "train it again", "confirm": "confirm it", "export": "export it"}
@@ -30,7 +28,7 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
         "headline": f"Take trial {found.trial}{rate}",
         "figures": _figures(found),
         "reasons": _reasons(found),
-        "commands": [(text, found.commands[key] + root_option(paths)) for key, text in purposes.items()],
+        "commands": [(text, found.commands[key] + paths.root_option) for key, text in purposes.items()],
     }
 
 
@@ -71,12 +69,7 @@ def _reasons(found: Recommendation) -> list[str]:
 
 def train_command(paths: SweepPaths) -> list[str]:
     """What stands before and after a trial's number in the command that trains it again."""
-    return [f"sweeps train {paths.name}:", root_option(paths)]
-
-
-def root_option(paths: SweepPaths) -> str:
-    """What a command needs to find the sweep; nothing in the usual root."""
-    return "" if paths.root == resolve_root(None) else f" --root {shlex.quote(shown(paths.root))}"
+    return [f"sweeps train {paths.name}:", paths.root_option]
 
 
 def percent(value: float | None, digits: int = 2) -> str:
