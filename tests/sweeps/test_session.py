@@ -341,7 +341,7 @@ def test_breakdowns_in_a_row_end_the_session_but_not_with_progress_in_between(dr
         driver.session.lose_packs("bang")
     assert raised.value.message == (
         f"sweep small: trials must end between breakdowns, but 5 came in a row (bang). See {driver.paths.log} "
-        "and go on with: sweeps resume small."
+        f"and go on with: sweeps resume small --root {driver.paths.root}."
     )
     assert raised.value.exit_code == 1
 
