@@ -67,7 +67,8 @@ def measure(case: Case, images: Dataset, *, device: torch.device, width: float, 
     def make(steps: int) -> Loop:
         configs, part = work.cut(steps, case.count)
         if case.kind == PACK:
-            return PackLoop(configs, part, device=device, compiled=compiler_present(device))
+            # On a CPU this is a rehearsal: minutes of compiling would show nothing.
+            return PackLoop(configs, part, device=device, compiled=device.type == "cuda" and compiler_present(device))
         loop = partial(_tuned if case.kind == TUNED else _documented, device=device)
         if case.count == 1:
             return loop(configs, part)
