@@ -35,7 +35,7 @@ def main(
     """Lane-steps per second, share of the device's peak, and ratios to processes that share the device."""
     began, place = time.monotonic(), script.device_of(device)
     dtype, width = default_dtype(place), 0.1 if quick else 1.0
-    repeats, seconds = (2, 0.05) if quick else (5, 1.0)
+    repeats, seconds = (2, 0.002) if quick else (5, 1.0)
     images: dict[str, Dataset] = {}
     measured: dict[cases.Case, Row] = {}
     with tempfile.TemporaryDirectory() as temporary:
