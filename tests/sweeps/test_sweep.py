@@ -206,7 +206,7 @@ def test_a_long_sweep_measures_its_lanes_once_and_keeps_the_figures(machine: Mac
     def begin(name: str) -> "subprocess.Popen[str]":
         # Every sweep counts as long here.
         code = "from sweeps import __main__, plan; plan.MEASURE_FROM_SECONDS = 0; __main__.main()"
-        size = ("--name", name, "--trials", "48")
+        size = ("--name", name, "--trials", "16")
         return machine.sweep(*size, changes=SMALL, program=("-c", code), SWEEPS_CACHE=str(tmp_path))
 
     first, second = (machine.end(begin(name)) for name in ("probed", "known"))
