@@ -28,9 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import agreement, limits, record, script
 from benchmarks.limits import Limits
 from benchmarks.ours import PackLoop, compiled, eager
-from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes, VmapLoop, plain
+from benchmarks.peers import DataLoaderLoop, PlainLoop, VmapLoop, plain
+from benchmarks.processes import Processes
 from benchmarks.record import Row
-from benchmarks.timing import Contender, Loop, in_turn, sized
+from benchmarks.timing import Contender, EpochLoop, Loop, in_turn, sized
 from benchmarks.workload import DATASETS, Workload, find_images, first, free_memory_bytes
 from supermask.config import NETWORKS, RESNETS, TrainConfig
 from supermask.cost import lane_cost
@@ -79,15 +80,6 @@ class Settings:
     def dtype(self) -> torch.dtype:
         """Of the pack's products."""
         return default_dtype(self.device)
-
-
-@dataclass
-class EpochLoop:
-    """Times whole epochs of a loop as one step each."""
-
-    lanes: int
-    steps: Callable[[], object]
-    close: Callable[[], None]
 
 
 def measure(work: Workload, settings: Settings, machine: Limits) -> tuple[list[Row], Contender, dict[int, Contender]]:

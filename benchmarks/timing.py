@@ -24,6 +24,15 @@ class Loop(Protocol):
 
 
 @dataclass
+class EpochLoop:
+    """Times whole epochs of a loop as one step each."""
+
+    lanes: int
+    steps: Callable[[], object]
+    close: Callable[[], None]
+
+
+@dataclass
 class Contender:
     """One side of a comparison.
 

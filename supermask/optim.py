@@ -1,8 +1,10 @@
 """SGD with Nesterov momentum and decoupled weight decay, one set of hyperparameters per lane."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -69,6 +71,43 @@ def schedule_factors(config: TrainConfig, *, epoch: int, steps_per_epoch: int, r
         return [factor] * steps_per_epoch
     times = ((epoch + step / steps_per_epoch) / config.decay_epochs for step in range(steps_per_epoch))
     return [config.decay_rate**time for time in times]
+
+
+def rates(
+    configs: Sequence[TrainConfig],
+    *,
+    epoch: int,
+    reductions: Sequence[int],
+    keys: Sequence[Int64[Tensor, " lane"]],
+    dtype: torch.dtype,
+) -> list[Rates]:
+    """The hyperparameters of each step of one epoch.
+
+    Args:
+        configs: One per lane.
+        epoch: Epochs finished before this one.
+        reductions: Stalls of each lane's training loss so far.
+        keys: Of the draws that follow each step; as many as there are steps, on the device of the result.
+        dtype: Of the result.
+    """
+    factors = torch.tensor(
+        [
+            schedule_factors(config, epoch=epoch, steps_per_epoch=len(keys), reductions=stalls)
+            for config, stalls in zip(configs, reductions, strict=True)
+        ],
+        dtype=torch.float64,
+    )
+    of_lanes = {
+        name: torch.tensor([getattr(config, name) for config in configs], dtype=torch.float64)[:, None]
+        for name in ("learning_rate", "weight_decay", "momentum")
+    }
+    device = keys[0].device
+    rate, decay = (
+        (of_lanes[name] * factors).T.contiguous().to(device, dtype).unbind()
+        for name in ("learning_rate", "weight_decay")
+    )
+    momentum = of_lanes["momentum"][:, 0].to(device, dtype)
+    return [Rates(*pair, momentum, key) for pair, key in zip(zip(rate, decay, strict=True), keys, strict=True)]
 
 
 def nesterov_update(

@@ -16,7 +16,6 @@ from supermask.data import Dataset, augment, batches, crops_and_flips, split, st
 from supermask.metrics import EpochMetrics, Evaluation, fractions_of_layers
 from supermask.models import network_of
 from supermask.norms import NormState
-from supermask.optim import Rates
 from supermask.program import default_dtype, program
 from supermask.state import LayerState
 
@@ -296,7 +295,13 @@ class Pack:
         shared = self.configs[0]
         order = batches(self._train, shared, self.epoch)
         keys = self._keys(1 + len(order))
-        rates = self._rates(keys[1:])
+        rates = optim.rates(
+            [self.configs[lane] for lane in self._slots],
+            epoch=self.epoch,
+            reductions=[self._plateaus[lane].reductions for lane in self._slots],
+            keys=keys[1:],
+            dtype=self._wide,
+        )
         moves = crops_and_flips(shared, self.epoch, len(order))
         moves = moves.to(self.device) if moves is not None else [None] * len(order)
         total = torch.zeros(len(self._slots), dtype=torch.float64, device=self.device)
@@ -320,25 +325,6 @@ class Pack:
         """The keys of the draws of each lane, in turn."""
         drawn = [methods.step_keys(self.configs[lane], epoch=self.epoch, steps=count) for lane in self._slots]
         return list(torch.tensor(drawn, device=self.device).T.contiguous().unbind())
-
-    def _rates(self, keys: list[Tensor]) -> list[Rates]:
-        """The hyperparameters of each step of the coming epoch, with the keys of the draws that follow it."""
-        configs = [self.configs[lane] for lane in self._slots]
-        reductions = [self._plateaus[lane].reductions for lane in self._slots]
-        factors = torch.tensor(
-            [
-                optim.schedule_factors(config, epoch=self.epoch, steps_per_epoch=len(keys), reductions=stalls)
-                for config, stalls in zip(configs, reductions, strict=True)
-            ],
-            dtype=torch.float64,
-        )
-        base = {
-            name: torch.tensor([getattr(config, name) for config in configs], dtype=torch.float64)[:, None] * factors
-            for name in ("learning_rate", "weight_decay")
-        }
-        rate, decay = (values.T.contiguous().to(self.device, self._wide).unbind() for values in base.values())
-        momentum = self._lane_values("momentum")
-        return [Rates(*pair, momentum, key) for pair, key in zip(zip(rate, decay, strict=True), keys, strict=True)]
 
     def _lane_values(self, name: str) -> Tensor:
         values = [getattr(self.configs[lane], name) for lane in self._slots]

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.ours import PackLoop
-from benchmarks.peers import DataLoaderLoop, PlainLoop, Processes
+from benchmarks.peers import DataLoaderLoop, PlainLoop
+from benchmarks.processes import Processes
 from benchmarks.record import Row
 from benchmarks.timing import Loop, sized
 from benchmarks.workload import Workload
