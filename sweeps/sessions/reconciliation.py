@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps import results
+from sweeps.errors import SweepError
 from sweeps.mirroring.mirror import Mirror
 from sweeps.packs import checkpoints
 from sweeps.packs.checkpoints import Reached
@@ -46,11 +47,19 @@ def reconcile(paths: SweepPaths, study: SweepStudy, writer: ResultsWriter) -> Fo
         writer: Of the Parquet files; it has set aside those that cannot be read.
 
     Raises:
-        SweepError: If results cannot be written.
+        SweepError: If results cannot be written, or the study's disk or database fails.
     """
     rows = results.load(paths.root, paths.name, every_attempt=True).to_pylist()
-    study.restore(rows, results.attempts(paths.root, paths.name, first=study.first_open))
-    lost = _lost(study.trials(), {row["trial"] for row in rows})
+    try:
+        study.restore(rows, results.attempts(paths.root, paths.name, first=study.first_open))
+        told = study.trials()
+    except OSError as error:
+        raise SweepError(
+            f"{study.place}: the study must be readable and writable, but got: {error}. Nothing is lost; mend that and "
+            f"go on with: sweeps resume {paths.name}{paths.root_option}",
+            exit_code=1,
+        ) from error
+    lost = _lost(told, {row["trial"] for row in rows})
     if lost:
         epochs = results.of_trials(results.load_epochs(paths.root, paths.name, latest_attempt=False), lost)
         written = [*_rewritten(lost.values(), epochs.to_pylist())]

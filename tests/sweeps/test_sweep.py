@@ -50,6 +50,9 @@ def test_a_whole_sweep_ends_well_and_says_where_everything_is(machine: Machine, 
     paths = SweepPaths(machine.root, "whole")
     with Image.open(paths.front_png) as picture:
         assert picture.format == "PNG"
+    page = paths.report.read_text()
+    assert "whole" in page[: page.index("</title>")]
+    assert f"report:   {paths.report}" in whole.err
     assert list(paths.folder.rglob(".tmp-*")) == []
 
 

@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from search_spaces.space import SearchSpace
 from sweeps import results, tracking
+from sweeps.errors import SweepError
 from sweeps.mirroring.overview import overview
 from sweeps.packs.checkpoints import Checkpoint, Reached, fingerprint, write
 from sweeps.paths import SweepPaths
@@ -91,6 +93,21 @@ def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_stud
     assert found.rows[3]["trial"] == 3
     assert verify(paths, space, None)["differences"] == []
     assert session(paths, space).rows == again
+
+
+def test_a_study_that_fails_meanwhile_is_one_message_with_the_way_on(
+    paths: SweepPaths, space: SearchSpace, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in paths.folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(SweepStudy, "restore", mock.Mock(side_effect=OSError("the server closed the connection")))
+    with pytest.raises(SweepError) as raised:
+        session(paths, space)
+    assert raised.value.exit_code == 1
+    assert raised.value.message == (
+        f"{paths.journal}: the study must be readable and writable, but got: the server closed the connection. Nothing "
+        f"is lost; mend that and go on with: sweeps resume {space.name} --root {paths.root}"
+    )
+    assert {path: path.read_bytes() for path in paths.folder.rglob("*") if path.is_file()} == before
 
 
 def test_a_trial_that_the_study_was_not_told_of_is_told(
