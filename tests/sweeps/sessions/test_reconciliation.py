@@ -98,7 +98,7 @@ def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_stud
 def test_a_study_that_fails_meanwhile_is_one_message_with_the_way_on(
     paths: SweepPaths, space: SearchSpace, rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {path: path.read_bytes() for path in paths.folder.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in paths.folder.rglob("*.parquet")}
     monkeypatch.setattr(SweepStudy, "restore", mock.Mock(side_effect=OSError("the server closed the connection")))
     with pytest.raises(SweepError) as raised:
         session(paths, space)
@@ -107,7 +107,7 @@ def test_a_study_that_fails_meanwhile_is_one_message_with_the_way_on(
         f"{paths.journal}: the study must be readable and writable, but got: the server closed the connection. Nothing "
         f"is lost; mend that and go on with: sweeps resume {space.name} --root {paths.root}"
     )
-    assert {path: path.read_bytes() for path in paths.folder.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in paths.folder.rglob("*.parquet")} == before
 
 
 def test_a_trial_that_the_study_was_not_told_of_is_told(
