@@ -17,7 +17,6 @@ from unittest import mock
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -97,12 +96,7 @@ def main(
     rows = [record.compare(case, seconds[WITH], peer=seconds[WITHOUT], lower_is_better=True, **extra)]
     if json_file:
         record.write(json_file, rows)
-    table = Table("case", "with", "without", "ratio", "range", "checkpoints")
-    for row in rows:
-        span = f"{row['low']:.3g} to {row['high']:.3g}"
-        numbers = (f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span, str(row["checkpoints"]))
-        table.add_row(row["case"], *numbers)
-    Console().print(table)
+    Console().print(record.table(rows, checkpoints=lambda row: str(row["checkpoints"])))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -88,10 +87,7 @@ def main(
     ]
     if json:
         record.write(json, rows)
-    table = Table("case", "ours", "peer", "longer by", "n")
-    for row in rows:
-        table.add_row(row["case"], f"{row['ours']:.1f}", f"{row['peer']:.1f}", f"{row['longer']:+.1%}", str(row["n"]))
-    Console().print(table)
+    Console().print(record.table(rows, longer_by=lambda row: f"{row['longer']:+.1%}"))
 
 
 if __name__ == "__main__":

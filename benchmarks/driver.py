@@ -23,7 +23,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -308,12 +307,7 @@ def main(
     rows.append(large(space, 640 if quick else 100_000))
     if json:
         record.write(json, rows)
-    table = Table("case", "ours", "peer", "ratio", "range", "n")
-    for row in rows:
-        span = f"{row['low']:.3g} to {row['high']:.3g}"
-        numbers = (f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}")
-        table.add_row(row["case"], *numbers, span, str(row["n"]))
-    Console().print(table)
+    Console().print(record.table(rows))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ import platform
 import re
 import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.table import Table
 
 from sweeps.paths import replacing
 
@@ -44,6 +45,23 @@ def compare(
         "high": max(ratios),
         **extra,
     }
+
+
+def table(rows: Sequence[Row], **more: Callable[[Row], str]) -> Table:
+    """The rows for a terminal.
+
+    Args:
+        rows: From `compare`; one without a peer has a dash in its place.
+        more: Further columns by their heads.
+    """
+    found = Table("case", "ours", "peer", "ratio", "range", "n", *(head.replace("_", " ") for head in more))
+    for row in rows:
+        peer, ratio, low, high = (
+            "-" if row[key] is None else f"{row[key]:.4g}" for key in ("peer", "ratio", "low", "high")
+        )
+        further = (column(row) for column in more.values())
+        found.add_row(row["case"], f"{row['ours']:.4g}", peer, ratio, f"{low} to {high}", str(row["n"]), *further)
+    return found
 
 
 def write(path: Path, rows: Sequence[Row], *, measured: Mapping[str, Any] | None = None) -> None:

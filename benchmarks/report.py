@@ -21,7 +21,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -163,11 +162,7 @@ def main(
         rows = measure(Path(folder), 2000 if quick else 100_000, 1 if quick else 5)
     if json:
         record.write(json, rows)
-    table = Table("case", "ours", "peer", "ratio", "n", "unit")
-    for row in rows:
-        peer, ratio = ("-" if row[name] is None else f"{row[name]:.3g}" for name in ("peer", "ratio"))
-        table.add_row(row["case"], f"{row['ours']:.3g}", peer, ratio, str(row["n"]), row["unit"])
-    Console().print(table)
+    Console().print(record.table(rows, unit=lambda row: row["unit"]))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -152,13 +151,7 @@ def main(
     rows.append(quality(space, 480 if quick else 2000, repeats))
     if json:
         record.write(json, rows)
-    table = Table("case", "ours", "peer", "ratio", "range", "n")
-    for row in rows:
-        span = f"{row['low']:.3g} to {row['high']:.3g}"
-        table.add_row(
-            row["case"], f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span, str(row["n"])
-        )
-    Console().print(table)
+    Console().print(record.table(rows))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import pyarrow as pa
 import typer
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -125,12 +124,7 @@ def main(
     if json_file:
         record.write(json_file, rows)
         draw(curves, budget).savefig(json_file.with_suffix(".png"))
-    table = Table("case", "ours", "peer", "ratio", "range", "n", "never")
-    for row in rows:
-        span, missed = f"{row['low']:.3g} to {row['high']:.3g}", str(row.get("missed", ""))
-        numbers = (f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}")
-        table.add_row(row["case"], *numbers, span, str(row["n"]), missed)
-    Console().print(table)
+    Console().print(record.table(rows, never=lambda row: str(row.get("missed", ""))))
     goals = statistics.median(float(volume[-1]) for _, volume in curves[PEER])
     err.print(f"{PEER} came to {goals:.4f} in {budget} epochs")
 

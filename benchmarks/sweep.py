@@ -24,7 +24,6 @@ import pyarrow as pa
 import typer
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -188,13 +187,7 @@ def main(
         curves = {side: np.stack([volumes(rows, objectives, times) for rows in runs[side]]) for side in SIDES}
         title = f"{space.stem}, {epochs} epochs a trial, n = {repeats}"
         draw(curves, times, title).savefig(json_file.with_suffix(".png"))
-    table = Table("case", "ours", "peer", "ratio", "range", "n")
-    for row in rows:
-        span = f"{row['low']:.3g} to {row['high']:.3g}"
-        table.add_row(
-            row["case"], f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span, str(row["n"])
-        )
-    Console().print(table)
+    Console().print(record.table(rows))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import numpy as np
 import typer
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -102,12 +101,9 @@ def main(
         draw({side: outcomes[0] for side, outcomes in found.items()}, full, lanes).savefig(
             json_file.with_suffix(".png")
         )
-    table = Table("case", "with", "without", "ratio", "range", "utilisation")
-    for row in rows:
-        span = f"{row['low']:.3g} to {row['high']:.3g}"
-        numbers = (f"{row['ours']:.4g}", f"{row['peer']:.4g}", f"{row['ratio']:.3g}", span)
-        table.add_row(row["case"], *numbers, f"{row['utilisation']:.0%}, {row['utilisation_peer']:.0%}")
-    Console().print(table)
+    Console().print(
+        record.table(rows, utilisation=lambda row: f"{row['utilisation']:.0%}, {row['utilisation_peer']:.0%}")
+    )
 
 
 if __name__ == "__main__":
