@@ -67,7 +67,7 @@ def main(
     data: Annotated[Path | None, typer.Option(help="Folder of datasets [env SUPERMASK_DATA].")] = None,
 ) -> None:
     """Prints how long a sweep takes with a dead MLflow server and with none configured."""
-    space, trials, epochs = ("fcn_digits", 16, 4) if quick else ("fcn_mnist", 64, 20)
+    space, trials, epochs = ("fcn_digits", 16, 4) if quick else ("fcn_mnist", 32, 12)
     times: dict[str | None, list[float]] = {None: [], REFUSED: [], SILENT: []}
     for repeat in range(repeats or (1 if quick else 5)):
         for kind, taken in times.items():
