@@ -74,7 +74,7 @@ def main(
 ) -> None:
     """Prints how much longer packs train that keep their states on disk."""
     images = load("digits") if quick else first(load("mnist", data), 6_000)
-    lanes, epochs, repetitions = (2, 12, 1) if quick else (16, 60, 5)
+    lanes, epochs, repetitions = (2, 12, 1) if quick else (8, 20, 5)
     configs = [TrainConfig(dataset=images.name, epochs=epochs, seed=seed) for seed in range(lanes)]
     arrays = {images.name: images.to_arrays()}
     seconds: dict[str, list[float]] = {WITH: [], WITHOUT: []}

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 
 from search_spaces.faults import Faults, nearest, number_remedy, show
-from search_spaces.vocabulary import SAMPLERS
+from search_spaces.vocabulary import FIELDS, SAMPLERS
 
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True)
 _LARGEST_SAMPLER_SEED = 2**32 - 1  # Optuna's samplers seed a generator that takes 32 bits.
@@ -137,6 +137,10 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
     if kind == "missing":
         faults.add(place, "must be given", got="nothing", remedy=f"Add `{example}`.")
     elif kind == "extra_forbidden":
+        if len(keys) == 1 and not path and keys[0] in FIELDS:
+            remedy = f"It is a field of a trial: write 'fixed.{keys[0]}' or 'search.{keys[0]}'."
+            faults.add(place, "must be a known key", got=show(keys[0]), remedy=remedy)
+            return
         faults.add_unknown(place, "key", keys[-1], _keys_at(model, keys[:-1]))
     elif kind in ("greater_than_equal", "less_than_equal"):
         bound = f">= {context['ge']}" if "ge" in context else f"<= {context['le']}"

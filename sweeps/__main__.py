@@ -4,6 +4,7 @@ import errno
 import logging
 import signal
 import sys
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,12 +34,11 @@ _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM,
 
 app = typer.Typer(
     cls=GroupedHelp,
-    help="Sweeps of signed supermask networks: accuracy against remaining weights.\n\n"
-    "Example: sweeps init my_space, then sweeps run my_space.yaml",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 Packs = Annotated[int | None, typer.Option("--packs", min=1, help="Packs at a time, e.g. of a cluster that grows.")]
 Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
@@ -48,6 +48,24 @@ Checkpoints = Annotated[
     float | None,
     typer.Option("--checkpoint-seconds", help="Training between two checkpoints of a trial [what costs at most 4 %]."),
 ]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        out.print(f"sweeps {version_of('signed-supermask-sweeps')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _sweeps(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Sweeps of signed supermask networks: accuracy against remaining weights.
+
+    Example: sweeps init my_space, then sweeps run my_space.yaml
+    """
 
 
 def run(

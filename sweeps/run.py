@@ -237,6 +237,9 @@ def _session(
     )
     if learned:
         console.print(str(learned), highlight=False, soft_wrap=True)
+    if len({row["trial"] for row in found.rows}) == space.trials:
+        more = f"sweeps resume {space.name} --trials +20{paths.root_option}"
+        console.print(f"all trials have ended; for more of them: {more}", highlight=False, soft_wrap=True)
     try:
         with Display(viewer.look, console):
             supplies = _supplies(paths, space, datasets) | {

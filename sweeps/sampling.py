@@ -23,6 +23,8 @@ from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps.warm_start import Earlier
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for each study in memory tells a user nothing
+
 SHOWN = {"random": 0, "tpe": 400, "nsga2": 400, "gp": 100}
 """Most finished trials that each sampler is shown: half of them the best, a quarter the newest, the rest by chance."""
 

@@ -32,8 +32,6 @@ CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy")
 """The final metrics of a trial, as stored in the study, in Parquet and in MLflow."""
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 
 @dataclass(frozen=True)
 class AskedTrial:

@@ -34,6 +34,8 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, among the results
 }
+_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
+"""Stores without a server, which would have their artifacts in the folder that a command happens to be called in."""
 _NOT_ABOUT_ROWS = (401, 403, 408, 409, 429)  # HTTP codes about who asks, or about the moment
 _MOST_METRICS, _MOST_NAMES, _PAGE = 1000, 100, 1000  # in one request
 
@@ -56,7 +58,7 @@ class _Store:
         self._client = connect(uri)
         found = experiment_id(self._client, sweep)
         if found is None:
-            found = self._client.create_experiment(sweep, _artifacts(root) if uri == default_uri(root) else None)
+            found = self._client.create_experiment(sweep, _artifacts(root) if uri.startswith(_DATABASES) else None)
         elif self._client.get_experiment(found).lifecycle_stage == "deleted":
             self._client.restore_experiment(found)
         self._experiment = found

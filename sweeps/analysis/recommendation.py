@@ -1,11 +1,12 @@
 """The answer of a sweep: which trial to take, at which pruning rate, and what to do next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from search_spaces.space import SearchSpace
+from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
 from sweeps.pareto import Objectives, Table, values
@@ -32,6 +33,7 @@ class Recommendation:
         pruning_rate: Its pruning rate; None of a method that prunes nothing.
         pruning_rates: Least and greatest pruning rate of the near-equal trials, itself among them; likewise None.
         near: How many near-equal trials there are, itself among them.
+        rate_matters: Whether the near-equal trials agree on the pruning rate to half of the range that was searched.
         commands: What to do next: `confirm` it, `train` it again, `export` it.
     """
 
@@ -43,23 +45,36 @@ class Recommendation:
     pruning_rate: float | None
     pruning_rates: tuple[float, float] | None
     near: int
+    rate_matters: bool
     commands: dict[str, str]
 
+    @property
+    def spread(self) -> str:
+        """Within which pruning rates the near-equal trials lie, in words; empty where there is but one."""
+        if self.pruning_rates is None or self.near < 2:
+            return ""
+        low, high = self.pruning_rates
+        hardly = "" if self.rate_matters else ": it hardly matters here, the other parameters do"
+        return f"{low:.2f} to {high:.2f} in {self.near} near-equal trials{hardly}"
 
-def recommend(trials: Table, space: SearchSpace, confirmations: Table | None = None) -> Recommendation | None:
+
+def recommend(
+    trials: Table, space: SearchSpace, confirmations: Table | None = None, *, asked: Sequence[Constraint] = ()
+) -> Recommendation | None:
     """Recommends the knee of the front of the trials that keep to the space's constraints.
 
     The knee needs no guess of how far single runs scatter, which a sweep of one seed a trial cannot tell: beyond it
-    accuracy falls fast, before it weights are kept that buy little. Who needs a certain accuracy writes it as a
-    constraint, and gets the knee of what keeps to it. Of one objective it is the best trial, of more than two the knee
-    of the first two. Near-equal are the trials that keep to the constraints and are no more than `NEAR` of the front's
-    span worse in either objective (remaining weights by their logarithm, as the knee has them). Chosen by what the
-    sweep measured; confirmations, on the test set, only say how sure it is.
+    accuracy falls fast, before it weights are kept that buy little. Who asks for a certain accuracy gets the smallest
+    network that has it, who asks for a size the most accurate one of it. Of one objective it is the best trial, of more
+    than two the knee of the first two. Near-equal are the trials that keep to the constraints and are no more than
+    `NEAR` of the front's span worse in either objective (remaining weights by their logarithm, as the knee has them).
+    Chosen by what the sweep measured; confirmations, on the test set, only say how sure it is.
 
     Args:
         trials: From `sweeps.results.load`.
         space: Of the sweep; its name stands in the commands.
         confirmations: From `sweeps.confirmations.load`, if there are any.
+        asked: Further bounds, of the question. If they bound all objectives but one, the best trial of that one is it.
 
     Returns:
         None while no finished trial keeps to the constraints.
@@ -68,11 +83,13 @@ def recommend(trials: Table, space: SearchSpace, confirmations: Table | None = N
         SweepError: If an objective is no column.
     """
     objectives = dict([*space.objectives.items()][:2])
-    candidates = pareto.finished(pareto.feasible(trials, space.constraints))
+    bounds = (*space.constraints, *asked)
+    candidates = pareto.finished(pareto.feasible(trials, bounds))
     front = pareto.front(candidates, objectives)
     if not front.num_rows:
         return None
-    best = pareto.knee(front, objectives) if len(objectives) == 2 else front.slice(0, 1)
+    sought = [metric for metric in objectives if metric not in {bound.metric for bound in asked}]
+    best = _best_of(front, objectives, sought[0]) if len(sought) == 1 else pareto.knee(front, objectives)
     row = best.to_pylist()[0]
     near = rows(candidates, _near(candidates, front, best, objectives))
     rates = values(near, "pruning_rate")
@@ -84,14 +101,15 @@ def recommend(trials: Table, space: SearchSpace, confirmations: Table | None = N
         config={field: row[field] for field in CONFIG_COLUMNS},
         metrics={metric: row[metric] for metric in metrics},
         confirmed=next((one for one in found if one.trial == row["trial"] and one.seeds), None),
-        rule=_rule(space),
+        rule=_rule(objectives, sought, bounds),
         pruning_rate=row["pruning_rate"] if prunes else None,
         pruning_rates=(float(np.nanmin(rates)), float(np.nanmax(rates))) if prunes else None,
         near=near.num_rows,
+        rate_matters=_agree(rates, space),
         commands={
             "confirm": f"sweeps confirm {space.name} --select {row['trial']} --seeds {SEEDS}",
             "train": f"sweeps train {name}",
-            "export": f"sweeps export {name} --to onnx",
+            "export": f"sweeps export {name} --to torch",
         },
     )
 
@@ -109,11 +127,22 @@ def line(found: Recommendation, root_option: str = "") -> str:
         numbers = ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items() if value is not None)
         then = f"one seed; confirm it: {found.commands['confirm']}{root_option}"
     rate = ""
-    if found.pruning_rate is not None and found.pruning_rates is not None:
-        low, high = found.pruning_rates
-        span = f" ({low:.2f} to {high:.2f} in {found.near} near-equal trials)" if found.near > 1 else ""
-        rate = f"pruning rate {found.pruning_rate:.2f}{span}, "
+    if found.pruning_rate is not None:
+        rate = f"initial pruning rate {found.pruning_rate:.2f}{f' ({found.spread})' if found.spread else ''}, "
     return f"recommended: trial {found.trial}, {rate}{numbers}; {then}"
+
+
+def _best_of(front: Table, objectives: Objectives, metric: str) -> Table:
+    found = values(front, metric)
+    return front.slice(int(np.argmax(found) if objectives[metric] == "maximize" else np.argmin(found)), 1)
+
+
+def _agree(rates: np.ndarray, space: SearchSpace) -> bool:
+    searched = space.parameters.get("pruning_rate")
+    low, high = (getattr(searched and searched.distribution, bound, None) for bound in ("low", "high"))
+    if low is None or high is None or not np.isfinite(rates).any():
+        return True
+    return bool(np.nanmax(rates) - np.nanmin(rates) <= (high - low) / 2)
 
 
 def _near(candidates: Table, front: Table, best: Table, objectives: Objectives) -> np.ndarray:
@@ -135,9 +164,8 @@ def _scaled(table: Table, metric: str) -> np.ndarray:
         return np.log(found)
 
 
-def _rule(space: SearchSpace) -> str:
-    within = f" of the trials with {', '.join(map(str, space.constraints))}" if space.constraints else ""
-    if len(space.objectives) == 1:
-        (metric,) = space.objectives
-        return f"best {metric}{within}"
+def _rule(objectives: Objectives, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
+    within = f" of the trials with {', '.join(map(str, bounds))}" if bounds else ""
+    if len(sought) == 1:
+        return f"{'greatest' if objectives[sought[0]] == 'maximize' else 'least'} {sought[0]}{within}"
     return f"knee of the front{within}: beyond it, fewer weights cost accuracy fast"

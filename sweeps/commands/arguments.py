@@ -27,7 +27,8 @@ def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
     is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
     if is_name and not shipped.exists():
         names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
-        near = difflib.get_close_matches(text, names, n=1, cutoff=0.0)[0]
+        own = [f"{text}{end}" for end in (".yaml", ".yml") if Path(f"{text}{end}").is_file()]
+        near = (own or difflib.get_close_matches(text, names, n=1, cutoff=0.0))[0]
         raise SweepError(
             f"SPACE: must be a YAML file or one of {', '.join(names)}, but got {text!r}. "
             f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml; "

@@ -3,7 +3,8 @@
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
-from sweeps import pareto, results
+from sweeps import confirmations, pareto, results
+from sweeps.analysis.recommendation import line, recommend
 from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
@@ -47,7 +48,8 @@ def conclude(
 
 
 def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Console, *, as_json: bool) -> None:
-    members = pareto.front(pareto.feasible(results.load(paths.root, space.name), space.constraints), space.objectives)
+    trials = results.load(paths.root, space.name)
+    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
     if as_json:
         print_json(front.records(members, space))
     else:
@@ -58,6 +60,8 @@ def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Consol
     _say(err, f"picture:  {paths.front_png}")
     if paths.report.exists():
         _say(err, f"report:   {paths.report}")
+    if found := recommend(trials, space, confirmations.load(paths.confirm)):
+        _say(err, line(found, paths.root_option))
 
 
 def _say(err: Console, text: str, style: str | None = None) -> None:

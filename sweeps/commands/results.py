@@ -1,13 +1,13 @@
 """The commands that read the results of a sweep: list, status, pareto, verify."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search_spaces.space import SearchSpace
+from search_spaces.space import Constraint, SearchSpace
 from sweeps.commands.arguments import space_of
 from sweeps.commands.options import AsJson, Name, Root, Uri, err, out, print_json
 from sweeps.errors import SweepError
@@ -100,8 +100,7 @@ def pareto(
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     space = space_of(paths)
     trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *pareto.RANGES})
-    wanted = replace(space, constraints=(*space.constraints, *bounds))
-    members = pareto.front(pareto.feasible(trials, wanted.constraints), space.objectives)
+    members = pareto.front(pareto.feasible(trials, (*space.constraints, *bounds)), space.objectives)
     confirmed = confirmations.load(paths.confirm)
     if as_json:
         print_json(front.records(members, space))
@@ -112,15 +111,25 @@ def pareto(
         sys.stdout.write(latex.front_table(members, space, found))
     else:
         out.print(front.table(members, space))
-    recommended = recommendation.recommend(trials, wanted, confirmed)
-    if recommended:
-        err.print(recommendation.line(recommended, paths.root_option), soft_wrap=True)
+    recommended = recommendation.recommend(trials, space, confirmed, asked=bounds)
+    answer = recommendation.line(recommended, paths.root_option) if recommended else _no_answer(paths, space, bounds)
+    err.print(answer, soft_wrap=True)
+    if recommended and not bounds:
+        enough = f"sweeps pareto {name} --min accuracy=0.97{paths.root_option}"
+        err.print(f"the smallest network that is accurate enough: {enough}", soft_wrap=True)
     for path in figures:
         front.draw_for_paper(path, space, trials, members)
         err.print(f"figure: {path}", soft_wrap=True)
     if not front.is_drawn(paths):
         front.draw(paths, space, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
+
+
+def _no_answer(paths: SweepPaths, space: SearchSpace, bounds: Sequence[Constraint]) -> str:
+    kept = ", ".join(map(str, (*space.constraints, *bounds))) or "no constraint"
+    return (
+        f"no finished trial keeps to: {kept}. See how far the sweep is: sweeps status {paths.name}{paths.root_option}"
+    )
 
 
 def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:

@@ -1,8 +1,11 @@
 """MLflow's page on a sweep's store, for this machine only."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,8 @@ from sweeps import tracking
 from sweeps.errors import SweepError
 
 HOST = "127.0.0.1"
+PATIENCE_SECONDS = 5
+"""How long the page may take to end before it is killed."""
 
 
 def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[dict[str, str]], None]) -> None:
@@ -40,16 +45,33 @@ def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[dict[st
             ) from error
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **os.environ}
     command = tracking.ui_command(uri, root=root, port=port)
-    process = subprocess.Popen(command, env=environment)  # noqa: S603
-    try:
-        _await_answer(process, port)
-        if process.poll() is None:
-            say(addresses)
-        code = process.wait()
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-    raise SweepError(f"MLflow's page: must go on until it is stopped, but it ended with code {code}.", exit_code=1)
+    # In a session of its own: a Ctrl-C is for us, and MLflow's processes would each answer it with a traceback.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603
+            command, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _await_answer(process, port)
+            if process.poll() is None:
+                say(addresses)
+            code = process.wait()
+        finally:
+            _end(process)
+        log.seek(0)
+        said = log.read().decode(errors="replace").strip().splitlines()
+    last = f" and said: {said[-1]}" if said else ""
+    raise SweepError(
+        f"MLflow's page: must go on until it is stopped, but it ended with code {code}{last}.", exit_code=1
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the page and the processes that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(timeout=PATIENCE_SECONDS)
+            return
 
 
 def _await_answer(process: subprocess.Popen[bytes], port: int) -> None:

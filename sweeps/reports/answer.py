@@ -21,7 +21,7 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
             "reasons": [f"No finished trial keeps to: {bounds}."],
             "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
         }
-    rate = "" if found.pruning_rate is None else f", pruning rate {found.pruning_rate:.2f}"
+    rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"
     purposes = {"train": "train it again", "confirm": "confirm it", "export": "export it"}
     return {
         "trial": found.trial,
@@ -35,11 +35,9 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
 def _figures(found: Recommendation) -> list[tuple[str, str, str]]:
     """Label, value and what is small below it."""
     shown = list[tuple[str, str, str]]()
-    if found.pruning_rate is not None and found.pruning_rates is not None:
-        low, high = found.pruning_rates
-        trials = f"{found.near} near-equal trials" if found.near > 1 else "no other trial comes near it"
-        spread = f"{low:.2f} to {high:.2f} in {trials}" if found.near > 1 else trials
-        shown.append(("pruning rate", f"{found.pruning_rate:.2f}", spread))
+    if found.pruning_rate is not None:
+        spread = found.spread or "no near-equal trial to compare it with"
+        shown.append(("initial pruning rate", f"{found.pruning_rate:.2f}", spread))
     single = "one run, one seed: no interval"
     if found.confirmed:
         shown += [
@@ -60,7 +58,7 @@ def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
 
 
 def _reasons(found: Recommendation) -> list[str]:
-    why = f"Chosen as the {found.rule}."
+    why = f"Chosen as the {found.rule}. Trained for {found.config['epochs']} epochs: another length, another front."
     if found.confirmed:
         return [why]
     luck = "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it."

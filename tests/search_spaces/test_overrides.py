@@ -113,6 +113,13 @@ def test_overrides_change_neither_their_arguments_nor_the_document(path: Path) -
             ],
         ),
         (
+            {"epochs": 3},
+            [
+                " with --set epochs: epochs: must be a known key, but got 'epochs'. "
+                "It is a field of a trial: write 'fixed.epochs' or 'search.epochs'.",
+            ],
+        ),
+        (
             {"budgets.trials": 2},
             [
                 " with --set budgets.trials: budgets: must be a known key, but got 'budgets'. Did you mean 'budget'?",

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -141,11 +142,17 @@ def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Any, options: 
     assert sweeps.files() == ["mine.yaml"]
 
 
+def test_the_version_and_the_short_way_to_the_help(sweeps: Any) -> None:
+    assert sweeps("--version") == (0, f"sweeps {version('signed-supermask-sweeps')}\n", "")
+    assert sweeps("run", "-h") == sweeps("run", "--help")
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
         ("else/where.yaml", "else/where.yaml: must be a readable YAML file, but got no such file. Check the path."),
         ("mien.yaml", "mien.yaml: must be a readable YAML file, but got no such file. Did you mean 'mine.yaml'?"),
+        ("mine", "but got 'mine'. Did you mean 'mine.yaml'?"),
         (".", ".: must be a readable YAML file, but got the error 'Is a directory'."),
         (
             "fcn_digit",

@@ -162,9 +162,9 @@ def test_the_answer_is_a_trial_its_numbers_and_three_commands(
         ended_row(2, val_accuracy=0.70, remaining=0.05, pruning_rate=0.9),
     ]
     found = answered(write_sweep(tmp_path, rows), rows)
-    assert (found["trial"], found["headline"]) == (1, "Take trial 1, pruning rate 0.60")
+    assert (found["trial"], found["headline"]) == (1, "Take trial 1, initial pruning rate 0.60")
     assert found["figures"] == [
-        ("pruning rate", "0.60", "no other trial comes near it"),
+        ("initial pruning rate", "0.60", "no near-equal trial to compare it with"),
         ("remaining weights", "10.00 %", "one run, one seed: no interval"),
         ("validation accuracy", "94.00 %", "one run, one seed: no interval"),
     ]
@@ -172,7 +172,7 @@ def test_the_answer_is_a_trial_its_numbers_and_three_commands(
     assert found["commands"] == [
         ("train it again", "sweeps train small:1"),
         ("confirm it", "sweeps confirm small --select 1 --seeds 10"),
-        ("export it", "sweeps export small:1 --to onnx"),
+        ("export it", "sweeps export small:1 --to torch"),
     ]
 
 

@@ -61,12 +61,12 @@ def test_the_knee_is_recommended_with_what_to_do_next(rows: list[dict[str, Any]]
     assert found.commands == {
         "confirm": "sweeps confirm small --select 2 --seeds 10",
         "train": "sweeps train small:2",
-        "export": "sweeps export small:2 --to onnx",
+        "export": "sweeps export small:2 --to torch",
     }
     assert found.rule == "knee of the front: beyond it, fewer weights cost accuracy fast"
     assert line(found) == (
-        "recommended: trial 2, pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), validation accuracy 97.00 %, "
-        "remaining 2.00 %; one seed; confirm it: sweeps confirm small --select 2 --seeds 10"
+        "recommended: trial 2, initial pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), validation accuracy "
+        "97.00 %, remaining 2.00 %; one seed; confirm it: sweeps confirm small --select 2 --seeds 10"
     )
 
 
@@ -79,6 +79,31 @@ def test_it_keeps_to_the_constraints(rows: list[dict[str, Any]], small_space: Sp
     nothing = small_space(constraints=(Constraint("val_accuracy", ">=", 0.999),))
     assert recommend(results.trials_table(rows), nothing, None) is None
     assert recommend(results.trials_table([]), small_space()) is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "trial", "rule"),
+    [
+        (Constraint("val_accuracy", ">=", 0.975), 1, "least remaining of the trials with val_accuracy >= 0.975"),
+        (Constraint("remaining", "<=", 0.1), 1, "greatest val_accuracy of the trials with remaining <= 0.1"),
+        (Constraint("inverted", "<=", 0.5), 2, "knee of the front of the trials with inverted <= 0.5"),
+    ],
+)
+def test_who_asks_for_one_objective_gets_the_best_of_the_other(
+    rows: list[dict[str, Any]], small_space: Space, bound: Constraint, trial: int, rule: str
+) -> None:
+    found = recommend(results.trials_table(rows), small_space(), asked=[bound])
+    assert found is not None
+    assert found.trial == trial
+    assert found.rule.startswith(rule)
+
+
+def test_it_says_when_the_pruning_rate_hardly_matters(rows: list[dict[str, Any]], small_space: Space) -> None:
+    rows[5]["pruning_rate"] = 0.1  # near the best one, which has 0.8, and 3 has 0.9; the search goes from 0.05 to 0.95
+    found = recommend(results.trials_table(rows), small_space())
+    assert found is not None
+    assert not found.rate_matters
+    assert "(0.10 to 0.90 in 3 near-equal trials: it hardly matters here, the other parameters do)" in line(found)
 
 
 def test_the_test_set_decides_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:
@@ -97,8 +122,8 @@ def test_what_is_confirmed_is_said_with_its_interval(
     assert found.confirmed.test_accuracy.mean == pytest.approx(0.97)
     # t(0.975, 1) = 12.706 times 0.01414 / sqrt(2)
     assert line(found) == (
-        "recommended: trial 2, pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), 97.00 % [84.29, 109.71] test "
-        "accuracy at 2.00 % remaining, 2 fresh seeds; export it: sweeps export small:2 --to onnx"
+        "recommended: trial 2, initial pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), 97.00 % [84.29, "
+        "109.71] test accuracy at 2.00 % remaining, 2 fresh seeds; export it: sweeps export small:2 --to torch"
     )
 
 
@@ -112,7 +137,7 @@ def test_one_objective_and_three(rows: list[dict[str, Any]], small_space: Space)
     table = results.trials_table(rows)
     best = recommend(table, small_space(objectives={"val_accuracy": "maximize"}))
     assert best is not None
-    assert (best.trial, best.rule) == (0, "best val_accuracy")
+    assert (best.trial, best.rule) == (0, "greatest val_accuracy")
     objectives = {"val_accuracy": "maximize", "remaining": "minimize", "inverted": "minimize"}
     knee = recommend(table, small_space(objectives=objectives))
     assert knee is not None

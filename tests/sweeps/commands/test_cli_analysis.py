@@ -26,11 +26,18 @@ def swept(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> SweepPat
 
 
 def test_pareto_recommends_a_trial(sweeps: Any, swept: SweepPaths) -> None:
-    first = sweeps("pareto", "small").err.splitlines()[0]
-    assert first.startswith("recommended: trial 1, pruning rate 0.50, validation accuracy 89.00 %, remaining 25.00 %; ")
-    assert first.endswith("one seed; confirm it: sweeps confirm small --select 1 --seeds 10")
-    assert "recommended: trial 2" in sweeps("pareto", "small", "--max", "remaining=0.3").err
-    assert "recommended" not in sweeps("pareto", "small", "--min", "accuracy=0.99").err
+    first, second, *_ = sweeps("pareto", "small").err.splitlines()
+    assert first == (
+        "recommended: trial 1, initial pruning rate 0.50, validation accuracy 89.00 %, remaining 25.00 %; one seed; "
+        "confirm it: sweeps confirm small --select 1 --seeds 10"
+    )
+    assert second == "the smallest network that is accurate enough: sweeps pareto small --min accuracy=0.97"
+    # The most accurate of those small enough, and the smallest of those accurate enough.
+    assert "recommended: trial 1" in sweeps("pareto", "small", "--max", "remaining=0.3").err
+    assert "recommended: trial 2" in sweeps("pareto", "small", "--min", "accuracy=0.875").err
+    assert sweeps("pareto", "small", "--min", "accuracy=0.99").err.splitlines()[0] == (
+        "no finished trial keeps to: val_accuracy >= 0.99. See how far the sweep is: sweeps status small"
+    )
 
 
 def test_pareto_as_latex_shows_the_interval_of_a_confirmed_trial(

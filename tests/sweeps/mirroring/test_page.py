@@ -1,0 +1,59 @@
+"""`sweeps ui` as a user starts and stops it."""
+
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps import tracking
+from sweeps.paths import SweepPaths
+from tests.sweeps.machine import Machine
+from tests.sweeps.mlflow_server import free_port
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+
+
+def test_the_page_says_where_it_is_and_ends_quietly_with_all_its_processes(
+    tmp_path: Path, ended_row: Callable[..., dict[str, Any]], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows = [ended_row(0)]
+    paths = write_sweep(tmp_path, rows)
+    tracking.sync(tracking.default_uri(tmp_path), paths.name, root=tmp_path, trials=rows, epochs={})
+    machine, port = Machine(tmp_path), free_port()
+    page = machine.begin("ui", paths.name, "--port", str(port))
+    machine.wait(lambda: answers(port), page)
+    time.sleep(0.5)  # the addresses are said when it answers
+    os.killpg(page.pid, signal.SIGINT)
+    done = machine.end(page)
+    assert done.code == 130
+    assert done.err == "starting MLflow's page, about 10 s; stop it with Ctrl-C\n"
+    places = [line.split()[-1] for line in done.out.splitlines()]
+    assert len(places) == 3
+    assert all(place.startswith(f"http://127.0.0.1:{port}/#/experiments/") for place in places)
+    machine.clear()
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def test_a_page_that_ends_by_itself_says_why(
+    tmp_path: Path, sweeps: Any, write_sweep: Callable[..., SweepPaths], ended_row: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ended_row(0)]
+    paths = write_sweep(tmp_path, rows)
+    tracking.sync(tracking.default_uri(tmp_path), paths.name, root=tmp_path, trials=rows, epochs={})
+    broken = ["bash", "-c", "echo starting; echo no room >&2; exit 3"]
+    monkeypatch.setattr(tracking, "ui_command", lambda *_, **__: broken)
+    done = sweeps("ui", paths.name, "--root", str(tmp_path), "--port", str(free_port()))
+    assert done.code == 1
+    assert done.err.endswith("must go on until it is stopped, but it ended with code 3 and said: no room.\n")
