@@ -340,3 +340,17 @@ def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:
     assert first.metrics["confirm/remaining"] == 0.02
     assert (first.last_step, first.steps) == (3, 3)
     assert tracking.send_confirmations(uri, "no-such-sweep", root=root, confirmations=rows) == (0, [0, 1])
+
+
+def test_files_of_a_mirror_in_any_database_lie_in_the_root_not_where_the_command_was_called(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "called").mkdir()
+    monkeypatch.chdir(root / "called")
+    other = root / "elsewhere.db"
+    shutil.copy(root / "mlflow.db", other)
+    assert tracking.sync(f"sqlite:///{other}", "digits", root=root, trials=[trial_row(0)], epochs={}) == 1
+    experiment = tracking.connect(f"sqlite:///{other}").get_experiment_by_name("digits")
+    assert experiment
+    assert experiment.artifact_location == f"{(root / 'mlflow-artifacts').as_uri()}"
+    assert list((root / "called").iterdir()) == []
