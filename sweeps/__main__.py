@@ -11,7 +11,7 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.commands.arguments import load_space, options_of, overrides_of, remembered, space_of
+from sweeps.commands.arguments import complete_space, load_space, options_of, overrides_of, remembered, space_of
 from sweeps.commands.compare import compare
 from sweeps.commands.doctor import doctor
 from sweeps.commands.grouped_help import GroupedHelp
@@ -69,7 +69,10 @@ def _sweeps(
 
 
 def run(
-    space: Annotated[str, typer.Argument(help="A search space: YAML file, or the name of a shipped one.")],
+    space: Annotated[
+        str,
+        typer.Argument(help="A search space: YAML file, or the name of a shipped one.", autocompletion=complete_space),
+    ],
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep [the space's name].")] = None,
     root: Root = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Trials to run [the space's budget].")] = None,

@@ -13,6 +13,18 @@ from sweeps.paths import SweepPaths, check_inside, resolve_root
 if TYPE_CHECKING:
     from sweeps.plan import Options
 
+_SHIPPED = Path(sys.modules["search_spaces"].__path__[0])
+
+
+def complete_space(incomplete: str) -> list[str]:
+    """The search spaces that a shell completes: shipped ones by their names, files of this folder."""
+    own = (path.name for path in Path().glob("*.y*ml"))
+    return [name for name in (*_shipped(), *sorted(own)) if name.startswith(incomplete)]
+
+
+def _shipped() -> list[str]:
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
 
 def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
     """The space of a file, or a shipped one by its name.
@@ -23,10 +35,10 @@ def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
     """
     from search_spaces.load import load
 
-    shipped = Path(sys.modules["search_spaces"].__path__[0]) / f"{text}.yaml"
+    shipped = _SHIPPED / f"{text}.yaml"
     is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
     if is_name and not shipped.exists():
-        names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
+        names = _shipped()
         own = [f"{text}{end}" for end in (".yaml", ".yml") if Path(f"{text}{end}").is_file()]
         near = (own or difflib.get_close_matches(text, names, n=1, cutoff=0.0))[0]
         raise SweepError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeps.commands.arguments import space_of
-from sweeps.commands.options import AsJson, Root, err, out, print_json
+from sweeps.commands.options import AsJson, Root, complete_sweep, err, out, print_json
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, resolve_root
 from sweeps.storage.remote import fetch
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def compare(
-    one: Annotated[str, typer.Argument(metavar="A", help="Name of a sweep.")],
-    other: Annotated[str, typer.Argument(metavar="B", help="Name of another.")],
+    one: Annotated[str, typer.Argument(metavar="A", help="Name of a sweep.", autocompletion=complete_sweep)],
+    other: Annotated[str, typer.Argument(metavar="B", help="Name of another.", autocompletion=complete_sweep)],
     root: Root = None,
     resamples: Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap interval.")] = 1000,
     as_json: AsJson = False,

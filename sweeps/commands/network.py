@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sweeps.commands.options import AsJson, Data, Download, Root, Uri, err, out, print_json
+from sweeps.commands.options import (
+    AsJson,
+    Data,
+    Download,
+    Root,
+    Uri,
+    complete_sweep,
+    complete_trial,
+    err,
+    out,
+    print_json,
+)
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, resolve_root
 from sweeps.storage.remote import fetch
@@ -16,7 +27,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[str, typer.Argument(help="YAML file of TrainConfig fields, or NAME:TRIAL of a sweep.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            help="YAML file of TrainConfig fields, or NAME:TRIAL of a sweep.", autocompletion=complete_trial
+        ),
+    ],
     folder: Annotated[str | None, typer.Option("--out", help="New folder of the results [NAME-TRIAL].")] = None,
     root: Root = None,
     data: Data = None,
@@ -59,7 +75,9 @@ _REMEDY = "Lower learning_rate or weight_gain: --set learning_rate=0.01."
 
 
 def layers(
-    trial: Annotated[str, typer.Argument(help="NAME:TRIAL of a sweep, one of its front.")],
+    trial: Annotated[
+        str, typer.Argument(help="NAME:TRIAL of a sweep, one of its front.", autocompletion=complete_trial)
+    ],
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,7 +165,12 @@ def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) ->
 
 def export(
     what: Annotated[
-        str, typer.Argument(metavar="NAME[:TRIAL]", help="A trial, the path of an artifact, or a whole sweep.")
+        str,
+        typer.Argument(
+            metavar="NAME[:TRIAL]",
+            help="A trial, the path of an artifact, or a whole sweep.",
+            autocompletion=complete_sweep,
+        ),
     ],
     to: Annotated[
         Literal["artifact", "torch", "onnx", "mlflow"] | None, typer.Option("--to", help="What to make of a trial.")

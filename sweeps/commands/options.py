@@ -13,12 +13,17 @@ out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
-def _sweeps(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The names that a shell completes."""
+def complete_sweep(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The names of sweeps that a shell completes."""
     return [name for name in sweep_names(resolve_root(ctx.params.get("root"))) if name.startswith(incomplete)]
 
 
-Name = Annotated[str, typer.Argument(help="Name of the sweep.", autocompletion=_sweeps)]
+def complete_trial(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The same where the number of a trial follows."""
+    return [f"{name}:" for name in complete_sweep(ctx, incomplete)]
+
+
+Name = Annotated[str, typer.Argument(help="Name of the sweep.", autocompletion=complete_sweep)]
 Root = Annotated[
     str | None,
     typer.Option("--root", help="Folder or s3://bucket/prefix of all sweeps [env SWEEPS_ROOT, else ./sweeps-out]."),

@@ -13,9 +13,18 @@ from sweeps.paths import check_name, replacing
 TRIALS = 64
 
 
+def _networks(incomplete: str) -> list[str]:
+    """The networks that a shell completes."""
+    from sweeps.commands.new_space import NETWORKS
+
+    return [name for name in NETWORKS if name.startswith(incomplete)]
+
+
 def init(
     name: Annotated[str, typer.Argument(help="Name of the space, and of its sweep.")],
-    network: Annotated[str | None, typer.Option("--network", help="fcn, conv2 to conv8, resnet20, ...")] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", help="fcn, conv2 to conv8, resnet20, ...", autocompletion=_networks)
+    ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="mnist, cifar10, ..., or folder:NAME.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials to run [64].")] = None,
     stopping: Annotated[bool, typer.Option("--stopping", help="Stop poor trials early.")] = False,

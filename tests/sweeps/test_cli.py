@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -145,6 +147,31 @@ def test_a_wrong_option_is_one_message_and_leaves_nothing(sweeps: Any, options: 
 def test_the_version_and_the_short_way_to_the_help(sweeps: Any) -> None:
     assert sweeps("--version") == (0, f"sweeps {version('signed-supermask-sweeps')}\n", "")
     assert sweeps("run", "-h") == sweeps("run", "--help")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("run fcn_d", ["fcn_digits"]),
+        ("run mi", ["mine.yaml"]),
+        ("pareto de", ["demo"]),
+        ("compare demo ", ["demo", "other"]),
+        ("layers ot", ["other:"]),
+        ("train ot", ["other:"]),
+        ("export d", ["demo"]),
+        ("init new --network resnet2", ["resnet20"]),
+    ],
+)
+def test_a_shell_completes(tmp_path: Path, words: str, found: list[str]) -> None:
+    for name in ("demo", "other"):
+        (tmp_path / "sweeps-out" / name).mkdir(parents=True)
+        (tmp_path / "sweeps-out" / name / "space.yaml").write_text(SPACE)
+    (tmp_path / "mine.yaml").write_text(SPACE)
+    line = f"sweeps {words}"
+    asked = {"_SWEEPS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    program = str(Path(sys.executable).with_name("sweeps"))
+    done = subprocess.run([program], cwd=tmp_path, env=os.environ | asked, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == found
 
 
 @pytest.mark.parametrize(
