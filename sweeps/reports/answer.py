@@ -22,13 +22,16 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
             "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
         }
     rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"
-    purposes = {"train": "train it again", "confirm": "confirm it", "export": "export it"}
+    purposes = {"confirm": "confirm it", "train": "train it again", "export": "export it"}
+    if found.confirmed:
+        del purposes["confirm"]
+    enough = ("ask for more accuracy", f"sweeps pareto {paths.name} --min accuracy=0.97{paths.root_option}")
     return {
         "trial": found.trial,
         "headline": f"Take trial {found.trial}{rate}",
         "figures": _figures(found),
         "reasons": _reasons(found),
-        "commands": [(text, found.commands[key] + paths.root_option) for key, text in purposes.items()],
+        "commands": [*((text, found.commands[key] + paths.root_option) for key, text in purposes.items()), enough],
     }
 
 

@@ -149,7 +149,7 @@ def confirmations_table(rows: list[Row]) -> Any:
     return parts.table(rows, CONFIRMATIONS, keys=("trial", "seed_index"), where="confirm")
 
 
-def test_the_answer_is_a_trial_its_numbers_and_three_commands(
+def test_the_answer_is_a_trial_its_numbers_and_what_to_do_next(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     ended_row: Callable[..., Row],
@@ -170,9 +170,10 @@ def test_the_answer_is_a_trial_its_numbers_and_three_commands(
     ]
     assert found["reasons"][1].startswith("It is the best of many single runs")
     assert found["commands"] == [
-        ("train it again", "sweeps train small:1"),
         ("confirm it", "sweeps confirm small --select 1 --seeds 10"),
+        ("train it again", "sweeps train small:1"),
         ("export it", "sweeps export small:1 --to torch"),
+        ("ask for more accuracy", "sweeps pareto small --min accuracy=0.97"),
     ]
 
 

@@ -47,7 +47,8 @@ class Visit:
         return self.page.locator(selector).inner_text()
 
     def place_of(self, trial: int) -> tuple[float, float]:
-        """Where a trial's mark is, in pixels of the window."""
+        """Where a trial's mark is, in pixels of the window; brings the front into it."""
+        self.page.locator("#front svg").first.scroll_into_view_if_needed()
         found = self.page.evaluate(
             """number => {
                 const row = rowOf.get(number), box = place("front").querySelector("svg").getBoundingClientRect();
