@@ -1,13 +1,25 @@
 """The same of a folder, which PyArrow takes for a store, and of a server of the S3 protocol."""
 
+import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from search_spaces.load import load
+from search_spaces.space import SearchSpace
+from sweeps import results
+from sweeps.display.watch import watch
 from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths
+from sweeps.results import ResultsWriter
+from sweeps.storage.cache import cached_root
 from sweeps.storage.object_store import ObjectStore
+from sweeps.storage.remote import fetch
+from tests.sweeps.display.test_watch import beat
 from tests.sweeps.s3_server import BUCKET, environment, s3_server
 
 
@@ -50,6 +62,35 @@ def test_files_are_put_listed_brought_and_deleted(store: ObjectStore, tmp_path: 
     store.delete("digits/trials/part-1.parquet")
     assert store.stamp("digits/trials/part-1.parquet") is None
     assert store.stamp("digits/space.yaml") == stamps["digits/space.yaml"]
+
+
+def test_a_sweep_is_watched_from_the_store_while_its_driver_writes_there(
+    store: ObjectStore,
+    tmp_path: Path,
+    ended_row: Callable[..., dict[str, Any]],
+    write_sweep: Callable[..., SweepPaths],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
+    driver = write_sweep(tmp_path / "driver", [ended_row(0)], asked=3)
+    reader = SweepPaths(cached_root(store.uri), driver.name)
+    seen, states = list[int](), iter(("running", "running", "finished"))
+
+    def look() -> tuple[SweepPaths, SearchSpace]:
+        beat(driver, next(states), 60.0)
+        for path in driver.folder.rglob("*"):
+            if path.is_file():
+                store.put(path, f"{driver.name}/{path.relative_to(driver.folder)}")
+        fetch(reader, summary=True)
+        seen.append(results.load(reader.root, reader.name).num_rows)
+        writer = ResultsWriter(driver.folder)
+        writer.add_trials(results.trials_table([ended_row(len(seen))]))
+        writer.flush()
+        return reader, load(reader.space)
+
+    row = watch(look, Console(file=io.StringIO(), width=100), seconds=0.0)
+    assert seen == [1, 2, 3]
+    assert (row["state"], row["trials"]["finished"]) == ("finished", 3)
 
 
 def test_what_was_put_again_is_the_newer_one(store: ObjectStore) -> None:
