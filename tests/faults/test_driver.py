@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(HOUR if SOAK else 900)]
 TRIALS, KILLS = (60, 20) if SOAK else (30, 2)
 # Few trials in training at a time, so that the work lasts for all kills.
 SIZE = ("--trials", str(TRIALS), "--lanes", "1" if SOAK else "3")
-CHANGES = [*SMALL, f"fixed.epochs={20 if SOAK else 6}"]
+CHANGES = [*SMALL, f"fixed.epochs={20 if SOAK else 40}"]
 SAME = ("trial", "state", "epochs_done", "val_accuracy", "remaining", "val_loss", "test_accuracy", "seed")
 
 
