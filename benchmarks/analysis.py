@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -66,7 +65,7 @@ def alone(case: str, ours: Callable[[], Any], repeats: int) -> Row:
     processor = (children_seconds() - started) / repeats
     err.print(f"{case}: {own[-1]:.2f} s" + (f", {processor:.2f} s of a core" if processor else ""))
     extra = {"cpu_seconds": processor} if processor else {}
-    return record.compare(case, own, peer=own, lower_is_better=True, unit="seconds", note="no peer", **extra)
+    return record.compare(case, own, peer=own, lower_is_better=True, unit="seconds", note=record.NO_PEER, **extra)
 
 
 def children_seconds() -> float:
@@ -180,12 +179,7 @@ def main(
         ]
     if json:
         record.write(json, rows)
-    table = Table("case", "ours, s", "peer, s", "ratio", "range", "n")
-    for row in rows:
-        span = f"{row['low']:.3g} to {row['high']:.3g}"
-        peer = ("-", "-", "-") if row.get("note") else (f"{row['peer']:.3g}", f"{row['ratio']:.3g}", span)
-        table.add_row(row["case"], f"{row['ours']:.3g}", *peer, str(row["n"]))
-    Console().print(table)
+    Console().print(record.table(rows, unit=lambda row: row["unit"]))
 
 
 if __name__ == "__main__":

@@ -167,8 +167,8 @@ def _about(document: dict[str, Any]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     unit = f" ({row['unit']})" if row.get("unit") else ""
-    peer, ratio = (None, None) if row.get("note") == "no peer" else (row["peer"], row["ratio"])
-    span = f"{number(row['low'])} to {number(row['high'])}" if ratio is not None else "-"
+    peer, ratio, low, high = record.against_peer(row)
+    span = "-" if ratio is None else f"{number(low)} to {number(high)}"
     cells = (f"{row['case']}{unit}", *map(number, (row["ours"], peer, ratio)), span, str(row["n"]))
     return f"| {' | '.join(cells)} |"
 

@@ -19,6 +19,8 @@ from sweeps.paths import replacing
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 Row = dict[str, Any]
+NO_PEER = "no peer"
+"""The `note` of a row whose own values stand in the peer's place."""
 
 
 def compare(
@@ -47,6 +49,13 @@ def compare(
     }
 
 
+def against_peer(row: Row) -> tuple[float | None, float | None, float | None, float | None]:
+    """Peer, ratio and the ratio's range of a row; nothing where no peer was measured."""
+    if row["ratio"] is None or row.get("note") == NO_PEER:
+        return None, None, None, None
+    return row["peer"], row["ratio"], row["low"], row["high"]
+
+
 def table(rows: Sequence[Row], **more: Callable[[Row], str]) -> Table:
     """The rows for a terminal.
 
@@ -56,11 +65,10 @@ def table(rows: Sequence[Row], **more: Callable[[Row], str]) -> Table:
     """
     found = Table("case", "ours", "peer", "ratio", "range", "n", *(head.replace("_", " ") for head in more))
     for row in rows:
-        peer, ratio, low, high = (
-            "-" if row[key] is None else f"{row[key]:.4g}" for key in ("peer", "ratio", "low", "high")
-        )
+        peer, ratio, low, high = ("-" if value is None else f"{value:.4g}" for value in against_peer(row))
+        span = "-" if ratio == "-" else f"{low} to {high}"
         further = (column(row) for column in more.values())
-        found.add_row(row["case"], f"{row['ours']:.4g}", peer, ratio, f"{low} to {high}", str(row["n"]), *further)
+        found.add_row(row["case"], f"{row['ours']:.4g}", peer, ratio, span, str(row["n"]), *further)
     return found
 
 

@@ -17,7 +17,7 @@ from supermask.data import Dataset
 from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
 from sweeps.queue import Lane, PackOrder, TrialQueue
-from sweeps.rungs import Rungs, is_rung
+from sweeps.rungs import Rungs, is_rung, remaining_before
 from sweeps.study import SweepStudy
 
 UNBOUNDED = 10**9
@@ -78,7 +78,7 @@ class Sweep:
             pack.load_state_dict(lane_states.join([self._states.pop(lane.trial) for lane in lanes]))
         while pack.lanes:
             began = time.perf_counter() - self._began
-            before = dict(zip(pack.lanes, pack.fractions()[0], strict=True))
+            before = remaining_before(pack, self._space.stopping)
             metrics = pack.train_epoch()
             self.outcome.spent += len(metrics)
             ended = time.perf_counter() - self._began
@@ -108,8 +108,7 @@ class Sweep:
         stopping = self._space.stopping
         if self._rungs and stopping and pack.lanes and is_rung(pack.epoch, stopping):
             reached = {
-                lanes[lane].trial: vars(found[lane]) | {"remaining_before": before[lane] if pack.epoch > 1 else None}
-                for lane in pack.lanes
+                lanes[lane].trial: vars(found[lane]) | {"remaining_before": before.get(lane)} for lane in pack.lanes
             }
             numbers = set(self._rungs.judge(pack.epoch, reached))
             stopped = [lane for lane in pack.lanes if lanes[lane].trial in numbers]

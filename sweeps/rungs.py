@@ -11,7 +11,7 @@ et al., arXiv 2106.12639; constrained domination and crowding distance of NSGA-I
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import moocore
 import numpy as np
@@ -19,6 +19,9 @@ import numpy as np
 from search_spaces.space import SearchSpace, Stopping
 from supermask.config import TrainConfig
 from sweeps.packs.keeping import costs_of
+
+if TYPE_CHECKING:
+    from supermask.pack import Pack
 
 Standing = tuple[float, ...]
 """How a trial stands at a rung: by how much it misses the constraints in all, then its costs; less is better."""
@@ -104,6 +107,17 @@ def is_rung(epoch: int, stopping: Stopping) -> bool:
     while rung < epoch:
         rung *= stopping.eta
     return rung == epoch
+
+
+def remaining_before(pack: "Pack", stopping: Stopping | None) -> dict[int, float]:
+    """What remains of each lane, for `Rungs.judge`; to be asked before each epoch, and counted only before a rung.
+
+    Returns:
+        By lane; empty before an epoch that ends at no rung, and before the first.
+    """
+    if stopping is None or not pack.epoch or not is_rung(pack.epoch + 1, stopping):
+        return {}
+    return dict(zip(pack.lanes, pack.fractions()[0], strict=True))
 
 
 def best_first(standings: np.ndarray[Any, Any]) -> list[int]:

@@ -23,7 +23,7 @@ from sweeps.packs.keeping import costs_of, is_beaten
 from sweeps.packs.pace import Pace
 from sweeps.packs.watchdog import HANG_SECONDS, Watchdog
 from sweeps.results import epochs_table
-from sweeps.rungs import is_rung
+from sweeps.rungs import is_rung, remaining_before
 
 REPORT_SECONDS = 1.0
 """Shortest time between two reports of a pack: short epochs travel together."""
@@ -213,8 +213,7 @@ class PackWorker:
 
     def _epoch(self, pack: Pack, report: Row) -> list[Row]:
         """One epoch of every lane, as rows; lanes that diverged or are done have ended and leave the pack."""
-        judged = self._stopping is not None and is_rung(pack.epoch + 1, self._stopping)
-        before = dict(zip(pack.lanes, pack.fractions()[0], strict=True)) if judged and pack.epoch else {}
+        before = remaining_before(pack, self._stopping)
         metrics = pack.train_epoch()
         for found in metrics:
             self._share(found.seconds, [found.lane])
@@ -223,7 +222,7 @@ class PackWorker:
         pack.drop(found.lane for found in failed)
         if complete := pack.complete():
             self._finish(pack, [found for found in metrics if found.lane in complete], report)
-        if pack.lanes and judged:
+        if pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
             self._stop(pack, metrics, before, report)
         return [self._identity(found.lane) | _epoch_row(found) for found in metrics]
 

@@ -81,7 +81,7 @@ def table(front: ArrowTable, space: SearchSpace) -> FittingTable:
     columns = [Column("trial", [str(row["trial"]) for row in rows])]
     for name in (*metrics, *searched):
         heading = name.replace("_", " ") + (" %" if name in PERCENT else "")
-        columns.append(Column(heading, [_text(name, row[name]) for row in rows], rank=int(name in searched)))
+        columns.append(Column(heading, [as_text(name, row[name]) for row in rows], rank=int(name in searched)))
     return FittingTable(columns, title=f"front of {space.name}: {front.num_rows} trials")
 
 
@@ -157,7 +157,8 @@ def _subtitle(finished: ArrowTable) -> str:
     return f"{finished.num_rows} finished trials of {length}, one seed each; validation part{of_all}"
 
 
-def _text(name: str, value: Any) -> str:
+def as_text(name: str, value: Any) -> str:
+    """A value as a table shows it; fractions in `PERCENT` in percent."""
     if value is None:
         return "-"
     if name in PERCENT:

@@ -6,7 +6,7 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed
 from sweeps.analysis.intervals import Interval
-from sweeps.display.front import PERCENT
+from sweeps.display.front import PERCENT, as_text
 from sweeps.pareto import Table
 from sweeps.results import CONFIG_COLUMNS
 
@@ -66,9 +66,7 @@ def _interval(found: Interval) -> str:
 def _text(name: str, value: Any) -> str:
     if value is None:
         return "--"
-    if name in PERCENT:
-        return f"{100 * value:.2f}"
     if not isinstance(value, float):
-        return str(value).translate(_SPECIAL)
-    digits, _, exponent = f"{value:.3g}".partition("e")
+        return as_text(name, value).translate(_SPECIAL)
+    digits, _, exponent = as_text(name, value).partition("e")
     return f"${digits} \\cdot 10^{{{int(exponent)}}}$" if exponent else digits

@@ -20,6 +20,15 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+def answers(port: int) -> bool:
+    """Whether a server of MLflow does."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
+            return True
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def server(root: Path, port: int) -> Iterator[None]:
     """MLflow's server on loopback in a process group of its own, killed as a whole when the block ends."""
@@ -28,14 +37,10 @@ def server(root: Path, port: int) -> Iterator[None]:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=root)
     try:
         deadline = time.monotonic() + 120
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
-                    break
-            except OSError:
-                assert process.poll() is None, (root / "server.log").read_text()
-                assert time.monotonic() < deadline, (root / "server.log").read_text()
-                time.sleep(0.1)
+        while not answers(port):
+            assert process.poll() is None, (root / "server.log").read_text()
+            assert time.monotonic() < deadline, (root / "server.log").read_text()
+            time.sleep(0.1)
         yield
     finally:
         os.killpg(process.pid, signal.SIGKILL)

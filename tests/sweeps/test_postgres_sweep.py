@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import pytest
 from sweeps.paths import SweepPaths
 from tests.processes import kill
 from tests.sweeps.machine import SMALL, Machine
+from tests.sweeps.mlflow_server import answers
 from tests.sweeps.postgres_server import PASSWORD, PostgresServer, postgres_server
 
 pytestmark = pytest.mark.ray
@@ -51,14 +51,6 @@ def mlflow_server(database: PostgresServer, folder: Path) -> Iterator[str]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-            return True
-    except OSError:
-        return False
 
 
 def test_a_sweep_outlives_its_database_and_its_driver(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import confirmations, results
+from sweeps.analysis import selection
 from sweeps.analysis.recommendation import line, recommend
 from sweeps.confirmations import ConfirmationWriter
 from sweeps.pareto import Table
@@ -96,6 +97,17 @@ def test_who_asks_for_one_objective_gets_the_best_of_the_other(
     assert found is not None
     assert found.trial == trial
     assert found.rule.startswith(rule)
+
+
+@pytest.mark.parametrize("text", ["best:accuracy>=0.975", "best:accuracy>=0.9", "best:remaining<=0.02"])
+def test_it_is_the_trial_that_confirm_chooses_for_the_same_bound(
+    rows: list[dict[str, Any]], small_space: Space, text: str
+) -> None:
+    asked, table = selection.parse(text), results.trials_table(rows)
+    assert asked.bound
+    found = recommend(table, small_space(), asked=[asked.bound])
+    assert found is not None
+    assert [found.trial] == [row["trial"] for row in selection.select(asked, table, small_space())]
 
 
 def test_it_says_when_the_pruning_rate_hardly_matters(rows: list[dict[str, Any]], small_space: Space) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from sweeps import tracking
 from sweeps.paths import SweepPaths
 from tests.sweeps.machine import Machine
-from tests.sweeps.mlflow_server import free_port
+from tests.sweeps.mlflow_server import answers, free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 
@@ -36,14 +35,6 @@ def test_the_page_says_where_it_is_and_ends_quietly_with_all_its_processes(
     assert len(places) == 3
     assert all(place.startswith(f"http://127.0.0.1:{port}/#/experiments/") for place in places)
     machine.clear()
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
-            return True
-    except OSError:
-        return False
 
 
 def test_a_page_that_ends_by_itself_says_why(
