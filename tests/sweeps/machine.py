@@ -42,10 +42,14 @@ class Machine:
         self.mark, self._environment = {"SWEEPS_TEST_MARK": uuid.uuid4().hex}, environment or {}
 
     def begin(
-        self, *arguments: str, program: Sequence[str] = ("-m", "sweeps"), **environment: str
+        self,
+        *arguments: str,
+        program: Sequence[str] = ("-m", "sweeps"),
+        before: Sequence[str] = (),
+        **environment: str,
     ) -> "subprocess.Popen[str]":
-        """Starts a command in a process group of its own, as a shell does."""
-        command = [sys.executable, *program, *arguments, "--root", self._named]
+        """Starts a command in a process group of its own, as a shell does; `before` is what starts it."""
+        command = [*before, sys.executable, *program, *arguments, "--root", self._named]
         # On a CPU everywhere: a result there does not change with its company in a single bit.
         environment = os.environ | self._environment | {"CUDA_VISIBLE_DEVICES": ""} | environment | self.mark
         pipe = subprocess.PIPE
@@ -65,12 +69,10 @@ class Machine:
     def __call__(self, *arguments: str) -> Done:
         return self.end(self.begin(*arguments))
 
-    def sweep(
-        self, *arguments: str, changes: Sequence[str], program: Sequence[str] = ("-m", "sweeps"), **environment: str
-    ) -> "subprocess.Popen[str]":
-        """Starts a sweep over the digits."""
+    def sweep(self, *arguments: str, changes: Sequence[str], **begun: Any) -> "subprocess.Popen[str]":
+        """Starts a sweep over the digits; `begun` as in `begin`."""
         sets = [word for change in changes for word in ("--set", change)]
-        return self.begin("run", "fcn_digits", *arguments, *sets, program=program, **environment)
+        return self.begin("run", "fcn_digits", *arguments, *sets, **begun)
 
     def processes(self) -> dict[int, str]:
         """The command lines of all processes that came of commands here and still live."""
