@@ -42,7 +42,7 @@ class SweepView:
         best: Best validation accuracy with at most a given fraction of weights remaining; None when no trial has.
         hypervolume: Of the front so far.
         seconds: Time so far.
-        seconds_left: Estimate, or None before a first trial has ended.
+        seconds_left: Estimate, or None while there is no pace to judge by.
         notes: Troubles, e.g. a mirror that lags behind.
     """
 

@@ -6,6 +6,7 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from sweeps import pareto, results
 from sweeps.display.panel import PackView, SweepView
+from sweeps.display.time_left import TimeLeft
 from sweeps.display.watch import LEVELS
 from sweeps.mirroring.mirror import Mirror
 from sweeps.session import Session
@@ -19,7 +20,7 @@ class Viewer:
 
     def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
         self._space, self._session, self._mirror = space, session, mirror
-        self._began, self._before = time.monotonic(), sum(session.ended.values())
+        self._time_left = TimeLeft()
         self._known: tuple[tuple[dict[str, Any], ...], float | None] = ((), None)
 
     def look(self) -> SweepView:
@@ -44,7 +45,9 @@ class Viewer:
             best=tuple((level, _best_within(rows, level)) for level in LEVELS),
             hypervolume=self._volume(rows),
             seconds=session.seconds,
-            seconds_left=self._left(packs),
+            seconds_left=self._time_left.estimate(
+                time.monotonic(), budget=self._space.trials, ended=sum(session.ended.values()), packs=packs
+            ),
             notes=self._notes(),
         )
 
@@ -52,13 +55,6 @@ class Viewer:
         if rows is not self._known[0]:
             self._known = rows, pareto.hypervolume(results.trials_table(rows), self._space.objectives)
         return self._known[1]
-
-    def _left(self, packs: tuple[PackView, ...]) -> float | None:
-        ended = sum(self._session.ended.values())
-        done = ended - self._before + sum(pack.lanes * pack.epoch / pack.epochs for pack in packs)
-        if done <= 0:
-            return None
-        return (self._space.trials - self._before - done) / done * (time.monotonic() - self._began)
 
     def _notes(self) -> tuple[str, ...]:
         notes = [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
