@@ -9,7 +9,6 @@ from supermask import memory
 from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.pack import Pack
-from supermask.program import compile_pays
 
 STEPS = 6
 """Steps that are measured together."""
@@ -24,7 +23,7 @@ def excerpt(data: Dataset, config: TrainConfig) -> Dataset:
 
 
 def seconds_per_lane_step(
-    config: TrainConfig, data: Dataset, device: torch.device, *, lanes: int, threads: int
+    config: TrainConfig, data: Dataset, device: torch.device, *, lanes: int, threads: int, compiled: bool
 ) -> float | None:
     """Trains a pack of equal lanes for a moment.
 
@@ -34,6 +33,7 @@ def seconds_per_lane_step(
         device: Where.
         lanes: Of the pack.
         threads: On a CPU.
+        compiled: Whether to compile, as `compile_pays` says of the whole dataset.
 
     Returns:
         Seconds of a step, evaluation included, divided by the lanes; the fastest of several measurements. None if the
@@ -42,7 +42,7 @@ def seconds_per_lane_step(
     torch.set_num_threads(threads)
     try:
         configs = [dataclasses.replace(config, seed=seed, epochs=10**6) for seed in range(lanes)]
-        pack = Pack(configs, data, device=device, compiled=compile_pays(config, data, device), slots=lanes)
+        pack = Pack(configs, data, device=device, compiled=compiled, slots=lanes)
         pack.train_epoch()  # compiles
         found, until = list[float](), time.perf_counter() + SECONDS
         while len(found) < 2 or time.perf_counter() < until:

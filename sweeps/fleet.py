@@ -1,6 +1,7 @@
 """Trains a queue of packs on plain Ray actors: nothing is sampled, so there is nothing for Tune to do."""
 
 import logging
+import math
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from search_spaces.space import SearchSpace
 from supermask.config import STRUCTURAL, TrainConfig
 from supermask.data import Dataset
 from supermask.probe import excerpt, seconds_per_lane_step
+from supermask.program import compiler_present, earns_compiling
 from sweeps.packs import lanes
 from sweeps.plan import PackPlan, most_useful
 from sweeps.queue import Lane, PackOrder, TrialQueue
@@ -49,32 +51,36 @@ def measured(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -
     Packs that will train side by side are measured side by side: on a CPU they share its memory's bandwidth.
     """
     config = sample(space, 1)[0]
-    data, beside = excerpt(datasets[config.dataset], config), min(plan.concurrent, BESIDE)
-    probe: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=0)(_probe)
+    whole, beside = datasets[config.dataset], min(plan.concurrent, BESIDE)
+    data, compiled = excerpt(whole, config), earns_compiling(config, whole)
+    remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=0)
+    probe = remote(_probe)
     place: str = ray.get(ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_device).remote())
     structure = dict(zip(STRUCTURAL, config.structure(), strict=True)) | {"epochs": None}
-    key = f"{place}, {plan.cpus} cores and {plan.gpus:g} GPUs a pack, {beside} beside each other, {structure}"
+    key = f"{place}, {plan.cpus} cores and {plan.gpus:g} GPUs a pack, {beside} beside each other, "
+    key += f"{'compiled' if compiled else 'eager'}, {structure}"
 
     def measure(lanes: int) -> float | None:
         try:
             found: list[float | None] = ray.get(
-                [probe.remote(config, data.to_arrays(), lanes, plan.cpus, plan.gpus) for _ in range(beside)]
+                [probe.remote(config, data.to_arrays(), lanes, plan, compiled=compiled) for _ in range(beside)]
             )
         except RayError as error:  # killed for want of memory
             _LOG.info("a pack of %d lanes could not be measured: %s", lanes, str(error).splitlines()[0])
             return None
         return None if None in found else max(filter(None, found))
 
-    known = lanes.recall(key)
-    times = known or lanes.grow(measure, most_useful(space, plan))
-    if not times:
-        return plan
-    if not known:
+    most, known = most_useful(space, plan), lanes.recall(key)
+    times = lanes.grow(measure, most, known)
+    if times != known:
         lanes.remember(key, times)
-    usable = {count: seconds for count, seconds in times.items() if count <= most_useful(space, plan)}
-    best = lanes.fewest(usable or {1: times[1]})
-    speeds = ", ".join(f"{1e3 * seconds:.3g} ms with {count}" for count, seconds in times.items())
-    when = "measured earlier" if known else "measured now"
+    fitting = {count: seconds for count, seconds in times.items() if math.isfinite(seconds)}
+    usable = {count: seconds for count, seconds in fitting.items() if count <= most}
+    if not usable:
+        return plan
+    best = lanes.fewest(usable)
+    speeds = ", ".join(f"{1e3 * seconds:.3g} ms with {count}" for count, seconds in fitting.items())
+    when = "measured earlier" if times == known else "measured now"
     return replace(plan, lanes=best, reason=f"{when} in {lanes.cache()}: a lane-step takes {speeds}")
 
 
@@ -90,9 +96,11 @@ def _device() -> str:
     return f"{'/'.join(models) or platform.processor() or platform.machine()}, torch {torch.__version__}"
 
 
-def _probe(config: TrainConfig, arrays: Row, lanes: int, cpus: int, gpus: float) -> float | None:
-    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-    return seconds_per_lane_step(config, Dataset.from_arrays(arrays), device, lanes=lanes, threads=cpus)
+def _probe(config: TrainConfig, arrays: Row, lanes: int, plan: PackPlan, *, compiled: bool) -> float | None:
+    device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
+    compiled = compiled and compiler_present(device)
+    data = Dataset.from_arrays(arrays)
+    return seconds_per_lane_step(config, data, device, lanes=lanes, threads=plan.cpus, compiled=compiled)
 
 
 def train(queue: TrialQueue, plan: PackPlan, datasets: dict[str, Dataset]) -> Iterator[tuple[int, list[Row]]]:
@@ -161,10 +169,10 @@ def _ended(pack: _Pack, report: Row, queue: TrialQueue) -> list[Row]:
     for row in rows:
         del pack.open[row["trial"]]
     if report["done"] and pack.open:
-        now = datetime.now(UTC)
+        now, too_many = datetime.now(UTC), len(pack.order.lanes) if report["out_of_memory"] else 0
         rows += [
             pack.place
             | {"trial": lane.trial, "attempt": lane.attempt, "state": "failed", "reason": report["error"], "ended": now}
-            for lane in queue.lost(list(pack.open.values()), out_of_memory=report["out_of_memory"])
+            for lane in queue.lost(list(pack.open.values()), too_many=too_many)
         ]
     return rows

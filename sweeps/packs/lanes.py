@@ -1,6 +1,7 @@
 """How many lanes a pack should have: the fewest that are about as fast as can be, by measurements that are kept."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ GROWTH = 4
 """Ratio of two sizes that are measured."""
 
 Times = dict[int, float]
-"""Seconds of a lane-step by the lanes of a pack."""
+"""Seconds of a lane-step by the lanes of a pack; infinite where it does not fit into memory."""
 
 
 def fewest(times: Mapping[int, float]) -> int:
@@ -29,24 +30,30 @@ def fewest(times: Mapping[int, float]) -> int:
     return min(lanes for lanes, seconds in times.items() if seconds <= NEAR * best)
 
 
-def grow(measure: Callable[[int], float | None], most: int) -> Times:
+def grow(measure: Callable[[int], float | None], most: int, known: Mapping[int, float] | None = None) -> Times:
     """Measures packs of 1, 4, 16, ... lanes, until they get slower, memory runs out, or `most` is reached.
 
     Args:
         measure: Gives seconds of a lane-step; None if the pack does not fit.
         most: Largest pack to measure.
+        known: What was measured earlier, maybe with a smaller `most`: it is not measured again.
 
     Returns:
-        What was measured; empty if not even one lane fits.
+        All that is known now. A pack that does not fit takes infinitely long.
     """
-    times: Times = {}
-    lanes = 1
-    while (seconds := measure(lanes)) is not None:
-        times[lanes] = seconds
-        if lanes >= most or seconds > SLOWER * min(times.values()):
-            break
-        lanes = min(lanes * GROWTH, most)
+    times = dict(known or {})
+    while lanes := _next(times, most):
+        seconds = measure(lanes)
+        times[lanes] = math.inf if seconds is None else seconds
     return times
+
+
+def _next(times: Times, most: int) -> int | None:
+    if not times:
+        return 1
+    largest = max(times)
+    ends = math.isinf(times[largest]) or times[largest] > SLOWER * min(times.values())
+    return None if ends or largest >= most else min(largest * GROWTH, most)
 
 
 def cache() -> Path:

@@ -1,5 +1,6 @@
 """Choosing lanes by measurements, made-up and real."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,24 @@ def test_the_fewest_lanes_near_the_best(times: dict[int, float], chosen: int) ->
     ],
 )
 def test_sizes_grow_while_that_helps_and_fits(truth: dict[int, float], most: int, measured: list[int]) -> None:
-    assert list(lanes.grow(truth.get, most)) == measured
+    times = lanes.grow(truth.get, most)
+    assert [size for size, seconds in times.items() if math.isfinite(seconds)] == measured
+
+
+def test_a_longer_sweep_goes_on_where_a_shorter_one_ended() -> None:
+    truth = {1: 1.0, 4: 0.5, 13: 0.3, 52: 0.2}
+    short = lanes.grow(truth.get, 13)
+    lanes.remember("here", short)
+    asked = list[int]()
+    longer = lanes.grow(lambda size: asked.append(size) or truth.get(size), 1000, lanes.recall("here"))
+    assert asked == [52, 208]
+    lanes.remember("here", longer)
+    assert lanes.recall("here") == truth | {208: math.inf}
+    asked.clear()
+    for most in (10_000, 4):  # it is known that 208 do not fit
+        assert lanes.grow(asked.append, most, lanes.recall("here")) == longer
+    assert asked == []
+    assert lanes.fewest(longer) == 52
 
 
 def test_measurements_are_kept_by_key() -> None:
@@ -72,7 +90,7 @@ def test_a_real_pack_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     config = TrainConfig(dataset="digits", width=0.2, batch_size=64, validation_fraction=0.2)
     images = probe.excerpt(data.load("digits"), config)
     assert len(images.train_labels) < 500
-    seconds = probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1)
+    seconds = probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1, compiled=False)
     assert seconds is not None
     assert 0 < seconds < 1
 
@@ -93,7 +111,9 @@ def test_only_want_of_memory_is_no_error(error: Exception, caught: bool, monkeyp
     config = TrainConfig(dataset="digits", batch_size=64, validation_fraction=0.2)
     images = data.load("digits")
     if caught:
-        assert probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1) is None
+        assert (
+            probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1, compiled=False) is None
+        )
     else:
         with pytest.raises(ValueError, match="shapes"):
-            probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1)
+            probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1, compiled=False)
