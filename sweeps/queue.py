@@ -177,7 +177,7 @@ class TrialQueue:
         self,
         lanes: Sequence[Lane],
         *,
-        out_of_memory: bool = False,
+        too_many: int = 0,
         reached: Mapping[int, Reached] = MappingProxyType({}),
     ) -> list[Lane]:
         """Takes back the lanes of a pack that broke before they ended.
@@ -187,14 +187,16 @@ class TrialQueue:
 
         Args:
             lanes: Those that had not ended.
-            out_of_memory: Whether that was the reason: later packs of their structure take half as many.
+            too_many: How many the pack began with, if it broke for want of memory: later packs of their structure
+                take half as many. One alone may have been the victim of other processes, and tells nothing.
             reached: How far the states go that are kept of them, by trial.
 
         Returns:
             The lanes that were lost too often, without a state that goes farther in between, and are given up.
         """
-        if out_of_memory and lanes:
-            self._most[lanes[0].config.structure()] = max(1, len(lanes) // 2)
+        if too_many > 1 and lanes:
+            group = lanes[0].group
+            self._most[group[1:]] = min(self._limit(group), too_many // 2)
         again: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
         given_up: list[Lane] = []
         for lane in lanes:

@@ -41,22 +41,26 @@ class RunningPack:
         open: Its lanes that have not ended, by trial.
         place: Host, device and dtype, known from its first report on.
         started: When it was handed out.
-        epoch: The latest epoch reported.
+        epoch: The latest epoch reported; before that the one it goes on from.
     """
 
     order: PackOrder
     open: dict[int, Lane]
     place: Row = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    epoch: int = 0
+    epoch: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Numbers the lanes."""
+        self.epoch = self.order.epoch
         self.places = {lane.trial: place for place, lane in enumerate(self.order.lanes)}
 
 
 class Session:
-    """One driver at work on a sweep. All methods are called from one thread; nothing waits for a disk or a network."""
+    """One driver at work on a sweep. All methods are called from one thread.
+
+    Nothing waits for a disk or a network, but the loss of a pack: for what was kept of its trials.
+    """
 
     def __init__(
         self,
@@ -164,7 +168,8 @@ class Session:
             _LOG.info("pack %d: lost %d trials: %s", number, len(pack.open), reason)
         lanes = list(pack.open.values())
         reached = self._states.reached(pack.open) if lanes else {}
-        given_up = self._queue.lost(lanes, out_of_memory=out_of_memory, reached=reached)
+        too_many = len(pack.order.lanes) if out_of_memory else 0
+        given_up = self._queue.lost(lanes, too_many=too_many, reached=reached)
         if out_of_memory:
             reason += ". It does not fit alone: lower batch_size or width, or train where there is more memory."
         now = datetime.now(UTC)

@@ -274,7 +274,7 @@ def test_out_of_memory_halves_the_packs_of_that_structure_only() -> None:
     queue = TrialQueue(CountingStudy([32, 64]), trials=32, lanes=8)
     (first,) = take(queue, 1)
     assert len(first.lanes) == 8
-    assert queue.lost(first.lanes, out_of_memory=True) == []
+    assert queue.lost(first.lanes, too_many=8) == []
     sizes: dict[int, list[int]] = {32: [], 64: []}
     trials: list[int] = []
     for pack in drain(queue):
@@ -285,12 +285,31 @@ def test_out_of_memory_halves_the_packs_of_that_structure_only() -> None:
     assert sorted(trials) == list(range(32))
 
 
+def test_what_is_left_of_a_pack_says_little_of_how_many_fit() -> None:
+    queue = TrialQueue(CountingStudy(), trials=40, lanes=8)
+    first, second, third = take(queue, 3)
+    queue.lost(first.lanes[:1], too_many=8)  # seven had ended
+    assert take(queue, 1)[0].slots == 4
+    queue.lost(second.lanes, too_many=4)
+    queue.lost(third.lanes, too_many=8)  # an older pack, larger than the limit that was found since
+    assert {pack.slots for pack in take(queue, 4)} == {2}
+
+
+def test_a_trial_alone_that_found_no_memory_leaves_the_others_their_packs() -> None:
+    queue = TrialQueue(CountingStudy(), trials=9, lanes=8)
+    queue.pause(paused(20, 9))
+    (alone,) = take(queue, 1)
+    assert len(alone.lanes) == 1
+    queue.lost(alone.lanes, too_many=1)
+    assert [len(pack.lanes) for pack in drain(queue)] == [1, 8, 1]
+
+
 def test_a_device_that_holds_so_many_lanes_gets_them_all_trained() -> None:
     # As a sweep on it goes: packs of more than three lanes run out of memory.
     queue, trained = TrialQueue(CountingStudy(), trials=40, lanes=16), Counter[int]()
     while pack := queue.next_pack():
         if len(pack.lanes) > 3:
-            assert queue.lost(pack.lanes, out_of_memory=True) == []
+            assert queue.lost(pack.lanes, too_many=len(pack.lanes)) == []
         else:
             trained.update(lane.trial for lane in pack.lanes)
     assert trained == Counter(range(40))
@@ -302,7 +321,7 @@ def test_a_trial_that_does_not_fit_alone_is_given_up() -> None:
         assert given_up == []
         (pack,) = take(queue, 1)
         assert [lane.attempt for lane in pack.lanes] == [attempt]
-        given_up = queue.lost(pack.lanes, out_of_memory=True)
+        given_up = queue.lost(pack.lanes, too_many=len(pack.lanes))
     assert [lane.trial for lane in given_up] == [0]
     assert queue.exhausted
 
