@@ -1,8 +1,9 @@
-"""Whether memory ran out."""
+"""What an error says of the device: that its memory ran out, or that this process cannot use it any more."""
 
 import torch
 
 _ALLOCATORS = (
+    "out of memory",
     "DefaultCPUAllocator",
     "can't allocate memory",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -16,3 +17,17 @@ def ran_out(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATORS)
+
+
+def is_lost() -> bool:
+    """Whether the GPU is of no more use to this process: after some errors every further call fails.
+
+    Waits for what the GPU is at.
+    """
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False

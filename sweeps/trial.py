@@ -96,6 +96,7 @@ class PackWorker:
       not be written;
     * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`). A pack that
       hangs reports so without being `done`; the process ends with the next step, for a thread cannot be ended alone.
+      So does one that breaks the process's hold of its GPU: the next pack would break at once, and all others.
 
     Args:
         datasets: See `PackTrainable.setup`.
@@ -128,12 +129,12 @@ class PackWorker:
         self._pack: Pack | None = None
         self._seconds: list[float] = [lane["seconds"] for lane in self._lanes]
         self._started = datetime.now(UTC)
-        self._pausing = self._keeping = False
+        self._pausing = self._keeping = self._broken = False
         self._pace.begin()
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
-        if self._watchdog.hung:
+        if self._watchdog.hung or self._broken:
             os._exit(1)
         try:
             return self._watchdog.watch(self._train, lambda: self._pack and self._pack.batches_done)
@@ -175,11 +176,12 @@ class PackWorker:
         except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
             report["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             report["out_of_memory"] = memory.ran_out(error)
+            self._broken = memory.is_lost()
         report["epochs"], report["trials"] = epochs_table(epochs), list({row["trial"] for row in epochs})
-        report["done"] = bool(report["error"]) or self._pack is None or not self._pack.lanes
+        report["done"] = not self._broken and (bool(report["error"]) or self._pack is None or not self._pack.lanes)
         if report["done"]:
             self._pack = None
-        if report["out_of_memory"] and torch.cuda.is_available():
+        if report["out_of_memory"] and not self._broken and torch.cuda.is_available():
             torch.cuda.empty_cache()
         return report
 

@@ -393,6 +393,7 @@ def test_a_pack_whose_states_are_gone_says_so(begin: Begin) -> None:
     ("error", "memory"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
         (MemoryError(), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
@@ -409,6 +410,27 @@ def test_a_pack_that_runs_out_of_memory_says_so(
     (report,) = train(start(order([config(0), config(1)])))
     assert (report["out_of_memory"], report["done"]) == (memory, True)
     assert report["error"].startswith(type(error).__name__)
+
+
+def test_a_pack_that_breaks_the_hold_of_its_gpu_says_so_and_then_ends_its_process(
+    datasets: dict[str, Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    exits = list[int]()
+    worker = PackWorker(datasets)
+    worker.take(order([config(0), config(1)]))
+    monkeypatch.setattr(Pack, "train_epoch", fail)
+    for name in ("is_available", "is_initialized"):
+        monkeypatch.setattr(torch.cuda, name, lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", fail)
+    monkeypatch.setattr("os._exit", exits.append)
+    report = worker.step()
+    assert report["error"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
+    assert (report["done"], report["out_of_memory"], exits) == (False, False, [])
+    worker.step()
+    assert exits == [1]
 
 
 def test_a_pack_that_hangs_says_so_and_then_ends_its_process(
