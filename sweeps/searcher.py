@@ -106,4 +106,6 @@ class PackSearcher(Searcher):
     def _take(self, trial_id: str, result: dict[str, Any]) -> None:
         if result.get("error"):
             self._errors[trial_id] = result["error"], result["out_of_memory"]
-        self._session.report(result)
+        self._session.report(result | {"ended": [dict(row) for row in result["ended"]]})
+        for row in result["ended"]:
+            row.pop("artifact", None)  # Tune keeps the last report of every pack, and writes it down again and again
