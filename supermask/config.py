@@ -226,7 +226,8 @@ class TrainConfig:
         if gain not in GAINS:
             return cls(**values)
         plain = cls(**{name: value for name, value in values.items() if name != "weight_gain"})
-        hides = gain == "elus" and plain.method in MASKED_METHODS
+        # `edge_popup` makes up for its hidden fraction by itself, see `supermask.methods.widened_scale`.
+        hides = gain == "elus" and plain.method in MASKED_METHODS and plain.method != "edge_popup"
         kept = 1.0 - plain.pruning_rate if hides else 1.0
         return dataclasses.replace(plain, weight_gain=math.sqrt(0.75 / kept))
 

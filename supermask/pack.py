@@ -21,8 +21,8 @@ from supermask.state import LayerState
 
 REFRESH_STEPS = 16
 """Steps between two refreshes of the thresholds under the mask rule `target`."""
-EVALUATION_BATCH = 1000
-"""Images per evaluation batch: the activations of all lanes must fit into memory."""
+EVALUATION_BATCH = 250
+"""Images per evaluation batch: all lanes' activations of two layers must fit where those of a training step do."""
 
 Part = Literal["train", "validation", "test"]
 
@@ -171,6 +171,8 @@ class Pack:
         gone = set(lanes)
         for lane in gone:
             self._position(lane)
+        if not gone:
+            return
         self.lanes = [lane for lane in self.lanes if lane not in gone]
         slots = self._filled(self.lanes)
         if self._compiled and len(slots) == len(self._slots):
@@ -220,7 +222,7 @@ class Pack:
     def _mask_counts(self) -> Shaped[Tensor, "layer 2 lane"]:
         """Numbers of weights that remain and that are inverted, of the lanes in training: one copy to the CPU."""
         counts = torch.stack([torch.stack(state.counts()) for state in self._states]).cpu()
-        return counts[:, :, [self._position(lane) for lane in self.lanes]]
+        return counts[:, :, self._positions()]
 
     def state_dict(self, lanes: Iterable[int] | None = None) -> dict[str, Any]:
         """All that training has changed: tensors, lanes and epoch. Frozen weights are drawn again from the seed.
@@ -333,7 +335,12 @@ class Pack:
     def _of_lanes(self, values: Tensor) -> list[Any]:
         """Numbers of the slots as a list of those of the lanes in training."""
         found = values.tolist()
-        return [found[self._position(lane)] for lane in self.lanes]
+        return [found[position] for position in self._positions()]
+
+    def _positions(self) -> list[int]:
+        """The slots of the lanes in training, in order; spare slots repeat a lane and come last."""
+        first = {lane: position for position, lane in reversed(list(enumerate(self._slots)))}
+        return [first[lane] for lane in self.lanes]
 
     def _position(self, lane: int) -> int:
         if lane not in self.lanes:

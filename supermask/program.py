@@ -132,6 +132,11 @@ COMPILE_PAYS = 1e9
 
 
 def compile_pays(config: TrainConfig, data: Dataset, device: torch.device) -> bool:
+    """Whether `device` can compile, and such trials train long enough; see `earns_compiling`."""
+    return earns_compiling(config, data) and compiler_present(device)
+
+
+def earns_compiling(config: TrainConfig, data: Dataset) -> bool:
     """Whether a pack of such trials trains long enough to earn the time of compiling back.
 
     The answer depends on the structure alone, not on the number of lanes: compiled and eager arithmetic
@@ -140,7 +145,7 @@ def compile_pays(config: TrainConfig, data: Dataset, device: torch.device) -> bo
     network = network_of(config, input_shape=data.input_shape, classes=data.classes)
     images = len(data.train_labels) * (1 - config.validation_fraction)
     steps = config.epochs * images / config.batch_size
-    return steps * network.parameters > COMPILE_PAYS and compiler_present(device)
+    return steps * network.parameters > COMPILE_PAYS
 
 
 @functools.cache
@@ -159,8 +164,9 @@ def cpp_compiler() -> str | None:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it in hardware (CUDA, AMX or AVX-512 BF16), else float32."""
+    """bfloat16 where the device multiplies it in hardware (CUDA from 8.0, AMX, AVX-512 BF16), else float32."""
     if device.type == "cuda":
-        return torch.bfloat16
+        here = torch.cuda.is_available()  # if not, a cluster's GPUs are meant
+        return torch.float32 if here and not torch.cuda.is_bf16_supported(including_emulation=False) else torch.bfloat16
     capable = torch.cpu.get_capabilities()
     return torch.bfloat16 if capable.get("amx_bf16") or capable.get("avx512_bf16") else torch.float32

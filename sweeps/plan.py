@@ -133,9 +133,10 @@ def load_datasets(space: SearchSpace, options: Options) -> dict[str, Dataset]:
 
 def choices(space: SearchSpace, name: str) -> tuple[Any, ...]:
     """The values that a field may take: fixed, default, choices, or both ends of a range."""
+    default = getattr(TrainConfig, name)
     if parameter := space.parameters.get(name):
-        return parameter.extremes
-    return (space.fixed.get(name, getattr(TrainConfig, name)),)
+        return (*parameter.extremes, *([default] if parameter.when else ()))  # where its condition does not hold
+    return (space.fixed.get(name, default),)
 
 
 def local_resources() -> Resources:

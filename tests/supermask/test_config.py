@@ -224,8 +224,9 @@ def test_a_field_without_its_owner_may_keep_its_default() -> None:
     assert TrainConfig(method="dense", pruning_rate=0.5, decay_rate=0.9) == TrainConfig(method="dense")
 
 
-def test_elus_of_a_dense_network_is_elu() -> None:
-    assert TrainConfig.from_dict({"method": "dense", "weight_gain": "elus"}).weight_gain == math.sqrt(0.75)
+@pytest.mark.parametrize("method", ["dense", "edge_popup"])
+def test_elus_is_elu_where_nothing_is_hidden_or_the_method_makes_up_for_it(method: str) -> None:
+    assert TrainConfig.from_dict({"method": method, "weight_gain": "elus"}).weight_gain == math.sqrt(0.75)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -189,7 +189,11 @@ def test_bfloat16_lanes_are_bitwise_those_of_a_pack_of_one(
 
 def test_bfloat16_is_the_default_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    assert default_dtype(torch.device("cuda")) == torch.bfloat16
+    assert default_dtype(torch.device("cuda")) == torch.bfloat16  # of a cluster that this machine plans for
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
+        assert default_dtype(torch.device("cuda")) == dtype
     for found, dtype in (
         ({"amx_bf16": True}, torch.bfloat16),
         ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
@@ -216,6 +220,7 @@ def test_the_same_configuration_twice_gives_the_same_numbers(digits: Dataset) ->
         assert [_plain(entry) for entry in own] == [_plain(entry) for entry in other]
 
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 WILD = [
     {"seed": 9, "learning_rate": 1e39},  # beyond float32: scores become infinite, then NaN
     {"seed": 9, "weight_gain": 1e25},  # activations overflow from layer to layer
@@ -223,18 +228,26 @@ WILD = [
 ]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 @pytest.mark.parametrize("wild", WILD, ids=["rate", "gain", "both"])
 @pytest.mark.parametrize("rule", ["threshold", "target"])
 @pytest.mark.parametrize(("network", "width", "batch_size"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_diverged_lane_is_reported_and_disturbs_nobody(  # noqa: PLR0917
-    network: str, width: float, batch_size: int, rule: str, wild: dict[str, Any], dtype: torch.dtype, dataset: Dataset
+    network: str,
+    width: float,
+    batch_size: int,
+    rule: str,
+    wild: dict[str, Any],
+    dtype: torch.dtype,
+    device: str,
+    dataset: Dataset,
 ) -> None:
     sane = [MIXED[0], MIXED[1], MIXED[3]]
     mixed = _configs(network, width, batch_size, [sane[0], wild, *sane[1:]], mask_rule=rule)
     # In place of the wild lane stands a sane one: the tensors keep their shapes, so that equal means bitwise equal.
     calm = _configs(network, width, batch_size, [sane[0], {"seed": 9}, *sane[1:]], mask_rule=rule)
-    pack, quiet = Pack(mixed, dataset, dtype=dtype), Pack(calm, dataset, dtype=dtype)
+    pack, quiet = (Pack(configs, dataset, dtype=dtype, device=device) for configs in (mixed, calm))
     for epoch in (1, 2, 3):
         faults = {entry.lane: entry.fault for entry in pack.train_epoch()}
         quiet.train_epoch()
