@@ -17,7 +17,7 @@ Example:
     ```
 
     `name`, `search` and `budget.trials` must be given. Without objectives, `val_accuracy` is maximized and
-    `remaining` minimized; the sampler is `tpe` with a new seed; nothing is stopped early.
+    `remaining` minimized; the sampler is `tpe` with seed 0; nothing is stopped early.
 """
 
 import re

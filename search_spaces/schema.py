@@ -31,7 +31,7 @@ class SamplerEntry(BaseModel):
 
     model_config = _CLOSED
     name: Literal["tpe", "random", "nsga2", "gp"] = "tpe"
-    seed: int | None = Field(default=None, ge=0, le=_LARGEST_SAMPLER_SEED)
+    seed: int = Field(default=0, ge=0, le=_LARGEST_SAMPLER_SEED)
 
 
 class StoppingEntry(BaseModel):

@@ -1,6 +1,7 @@
 """A search space: what is fixed, what varies, what is better, and how long to look."""
 
 import graphlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -96,11 +97,11 @@ class Sampler:
 
     Attributes:
         name: `tpe`, `random`, `nsga2` or `gp`.
-        seed: Seed of the proposals, or None for a new one each time.
+        seed: Seed of the proposals: the same one proposes the same first trials.
     """
 
     name: str = "tpe"
-    seed: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class SearchSpace:
         """
         values: dict[str, Any] = dict(self.fixed)
         for name, parameter in self.parameters.items():
-            if all(parent in values and values[parent] == wanted for parent, wanted in parameter.when.items()):
+            if all(is_drawn(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
                 values[name] = _draw(trial, name, parameter.distribution)
         return values
 
@@ -177,11 +178,18 @@ class SearchSpace:
             "objectives": dict(self.objectives),
             "constraints": [str(constraint) for constraint in self.constraints],
             "budget": {"trials": self.trials},
-            "sampler": _given(name=self.sampler.name, seed=self.sampler.seed),
+            "sampler": {"name": self.sampler.name, "seed": self.sampler.seed},
         }
         if self.stopping is not None:
             document["stopping"] = {"eta": self.stopping.eta, "grace_epochs": self.stopping.grace_epochs}
         return yaml.safe_dump(document, sort_keys=False, width=120)
+
+
+def is_drawn(value: Value | None, wanted: Value) -> bool:
+    """Whether a field has the value of a condition; steps of a float are added up, and so are not exact."""
+    if isinstance(value, float) and isinstance(wanted, int | float):
+        return math.isclose(value, wanted, rel_tol=1e-9)
+    return value == wanted
 
 
 CIRCLE_RULE = "conditions must not form a circle"

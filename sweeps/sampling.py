@@ -58,7 +58,7 @@ class Sampling:
             space: What may vary.
             earlier: Trials of another sweep to learn from.
         """
-        self._space, self._seed = space, space.sampler.seed or 0
+        self._space, self._seed = space, space.sampler.seed
         self._earlier = [_finished(space, one) for one in earlier]
         self._study: optuna.Study | None = None
 
@@ -164,6 +164,6 @@ def _sampler(space: SearchSpace, seed: tuple[int, int]) -> BaseSampler:
 
 def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
     """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
-    study = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed or 0))
+    study = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed))
     values = [space.suggest(study.ask()) for _ in range(count)]
     return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]

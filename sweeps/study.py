@@ -89,7 +89,7 @@ class SweepStudy:
         Raises:
             SweepError: If the file cannot be written, or is damaged, or the database does not answer.
         """
-        self._space, self._seed, self.place = space, space.sampler.seed or 0, place
+        self._space, self._seed, self.place = space, space.sampler.seed, place
         self._lock = threading.RLock()
         try:
             self._backend = Database(place) if isinstance(place, str) else Journal(place)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace
+from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace, is_drawn
 from supermask.config import GAINS, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
@@ -125,7 +125,7 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
     params: dict[str, Any] = {}
     values: dict[str, Any] = dict(space.fixed)
     for name, parameter in space.parameters.items():
-        if any(values.get(parent) != wanted for parent, wanted in parameter.when.items()):
+        if not all(is_drawn(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
             continue
         value = _drawn(parameter.distribution, name, own)
         if value is None:

@@ -143,7 +143,7 @@ def provenance(trials: Table, space: SearchSpace, session: Mapping[str, Any], no
         ("commit", ", ".join(f"{name} ({_trials(count)})" for name, count in commits.most_common(10)) or "-"),
         ("seeds of trials", f"{seeds[0]} to {seeds[-1]}" if seeds else "-"),
         ("seeds of the data", ", ".join(used[:10]) + (", ..." if len(used) > 10 else "") or "-"),
-        ("sampler", f"{space.sampler.name}, seed {'none' if space.sampler.seed is None else space.sampler.seed}"),
+        ("sampler", f"{space.sampler.name}, seed {space.sampler.seed}"),
         ("report written", f"{now:%Y-%m-%d %H:%M} UTC, with {_versions()}"),
     ]
 

@@ -79,7 +79,7 @@ def test_what_is_not_given_has_a_default(tmp_path: Path) -> None:
 
     assert space.objectives == {"val_accuracy": "maximize", "remaining": "minimize"}
     assert list(space.objectives) == ["val_accuracy", "remaining"]
-    assert (space.fixed, space.constraints, space.sampler, space.stopping) == ({}, (), Sampler("tpe", None), None)
+    assert (space.fixed, space.constraints, space.sampler, space.stopping) == ({}, (), Sampler("tpe", 0), None)
 
 
 def test_values_take_the_kind_of_their_field(tmp_path: Path) -> None:

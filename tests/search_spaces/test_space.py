@@ -295,7 +295,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         objectives={metric: draw(st.sampled_from(DIRECTIONS)) for metric in metrics},
         constraints=tuple(constraints),
         trials=draw(st.integers(1, 1000)),
-        sampler=Sampler(draw(st.sampled_from(SAMPLERS)), draw(st.none() | st.integers(0, 2**32 - 1))),
+        sampler=Sampler(draw(st.sampled_from(SAMPLERS)), draw(st.integers(0, 2**32 - 1))),
         stopping=draw(st.none() | st.builds(Stopping, eta=st.integers(2, 9), grace_epochs=st.integers(1, 99))),
     )
 
