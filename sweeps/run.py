@@ -93,7 +93,7 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
         _found(paths, space, options.storage, learned)
-        return _work(paths, space, options, console, datasets=datasets, plan=plan)
+        return _begin(_Work(paths, space, options, console, datasets, plan))
 
 
 def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
@@ -109,7 +109,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
     check_writable(options.root)
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
-        return _work(paths, space, options, console, datasets=datasets, plan=plan)
+        return _begin(_Work(paths, space, options, console, datasets, plan))
 
 
 def _found(paths: SweepPaths, space: SearchSpace, storage: str | None, learned: WarmStart | None) -> None:
@@ -154,20 +154,29 @@ def _plan(
     return fleet.measured(space, plan, datasets)
 
 
-def _work(
-    paths: SweepPaths,
-    space: SearchSpace,
-    options: Options,
-    console: Console,
-    *,
-    datasets: dict[str, Dataset],
-    plan: PackPlan,
-) -> Outcome:
+@dataclass(frozen=True)
+class _Work:
+    """What a session is to do, and with what."""
+
+    paths: SweepPaths
+    space: SearchSpace
+    options: Options
+    console: Console
+    datasets: dict[str, Dataset]
+    plan: PackPlan
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _begin(work: _Work) -> Outcome:
+    """Takes the sweep's lease and works while it holds."""
+    paths, name = work.paths, work.space.name
     with _logged(paths):
         earlier = read_session(paths)
-        told = {"options": to_remember(options), "seconds": earlier["seconds"]}
-        with lease.hold(paths.sessions, what=f"sweep {space.name}", told=told) as held:
-            return _session(paths, space, options, console, datasets=datasets, plan=plan, held=held, earlier=earlier)
+        told = {"options": to_remember(work.options), "seconds": earlier["seconds"]}
+        with lease.hold(paths.sessions, what=f"sweep {name}", told=told) as held:
+            return _session(work, held, earlier)
 
 
 def to_remember(options: Options) -> dict[str, Any]:
@@ -181,29 +190,18 @@ def to_remember(options: Options) -> dict[str, Any]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _session(
-    paths: SweepPaths,
-    space: SearchSpace,
-    options: Options,
-    console: Console,
-    *,
-    datasets: dict[str, Dataset],
-    plan: PackPlan,
-    held: Lease,
-    earlier: dict[str, Any],
-) -> Outcome:
+def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
+    paths, space, plan = work.paths, work.space, work.plan
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     learned = warm_start.read(paths.warm_start)
     study = SweepStudy(space, place_of(paths), earlier=learned.trials if learned else ())
     writer = ResultsWriter(paths.folder)
     found = reconcile(paths, study, writer)
-    mirror = Mirror(options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     commit = provenance.commit()
+    mirror = Mirror(work.options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     mirror.start_sweep(
-        params=params(space) | {"lanes": plan.lanes},
-        tags={"commit": commit} if commit else {},
-        space=space,
+        params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
     )
     if earlier["state"] not in ("new", "finished"):
         resend(paths, found, mirror)
@@ -227,41 +225,25 @@ def _session(
         ended=Counter(row["state"] for row in found.rows),
         seconds=earlier["seconds"],
     )
+    _announce(work, learned, ended=len({row["trial"] for row in found.rows}))
     viewer = Viewer(space, session, mirror)
-    state = "failed"
-    console.print(
-        f"sweep {space.name}: {space.trials} trials, {plan.lanes} lanes a pack ({plan.reason}), "
-        f"{plan.concurrent} pack{'s' if plan.concurrent > 1 else ''} at a time",
-        highlight=False,
-        soft_wrap=True,
+    searcher = partial(
+        PackSearcher,
+        queue,
+        session,
+        masks,
+        cpus=plan.cpus,
+        gpus=plan.gpus,
+        objectives=space.objectives,
+        room=ClusterRoom(plan) if work.options.address and not work.options.packs else lambda: plan.concurrent,
+        ready=lambda: queue.waiting >= plan.lanes or ahead.is_ready(plan.lanes),
+        prepare=partial(ahead.prepare, plan.lanes),
     )
-    if learned:
-        console.print(str(learned), highlight=False, soft_wrap=True)
-    if len({row["trial"] for row in found.rows}) == space.trials:
-        more = f"sweeps resume {space.name} --trials +20{paths.root_option}"
-        console.print(f"all trials have ended; for more of them: {more}", highlight=False, soft_wrap=True)
+    state = "failed"
     try:
-        with Display(viewer.look, console):
-            supplies = _supplies(paths, space, datasets) | {
-                "hang_seconds": plan.hang_seconds,
-                "keeper": keeper,
-                "checkpoint_seconds": options.checkpoint_seconds,
-            }
-            while not _fit(
-                PackSearcher(
-                    queue,
-                    session,
-                    masks,
-                    cpus=plan.cpus,
-                    gpus=plan.gpus,
-                    objectives=space.objectives,
-                    room=ClusterRoom(plan) if options.address and not options.packs else lambda: plan.concurrent,
-                    ready=lambda: queue.waiting >= plan.lanes or ahead.is_ready(plan.lanes),
-                    prepare=partial(ahead.prepare, plan.lanes),
-                ),
-                plan,
-                supplies,
-            ):
+        with Display(viewer.look, work.console):
+            supplies = _supplies(work, keeper)
+            while not _fit(searcher(), plan, supplies):
                 session.lose_packs("Ray Tune broke off")
         state = "finished"
     except KeyboardInterrupt:
@@ -270,18 +252,48 @@ def _session(
     finally:
         ahead.close()
         session.close(state)
-        table = results.load(paths.root, space.name)
-        if table.num_rows:
-            draw(paths, space, table)
-            report.renew(paths, space, draw_mask=kept_mask.draw)
-        mirror.finish(state, overview(paths, space) if table.num_rows else None)
-        unmirrored = mirror.close(MIRROR_SECONDS[state])
+        unmirrored = _conclude(work, mirror, state)
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
 
 
-def _supplies(paths: SweepPaths, space: SearchSpace, datasets: dict[str, Dataset]) -> dict[str, Any]:
-    """What every worker needs beside its packs: the data, and whom to ask at a rung."""
-    supplies: dict[str, Any] = {"datasets": {name: dataset.to_arrays() for name, dataset in datasets.items()}}
+def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:
+    """Says what begins; of a sweep with nothing left to do, how to go on."""
+    space, plan = work.space, work.plan
+    work.say(
+        f"sweep {space.name}: {space.trials} trials, {plan.lanes} lanes a pack ({plan.reason}), "
+        f"{plan.concurrent} pack{'s' if plan.concurrent > 1 else ''} at a time"
+    )
+    if learned:
+        work.say(str(learned))
+    if ended == space.trials:
+        more = f"sweeps resume {space.name} --trials +20{work.paths.root_option}"
+        work.say(f"all trials have ended; for more of them: {more}")
+
+
+def _conclude(work: _Work, mirror: Mirror, state: str) -> int:
+    """Draws what was found, and ends the mirror.
+
+    Returns:
+        The number of rows that MLflow has not taken.
+    """
+    paths, space = work.paths, work.space
+    table = results.load(paths.root, space.name)
+    if table.num_rows:
+        draw(paths, space, table)
+        report.renew(paths, space, draw_mask=kept_mask.draw)
+    mirror.finish(state, overview(paths, space) if table.num_rows else None)
+    return mirror.close(MIRROR_SECONDS[state])
+
+
+def _supplies(work: _Work, keeper: Any) -> dict[str, Any]:
+    """What every worker needs beside its packs: the data, where states are kept, and whom to ask at a rung."""
+    paths, space = work.paths, work.space
+    supplies: dict[str, Any] = {
+        "datasets": {name: dataset.to_arrays() for name, dataset in work.datasets.items()},
+        "hang_seconds": work.plan.hang_seconds,
+        "keeper": keeper,
+        "checkpoint_seconds": work.options.checkpoint_seconds,
+    }
     if space.stopping:
         epochs = results.load_epochs(paths.root, paths.name).drop_columns(["layers"])
         records = records_of(epochs.to_pylist(), space, space.stopping)
