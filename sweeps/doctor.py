@@ -52,7 +52,7 @@ def examine(
     """Everything a sweep with these options would need.
 
     Args:
-        root: Folder of all sweeps; need not exist yet.
+        root: Folder of all sweeps, or of the copies of those in an object store; need not exist yet.
         address: Of a Ray cluster; None checks this machine alone.
         tracking_uri: Of MLflow; None is the database in the root.
         storage: Database for the study; None is a journal file in the root.
@@ -64,6 +64,7 @@ def examine(
         compiler(),
         datasets(data),
         *results(root, journal=storage is None),
+        *object_store(root),
         *([study(storage)] if storage else []),
         mlflow(root, tracking_uri),
         *cluster(address),
@@ -174,6 +175,20 @@ def _journal(path: Path) -> Finding:
         found, _ = _halves(error.message)
         return Finding("study", "fault", found, "Choose a file system with locks and links for --root.")
     return Finding("study", "ok", "a study's journal can be written and read there")
+
+
+def object_store(root: Path) -> Iterator[Finding]:
+    """Whether the object store of a root, if it is in one, takes what is written."""
+    from sweeps.storage.remote import check_writable
+
+    try:
+        uri = check_writable(root)
+    except SweepError as error:
+        found, remedy = _halves(error.message)
+        yield Finding("store", "fault", found, remedy)
+        return
+    if uri:
+        yield Finding("store", "ok", f"{uri} can be written")
 
 
 def study(storage: str) -> Finding:

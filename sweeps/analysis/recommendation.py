@@ -16,6 +16,8 @@ from sweeps.storage.columns import rows
 NEAR = 0.1
 """How much worse than the recommended trial a near-equal one may be in each objective, as a part of its span over the
 front."""
+ENOUGH = 5
+"""Of fewer near-equal trials nothing is said about whether the pruning rate matters."""
 SEEDS = 10
 _METRICS = ("val_accuracy", "remaining", "inverted", "test_accuracy")
 
@@ -54,7 +56,7 @@ class Recommendation:
         if self.pruning_rates is None or self.near < 2:
             return ""
         low, high = self.pruning_rates
-        hardly = "" if self.rate_matters else ": it hardly matters here, the other parameters do"
+        hardly = "" if self.rate_matters or self.near < ENOUGH else ": it hardly matters here, the other parameters do"
         return f"{low:.2f} to {high:.2f} in {self.near} near-equal trials{hardly}"
 
 

@@ -25,8 +25,9 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
 
     folder = resolve_root(root)
     fetch_summaries(folder)
-    every = (SweepPaths(folder, name) for name in sweep_names(folder))
-    rows = [look(paths, space_of(paths).objectives) for paths in every]
+    every = [SweepPaths(folder, name) for name in sweep_names(folder)]
+    spaces = [space_of(paths) for paths in every]
+    rows = [look(paths, space.objectives) for paths, space in zip(every, spaces, strict=True)]
     if as_json:
         print_json(rows)
         return
@@ -35,7 +36,7 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
         return
     from sweeps.display.status import table
 
-    out.print(table(rows))
+    out.print(table(rows, [space.trials for space in spaces]))
 
 
 def status(
@@ -66,7 +67,7 @@ def status(
     if as_json:
         print_json(row)
     else:
-        out.print(table([row]))
+        out.print(table([row], [space.trials]))
 
 
 def pareto(

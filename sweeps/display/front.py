@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
+from sweeps.analysis.recommendation import recommend
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.errors import SweepError
 from sweeps.pareto import Table as ArrowTable
 from sweeps.paths import SweepPaths
 from sweeps.results import CONFIG_COLUMNS
+from sweeps.storage.columns import integers, rows
 
 if TYPE_CHECKING:
     from sweeps.figures.drawing import Reference
@@ -75,13 +77,13 @@ def as_csv(front: ArrowTable, space: SearchSpace) -> str:
 
 def table(front: ArrowTable, space: SearchSpace) -> FittingTable:
     """The front for a terminal: objectives, test accuracy, and the searched parameters."""
-    rows = front.to_pylist()
+    members = front.to_pylist()
     metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
     searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
-    columns = [Column("trial", [str(row["trial"]) for row in rows])]
+    columns = [Column("trial", [str(row["trial"]) for row in members])]
     for name in (*metrics, *searched):
         heading = name.replace("_", " ") + (" %" if name in PERCENT else "")
-        columns.append(Column(heading, [as_text(name, row[name]) for row in rows], rank=int(name in searched)))
+        columns.append(Column(heading, [as_text(name, row[name]) for row in members], rank=int(name in searched)))
     return FittingTable(columns, title=f"front of {space.name}: {front.num_rows} trials")
 
 
@@ -98,6 +100,7 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
     from sweeps.figures import drawing  # matplotlib takes most of a second to import
 
     members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    recommended = recommend(trials, space)
     figure = drawing.front_figure(
         trials,
         members,
@@ -105,6 +108,7 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
         title=f"{space.name}: accuracy against remaining weights",
         subtitle=_subtitle(pareto.finished(trials)),
         references=_references(trials),
+        recommended=rows(trials, integers(trials, "trial") == recommended.trial) if recommended else None,
     )
     drawing.save(figure, paths.front_png)
 

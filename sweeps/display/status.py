@@ -45,13 +45,19 @@ def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> FittingTable:
-    """Sweeps for a terminal, one a line."""
+def table(rows: Sequence[Mapping[str, Any]], budgets: Sequence[int]) -> FittingTable:
+    """Sweeps for a terminal, one a line.
+
+    Args:
+        rows: From `status`.
+        budgets: How many trials each of them is to have.
+    """
     counts = [Column(state, [str(row["trials"][state]) for row in rows], rank=_RANKS.get(state, 0)) for state in STATES]
     return FittingTable(
         [
             Column("sweep", [row["name"] for row in rows], is_text=True),
             Column("state", [row["state"] for row in rows], is_text=True),
+            Column("budget", list(map(str, budgets)), rank=4),
             *counts,
             Column("hyper volume", [f"{row['hypervolume']:.4f}" for row in rows]),
             Column("time", [duration(row["seconds"]) for row in rows]),

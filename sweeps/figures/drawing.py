@@ -82,6 +82,7 @@ def front_figure(
     title: str,
     subtitle: str = "",
     references: Sequence[Reference] = (),
+    recommended: Table | None = None,
 ) -> Figure:
     """Draws the trials of a sweep and their front.
 
@@ -95,10 +96,13 @@ def front_figure(
         title: The first line.
         subtitle: What the numbers are: trials, epochs, seeds, validation or test.
         references: Points to compare with; drawn only beside accuracy against remaining weights.
+        recommended: The one trial to take, if there is one; it gets a ring.
     """
     figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     draw_trials_and_front(axes, trials, front, objectives, references=references)
+    if recommended is not None:
+        _draw_ring(axes, recommended, *axes_of(objectives))
     draw_legend(figure, columns=2)
     axes.set_title(f"{title}\n", loc="left", fontweight="bold", fontsize=11)
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, va="bottom", fontsize=8, color="0.3")
@@ -218,6 +222,13 @@ def _draw_front(axes: Axes, points: np.ndarray, *, step: _Step) -> None:
         line.set_drawstyle(step)
     else:
         line.set_linestyle("none")
+
+
+def _draw_ring(axes: Axes, recommended: Table, across: str, up: str) -> None:
+    points = points_of(recommended, across, up)
+    label = f"recommended: trial {recommended.column('trial')[0].as_py()}"
+    look = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.4}
+    axes.scatter(points[:, 0], points[:, 1], s=110, label=label, zorder=5, **look)
 
 
 def _count(number: int, noun: str) -> str:

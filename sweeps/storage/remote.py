@@ -68,6 +68,27 @@ def fetch_summaries(root: Path) -> None:
         fetch(SweepPaths(root, name), summary=True)
 
 
+def check_writable(root: Path) -> str | None:
+    """Writes a small object to the store of a root and deletes it.
+
+    Returns:
+        The store's address; None if the root is in none, and nothing was done.
+
+    Raises:
+        SweepError: If the store does not answer, or takes nothing.
+    """
+    uri = uri_of(root)
+    if uri is None:
+        return None
+    from sweeps.paths import TEMPORARY_PREFIX
+
+    store = _open(uri)
+    with _answering(uri):
+        store.put(b"", f"{TEMPORARY_PREFIX}writable")
+        store.delete(f"{TEMPORARY_PREFIX}writable")
+    return uri
+
+
 @contextmanager
 def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -> Iterator[None]:
     """Brings a sweep with all that belongs to it, and sends what is written within, also when that ends by an error.
@@ -89,7 +110,7 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
     from sweeps.storage.sender import Sender
 
     store = _open(uri)
-    _check_writable(store)
+    check_writable(paths.root)
     fetch(paths)
     parts = {"sweep": [sweep_part(paths.name)], "confirm": [confirm_part(paths.name)], "mlflow": []}[what]
     with ExitStack() as stack:
@@ -143,14 +164,6 @@ def _open(uri: str) -> "ObjectStore":
     from sweeps.storage.object_store import ObjectStore
 
     return ObjectStore(uri)
-
-
-def _check_writable(store: "ObjectStore") -> None:
-    from sweeps.paths import TEMPORARY_PREFIX
-
-    with _answering(store.uri):
-        store.put(b"", f"{TEMPORARY_PREFIX}writable")
-        store.delete(f"{TEMPORARY_PREFIX}writable")
 
 
 @contextmanager

@@ -110,12 +110,18 @@ def test_it_is_the_trial_that_confirm_chooses_for_the_same_bound(
     assert [found.trial] == [row["trial"] for row in selection.select(asked, table, small_space())]
 
 
-def test_it_says_when_the_pruning_rate_hardly_matters(rows: list[dict[str, Any]], small_space: Space) -> None:
+@pytest.mark.parametrize("further", [1, 2])
+def test_it_says_when_the_pruning_rate_hardly_matters(
+    rows: list[dict[str, Any]], small_space: Space, ended_row: EndedRow, further: int
+) -> None:
     rows[5]["pruning_rate"] = 0.1  # near the best one, which has 0.8, and 3 has 0.9; the search goes from 0.05 to 0.95
+    near = {"val_accuracy": 0.965, "remaining": 0.025, "pruning_rate": 0.5}
+    rows += [ended_row(len(rows) + place, **near) for place in range(further)]
     found = recommend(results.trials_table(rows), small_space())
     assert found is not None
     assert not found.rate_matters
-    assert "(0.10 to 0.90 in 3 near-equal trials: it hardly matters here, the other parameters do)" in line(found)
+    hardly = ": it hardly matters here, the other parameters do" if further == 2 else ""
+    assert f"(0.10 to 0.90 in {3 + further} near-equal trials{hardly})" in line(found)
 
 
 def test_the_test_set_decides_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:

@@ -17,7 +17,7 @@ from sweeps.display.status import STATES, table
 from sweeps.results import trials_table
 
 NAMES = ["fcn_mnist", "conv6_cifar10_sparse_second_search", "a" * 60]
-HEADINGS = ["sweep", "state", *STATES, "hyper volume", "time"]
+HEADINGS = ["sweep", "state", "budget", *STATES, "hyper volume", "time"]
 
 
 def drawn(shown: object, width: int) -> list[str]:
@@ -36,11 +36,11 @@ def words(lines: list[str]) -> str:
 def sweeps_table() -> FittingTable:
     counts = {"asked": 100_000, "finished": 81_234, "stopped": 12_345, "failed": 123, "running": 512, "waiting": 5_786}
     rows = [{"name": name, "state": "interrupted", "trials": counts, "hypervolume": 0.97654} for name in NAMES]
-    return table([row | {"seconds": 123_456} for row in rows])
+    return table([row | {"seconds": 123_456} for row in rows], [200_000] * len(rows))
 
 
 @pytest.mark.parametrize(
-    ("width", "left_out"), [(160, []), (100, ["stopped"]), (80, ["stopped", "running", "waiting"])]
+    ("width", "left_out"), [(160, []), (100, ["budget", "stopped"]), (80, ["budget", "stopped", "running", "waiting"])]
 )
 def test_sweeps_at_this_width(width: int, left_out: list[str]) -> None:
     lines = drawn(sweeps_table(), width)

@@ -1,7 +1,4 @@
-import os
-import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +8,11 @@ from rich.console import Console
 from sweeps.display.status import status, table
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import write_session
+from tests.sweeps.heartbeats import beat
 
 OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
-
-
-def heartbeat(paths: SweepPaths, state: str, *, asked: int, running: int) -> None:
-    document = {"name": paths.name, "state": state, "host": socket.gethostname(), "pid": os.getpid(), "seconds": 61.5}
-    counts = {"asked": asked, "finished": 0, "stopped": 0, "failed": 0, "running": running, "waiting": 0}
-    write_session(paths, document | {"updated": datetime.now(UTC).isoformat(), "trials": counts})
 
 
 def test_a_finished_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
@@ -43,7 +34,7 @@ def test_what_was_asked_and_has_not_ended_runs_or_waits(
     tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, *, state: str, running: int, waiting: int
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(3)])
-    heartbeat(paths, state, asked=10, running=4)
+    beat(paths, state, asked=10, running=4)
     found = status(paths, OBJECTIVES)
     assert found["state"] == state
     assert found["trials"] == {
@@ -56,7 +47,7 @@ def test_the_counts_add_up_when_parquet_is_ahead_of_the_session_file(
     tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(5)])
-    heartbeat(paths, "running", asked=4, running=4)
+    beat(paths, "running", asked=4, running=4)
     counts = status(paths, OBJECTIVES)["trials"]
     assert (counts["asked"], counts["finished"], counts["waiting"]) == (5, 5, 0)
     assert counts["running"] == 0
@@ -84,8 +75,8 @@ def test_the_table_has_a_line_per_sweep(tmp_path: Path, ended_row: EndedRow, wri
     rows = [status(write_sweep(tmp_path, [ended_row(0)], name=name), OBJECTIVES) for name in names]
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
-        console.print(table(rows))
+        console.print(table(rows, [1, 20]))
     lines = [" ".join(line.split()) for line in capture.get().splitlines()]
-    for name in names:
-        # asked, finished, stopped, failed, running, waiting, hypervolume, time
-        assert f"{name} finished 1 1 0 0 0 0 0.4500 12 s" in lines
+    # state, budget, asked, finished, stopped, failed, running, waiting, hypervolume, time
+    assert "first finished 1 1 1 0 0 0 0 0.4500 12 s" in lines
+    assert "second finished 20 1 1 0 0 0 0 0.4500 12 s" in lines

@@ -4,11 +4,9 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,11 @@ from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from sweeps.display.watch import watch, watch_as_json
 from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import write_session
+from tests.sweeps.heartbeats import beat
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
 REPOSITORY = Path(__file__).resolve().parents[3]
-
-
-def beat(paths: SweepPaths, state: str, seconds: float) -> None:
-    counts = {"asked": 6, "finished": 0, "stopped": 0, "failed": 0, "running": 3, "waiting": 0}
-    document = {"name": paths.name, "state": state, "host": socket.gethostname(), "pid": os.getpid()}
-    write_session(paths, document | {"updated": datetime.now(UTC).isoformat(), "trials": counts, "seconds": seconds})
 
 
 class Looks:
@@ -39,7 +31,7 @@ class Looks:
         self._paths, self._states, self.count = paths, states, 0
 
     def __call__(self) -> tuple[SweepPaths, SearchSpace]:
-        beat(self._paths, self._states[self.count], 60.0 + self.count)
+        beat(self._paths, self._states[self.count], seconds=60.0 + self.count)
         self.count += 1
         return self._paths, load(self._paths.space)
 
@@ -78,7 +70,7 @@ def test_json_is_a_line_whenever_something_has_changed(paths: SweepPaths) -> Non
 
 
 def test_ctrl_c_ends_it_with_130(paths: SweepPaths) -> None:
-    beat(paths, "running", 60.0)
+    beat(paths, "running", seconds=60.0)
     command = [sys.executable, "-m", "sweeps", "status", "small", "--watch", "--root", str(paths.root)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

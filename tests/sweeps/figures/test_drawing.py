@@ -213,3 +213,11 @@ def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"front.jpg: must end in .png, .svg, .pdf, but ends in '.jpg'. Rename it."):
         save(draw(TRIALS), tmp_path / "front.jpg")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_recommended_trial_has_a_ring_and_is_named() -> None:
+    figure = front_figure(TRIALS, front(TRIALS, DEFAULT), DEFAULT, title="T", recommended=TRIALS.slice(1, 1))
+    ring = figure.axes[0].collections[-1]
+    assert np.asarray(ring.get_offsets()).tolist() == [pytest.approx([2, 95])]
+    assert len(np.asarray(ring.get_facecolor())) == 0  # hollow: the dot within it stays seen
+    assert "recommended: trial 1" in texts(figure)

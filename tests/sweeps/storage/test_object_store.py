@@ -13,13 +13,14 @@ from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.display.watch import watch
+from sweeps.doctor import Finding, object_store
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter
 from sweeps.storage.cache import cached_root
 from sweeps.storage.object_store import ObjectStore
 from sweeps.storage.remote import fetch
-from tests.sweeps.display.test_watch import beat
+from tests.sweeps.heartbeats import beat
 from tests.sweeps.s3_server import BUCKET, environment, s3_server
 
 
@@ -77,7 +78,7 @@ def test_a_sweep_is_watched_from_the_store_while_its_driver_writes_there(
     seen, states = list[int](), iter(("running", "running", "finished"))
 
     def look() -> tuple[SweepPaths, SearchSpace]:
-        beat(driver, next(states), 60.0)
+        beat(driver, next(states))
         for path in driver.folder.rglob("*"):
             if path.is_file():
                 store.put(path, f"{driver.name}/{path.relative_to(driver.folder)}")
@@ -123,3 +124,19 @@ def test_an_address_that_pyarrow_does_not_know_is_refused() -> None:
         "root ftp://host/x: must be the address of an object store, but got: Unrecognized filesystem type in URI: "
         "ftp://host/x. Write for example s3://bucket/prefix."
     )
+
+
+def test_the_doctor_says_whether_a_store_takes_what_is_written(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / "cache"))
+    assert list(object_store(tmp_path)) == []  # a folder needs no store
+    root = cached_root(store.uri)
+    (found,) = object_store(root)
+    assert found == Finding("store", "ok", f"{store.uri} can be written")
+    assert store.files() == {}
+    if store.uri.startswith("s3"):
+        (found,) = object_store(cached_root("s3://no-such-bucket/sweeps"))
+        assert (found.check, found.state) == ("store", "fault")
+        assert found.found.startswith("root s3://no-such-bucket/sweeps: the store must answer, but got: ")
+        assert found.remedy.startswith("Check the address, the network and the credentials")
