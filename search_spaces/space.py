@@ -165,7 +165,7 @@ class SearchSpace:
         """
         values: dict[str, Any] = dict(self.fixed)
         for name, parameter in self.parameters.items():
-            if all(is_drawn(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
+            if all(is_wanted(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
                 values[name] = _draw(trial, name, parameter.distribution)
         return values
 
@@ -185,7 +185,7 @@ class SearchSpace:
         return yaml.safe_dump(document, sort_keys=False, width=120)
 
 
-def is_drawn(value: Value | None, wanted: Value) -> bool:
+def is_wanted(value: Value | None, wanted: Value) -> bool:
     """Whether a field has the value of a condition; steps of a float are added up, and so are not exact."""
     if isinstance(value, float) and isinstance(wanted, int | float):
         return math.isclose(value, wanted, rel_tol=1e-9)

@@ -25,7 +25,7 @@ from sweeps.sampling import Drawn, Sampling
 from sweeps.storage.database import Database
 from sweeps.storage.journal import Journal
 from sweeps.storage.study_place import Place
-from sweeps.warm_start import Earlier
+from sweeps.warm_start import Earlier, drawn_value
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
@@ -110,16 +110,20 @@ class SweepStudy:
         self._sampling = Sampling(space, earlier)
 
     def _open_study(self) -> None:
-        self._study = optuna.create_study(
-            study_name=self._space.name,
-            storage=self._storage,
-            sampler=RandomSampler(),  # never asked: trials come from `Sampling`
-            directions=[StudyDirection[name.upper()] for name in self._space.objectives.values()],
-            load_if_exists=True,
-        )
+        names = list(self._space.objectives)
+        sampler = RandomSampler()  # never asked: trials come from `Sampling`
+        # Whoever only reads must write nothing: the journal belongs to the driver.
+        try:
+            self._study = optuna.load_study(study_name=self._space.name, storage=self._storage, sampler=sampler)
+        except KeyError:
+            directions = [StudyDirection[name.upper()] for name in self._space.objectives.values()]
+            self._study = optuna.create_study(
+                study_name=self._space.name, storage=self._storage, sampler=sampler, directions=directions
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names(list(self._space.objectives))
+            if self._study.metric_names != names:
+                self._study.set_metric_names(names)
         self._id = self._storage.get_study_id_from_name(self._space.name)
         self._open = {frozen.number: _id_of(frozen) for frozen in self._trials(TrialState.RUNNING)}
         self._asked = len(self._trials())
@@ -193,14 +197,16 @@ class SweepStudy:
             rows: Trial rows as for `tell`, one per trial, with its configuration.
             attempts: How often each trial was started of which there is an epoch; may leave out trials that have ended.
         """
-        ended = {row["trial"]: row for row in rows}
+        ended, searched = {row["trial"]: row for row in rows}, self._space.parameters
         with self.together():
             for number in range(self._asked, 1 + max((*ended, *attempts), default=-1)):
                 if number in ended:
                     values = {name: ended[number][name] for name in RULES if ended[number][name] is not None}
-                    known = FixedTrial(values)
+                    config = TrainConfig.from_dict(values)
+                    drawn = {name: drawn_value(found.distribution, name, config) for name, found in searched.items()}
+                    known = FixedTrial(values | drawn)
                     self._space.suggest(known)
-                    self._add(Drawn(values, known.params, known.distributions, {}), TrainConfig.from_dict(values))
+                    self._add(Drawn(values, known.params, known.distributions, {}), config)
                 else:
                     self.ask()
             self.tell(ended.values())

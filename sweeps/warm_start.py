@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace, is_drawn
+from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace, is_wanted
 from supermask.config import GAINS, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
@@ -125,9 +125,9 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
     params: dict[str, Any] = {}
     values: dict[str, Any] = dict(space.fixed)
     for name, parameter in space.parameters.items():
-        if not all(is_drawn(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
+        if not all(is_wanted(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
             continue
-        value = _drawn(parameter.distribution, name, own)
+        value = drawn_value(parameter.distribution, name, own)
         if value is None:
             return f"{name} lies outside of what is searched"
         params[name] = values[name] = value
@@ -140,8 +140,8 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
     return f"{missing[0]} is no number" if missing else Earlier(row["trial"], params, metrics)
 
 
-def _drawn(distribution: Distribution, name: str, own: TrainConfig) -> Any:
-    """What must have been drawn for a trial to have its value; None if it could not."""
+def drawn_value(distribution: Distribution, name: str, own: TrainConfig) -> Any:
+    """What must have been drawn for a trial to have its value, e.g. `elus` for a gain of 1.22; None if it could not."""
     value = getattr(own, name)
     if isinstance(distribution, CategoricalDistribution):
         return next((choice for choice in distribution.choices if _meant(choice, name, own) == value), None)

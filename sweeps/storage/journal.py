@@ -20,6 +20,9 @@ Entry = dict[str, Any]
 class Journal(BaseJournalBackend):
     """The journal of one study; one process writes it, any number may read.
 
+    Others may add what concerns no trial, such as a note in optuna-dashboard. Where that comes between two writes of
+    this process, it stays unknown here.
+
     Entries that could not be written, as on a full disk, are kept and go first in the next write.
     """
 
@@ -27,7 +30,8 @@ class Journal(BaseJournalBackend):
         """Opens the file, or creates it; cuts off what a crash left of a line."""
         _mend(path)
         self._path, self._file = path, JournalFileBackend(str(path))
-        self._read = 0  # entries of the file that Optuna has seen
+        self._read = 0  # entries that Optuna has seen
+        self._passed_over = 0  # entries of others among them in the file, which it has not seen
         self._gathered: list[Entry] = []
         self._open = False
         self.storage = JournalStorage(self)
@@ -53,7 +57,7 @@ class Journal(BaseJournalBackend):
         """The entries from this one on, those not written yet included."""
         if not self._gathered:
             self._read = log_number_from
-            for entry in self._file.read_logs(log_number_from):
+            for entry in self._file.read_logs(log_number_from + self._passed_over):
                 self._read += 1
                 yield entry
             return
@@ -75,9 +79,11 @@ class Journal(BaseJournalBackend):
             with contextlib.suppress(OSError):
                 os.truncate(self._path, size)  # half a line would make the file unreadable
             raise
-        self._gathered = []
         # Optuna has seen these; its reader must pass over them once, or it would look for the next from the start.
-        self._read += sum(1 for _ in self._file.read_logs(self._read))
+        came = sum(1 for _ in self._file.read_logs(self._read + self._passed_over))
+        self._read += len(self._gathered)
+        self._passed_over += came - len(self._gathered)
+        self._gathered = []
 
 
 def _mend(path: Path) -> None:

@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search_spaces.space import Constraint, Sampler, SearchSpace
+from search_spaces.space import CategoricalDistribution, Constraint, Parameter, Sampler, SearchSpace
 from sweeps.errors import SweepError
 from sweeps.study import SweepStudy
 
@@ -223,3 +223,22 @@ def test_a_file_that_is_no_journal_is_an_error_that_names_it(tmp_path: Path, sma
     journal.write_text("lane 1\nlane 2\n")
     with pytest.raises(SweepError, match=r"journal: must be a journal of Optuna, but got: .* Restore the file"):
         SweepStudy(small_space(), journal)
+
+
+def test_opening_a_study_again_writes_nothing(tmp_path: Path, small_space: Space, ended_row: EndedRow) -> None:
+    ask_and_tell(SweepStudy(small_space(), tmp_path / "journal"), 3, ended_row)
+    before = (tmp_path / "journal").read_bytes()
+    assert len(SweepStudy(small_space(), tmp_path / "journal").trials()) == 3
+    assert (tmp_path / "journal").read_bytes() == before
+
+
+def test_a_lost_trial_whose_gain_was_drawn_by_name_is_restored(
+    tmp_path: Path, small_space: Space, ended_row: EndedRow
+) -> None:
+    space = small_space(parameters={"weight_gain": Parameter(CategoricalDistribution(["elu", "elus"]))})
+    rows = [ended_row(trial) | SweepStudy(space, tmp_path / "whole").ask().config.to_dict() for trial in range(4)]
+    study = SweepStudy(space, tmp_path / "journal")
+    study.restore(rows, {})
+    assert [(trial.state, trial.config["weight_gain"]) for trial in study.trials()] == [
+        ("finished", row["weight_gain"]) for row in rows
+    ]

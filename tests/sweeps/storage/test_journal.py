@@ -98,3 +98,21 @@ def test_a_full_disk_keeps_the_entries_and_leaves_no_half_line(
     assert [trial.value for trial in other.trials] == [1.0, 2.0]
     study.tell(study.ask(), 3.0)
     assert [trial.value for trial in other.trials] == [1.0, 2.0, 3.0]
+
+
+def test_what_others_add_to_the_file_moves_no_trial(journal: Journal, path: Path) -> None:
+    study = study_of(journal)
+    other = optuna.load_study(study_name="x", storage=JournalStorage(JournalFileBackend(str(path))))
+    for number in range(4):
+        with journal.together():
+            trial = study.ask()
+            other.set_user_attr("note", number)  # of optuna-dashboard, before what is made here is written
+            value = trial.suggest_float("x", 0, 1)
+        other.set_user_attr("another note", number)
+        study.tell(trial, value)
+    assert [trial.number for trial in study.trials] == [0, 1, 2, 3]
+    there = optuna.load_study(study_name="x", storage=JournalStorage(JournalFileBackend(str(path))))
+    assert [(trial.number, trial.values) for trial in there.trials] == [
+        (trial.number, trial.values) for trial in study.trials
+    ]
+    assert there.user_attrs == {"note": 3, "another note": 3}
