@@ -21,6 +21,11 @@ def is_uri(text: str) -> bool:
     return "://" in text
 
 
+def cache_folder() -> Path:
+    """Where this user's copies and measurements are kept."""
+    return Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE).expanduser().absolute()
+
+
 def cached_root(uri: str) -> Path:
     """The folder for the copies of a root's sweeps; created if missing.
 
@@ -32,7 +37,7 @@ def cached_root(uri: str) -> Path:
     """
     _refuse_credentials(uri)
     uri = uri.rstrip("/")
-    cache = Path(os.environ.get(CACHE_VARIABLE) or DEFAULT_CACHE).expanduser().absolute()
+    cache = cache_folder()
     readable = re.sub(r"[^A-Za-z0-9]+", "-", uri.partition("?")[0]).strip("-")[:80]
     root = cache / f"{readable}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}"
     try:

@@ -7,6 +7,7 @@ yet, it stays as it is, unless another driver has gone on with the sweep in the 
 import fcntl
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sweeps.paths import TEMPORARY_PREFIX, replacing
 from sweeps.storage.cache import BOOKS
@@ -22,6 +23,9 @@ from sweeps.storage.object_store import ObjectStore, Stamp
 
 SET_ASIDE = ".set-aside"
 """Folder of a cached root for what could not be sent because another driver went on."""
+POLL_SECONDS = 0.1
+READERS_SECONDS = 10.0
+"""From which on a copy that is in use, and holds what is not sent, counts as one that somebody writes."""
 _THREADS = 8
 _TRIES = 5
 
@@ -97,12 +101,39 @@ class LocalCopy:
     def locked(self, *, wait: bool) -> Iterator[bool]:
         """Keeps other processes of this machine from the copy; tells whether that succeeded."""
         with self._books.with_suffix(".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            mine = _lock(file, wait=wait)
+            if mine:
+                self.load()
+            yield mine
+
+    @contextmanager
+    def used(self) -> Iterator[Callable[[], bool]]:
+        """Keeps the files from being brought while several processes write them, as they do a database.
+
+        Yields:
+            Tells whether nobody else uses them, for the last one to send them. To be asked once, at the end.
+        """
+        with self._books.with_suffix(".users").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield lambda: _lock(file, wait=False)
+
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Keeps other processes of this machine from a copy that is written; tells whether that succeeded.
+
+        Whoever only reads holds it for moments, and is waited for; whoever writes it, to the end of his work.
+        """
+        began = time.monotonic()
+        while True:
+            with self.locked(wait=False) as mine:
+                if mine:
+                    yield True
+                    return
+            self.load()
+            if self.unsent and time.monotonic() - began > READERS_SECONDS:
                 yield False
-            else:
-                yield True
+                return
+            time.sleep(POLL_SECONDS)
 
     def here(self) -> dict[str, Stamp]:
         """The files of the part on this machine."""
@@ -111,10 +142,10 @@ class LocalCopy:
             place = self.root / folder
             for path in [place, *place.rglob("*")]:
                 name = path.relative_to(self.root).as_posix()
-                # A file may vanish meanwhile, and what nobody has finished is not to be sent.
+                # A file may vanish meanwhile, and what nobody has finished is not to be sent, nor a link: a lock.
                 if self.part.covers(name) and not any(at.startswith(TEMPORARY_PREFIX) for at in name.split("/")):
                     with suppress(OSError):
-                        if path.is_file():
+                        if path.is_file() and not path.is_symlink():
                             found[name] = stamp_of(path)
         return found
 
@@ -134,15 +165,17 @@ class LocalCopy:
         Raises:
             OSError: If the store does not answer.
         """
-        with self.locked(wait=False) as mine:
-            if mine:
-                self._fetch(wanted)
-                return
-        self.load()
-        if not self.unsent:  # somebody else is at it; while a driver works here, its own files are the newest
-            with self.locked(wait=True):
-                self.load()
-                self._fetch(wanted)
+        while True:
+            with self.locked(wait=False) as mine:
+                if mine:
+                    with self._books.with_suffix(".users").open("w") as file:
+                        if _lock(file, wait=False):  # otherwise they are being written here
+                            self._fetch(wanted)
+                    return
+            self.load()
+            if self.unsent:
+                return  # while a driver works here, its own files are the newest
+            time.sleep(POLL_SECONDS)  # somebody else brings them
 
     def _fetch(self, wanted: Callable[[str], bool]) -> None:
         if self.unsent and not self._has_moved():
@@ -185,7 +218,7 @@ class LocalCopy:
         if self.part.sessions is None:
             return False
         last = max(self.there(self.part.sessions), default="")
-        if last < max(filter(_is_lease, self.here()), default=""):
+        if not last or last < max(filter(_is_lease, self.here()), default=""):
             return False
         path = self.root / last
         return not path.exists() or not same_holder(path.read_bytes(), self.store.read(last))
@@ -203,6 +236,15 @@ class LocalCopy:
             self.part.key,
             self.root / SET_ASIDE / stamp,
         )
+
+
+def _lock(file: IO[str], *, wait: bool) -> bool:
+    """Takes a file's lock for this process alone; tells whether that succeeded."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def stamp_of(path: Path) -> Stamp:

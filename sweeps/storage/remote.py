@@ -1,5 +1,6 @@
 """What commands do about a root in an object store; nothing about any other root."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from sweeps.storage.cache import shown, uri_of
 if TYPE_CHECKING:
     from sweeps.storage.local_copy import LocalCopy, Part
     from sweeps.storage.object_store import ObjectStore
+    from sweeps.storage.sender import Sender
 
 Say = Callable[[str], None]
 
@@ -84,8 +86,9 @@ def check_writable(root: Path) -> str | None:
 
     store = _open(uri)
     with _answering(uri):
-        store.put(b"", f"{TEMPORARY_PREFIX}writable")
-        store.delete(f"{TEMPORARY_PREFIX}writable")
+        name = f"{TEMPORARY_PREFIX}writable-{uuid.uuid4().hex}"  # another command may try at the same moment
+        store.put(b"", name)
+        store.delete(name)
     return uri
 
 
@@ -119,8 +122,9 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
             books = [_copy(paths.root, MLFLOW, store)] if mlflow else []
             for copy in [*copies, *books]:
                 copy.fetch()
+        last_of = {copy: stack.enter_context(copy.used()) for copy in books}
         # Where another process of this machine holds the copy, its lease refuses this one.
-        senders = [Sender(copy) for copy in copies if stack.enter_context(copy.locked(wait=False))]
+        senders = [Sender(copy) for copy in copies if stack.enter_context(copy.claimed())]
         failed = True
         try:
             yield
@@ -128,11 +132,12 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
         finally:
             left = [name for sender in senders for name in sender.close()]
             # The MLflow store changes all the time while it is written: it is sent when nobody does any more.
-            senders += [Sender(copy) for copy in books if stack.enter_context(copy.locked(wait=False))]
-            left += [name for sender in senders[len(copies) :] for name in sender.close()]
+            # Of several processes here that write it, the last one does: in between it is no whole file.
+            late = [Sender(copy) for copy in books if last_of[copy]() and stack.enter_context(copy.claimed())]
+            left += [name for sender in late for name in sender.close()]
             if left:
-                _tell(_unsent(left, paths, [sender.fault for sender in senders]), say, failed=failed)
-            elif any(sender.sent for sender in senders):
+                _tell(_unsent(left, paths, [*senders, *late], what), say, failed=failed)
+            elif any(sender.sent for sender in (*senders, *late)):
                 say(f"store:    everything is in {uri}")
 
 
@@ -142,15 +147,18 @@ def _tell(text: str, say: Say, *, failed: bool) -> None:
     say(text)
 
 
-def _unsent(left: list[str], paths: SweepPaths, faults: list[str | None]) -> str:
+def _unsent(left: list[str], paths: SweepPaths, senders: list["Sender"], what: str) -> str:
     uri = shown(paths.root)
     size = sum((paths.root / name).stat().st_size for name in left if (paths.root / name).exists())
     which = ", ".join(sorted(left)[:3]) + (", ..." if len(left) > 3 else "")
-    why = next((fault for fault in faults if fault), "another driver has taken over")
+    why = next((sender.fault for sender in senders if sender.fault), "another driver has taken over")
+    again = f"sweeps resume {paths.name} --root '{uri}'" if what == "sweep" else "the same command once more"
+    then = f"Send them from this machine: {again}"
+    if any(sender.lost for sender in senders):
+        then = "They are of no use any more; the next command sets them aside"
     return (
         f"{uri}: must hold all results, but {len(left)} files ({size / 2**20:.1f} MiB: {which}) are not there yet: "
-        f"{why.removeprefix(f'{uri}: ')}. They are kept in {paths.root}. Send them from this machine: "
-        f"sweeps resume {paths.name} --root '{uri}'."
+        f"{why.removeprefix(f'{uri}: ')}. They are kept in {paths.root}. {then}"
     )
 
 

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sweeps.storage import local_copy
 from sweeps.storage.local_copy import MLFLOW, LocalCopy, confirm_part, sweep_part
 from sweeps.storage.object_store import ObjectStore, Stamp
 
@@ -172,3 +174,66 @@ def test_while_a_driver_works_here_its_own_files_are_what_is_read(
         copy().fetch()
         assert store.brought == []
         assert (tmp_path / "cache/fcn/study.journal").read_text() == "newer"
+
+
+def test_who_writes_waits_for_a_reader_and_not_for_a_writer(
+    copy: Callable[[], LocalCopy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_copy, "READERS_SECONDS", 0.3)
+    holds, ends = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with copy().locked(wait=True):
+            holds.set()
+            ends.wait(30)
+
+    reader = threading.Thread(target=hold)
+    reader.start()
+    holds.wait(30)
+    threading.Timer(0.6, ends.set).start()
+    with copy().claimed() as mine:
+        assert mine
+        assert ends.is_set()
+        writer = copy()
+        writer.unsent = True
+        writer.save()
+        with copy().claimed() as other:
+            assert not other
+    reader.join()
+
+
+def test_what_a_driver_left_before_it_had_a_lease_is_no_obstacle(
+    tmp_path: Path, store: CountingStore, copy: Callable[[], LocalCopy]
+) -> None:
+    store.delete("fcn/sessions/000001.json")
+    begun = copy()
+    begun.unsent = True
+    begun.save()
+    copy().fetch()
+    assert copy().unsent
+    assert not (tmp_path / "cache/fcn/study.journal").exists()
+
+
+def test_a_database_that_is_in_use_here_is_not_brought_and_the_last_who_uses_it_knows(
+    tmp_path: Path, store: CountingStore
+) -> None:
+    def copy() -> LocalCopy:
+        return LocalCopy(tmp_path / "cache", MLFLOW, store)
+
+    copy().fetch()
+    with copy().used(), copy().used() as other:
+        (tmp_path / "cache/mlflow.db").write_bytes(b"runs and more runs")
+        copy().fetch()
+        assert (tmp_path / "cache/mlflow.db").read_bytes() == b"runs and more runs"
+        assert not other()
+    with copy().used() as last:
+        assert last()
+    copy().fetch()
+    assert (tmp_path / "cache/mlflow.db").read_bytes() == b"runs"
+
+
+def test_a_link_is_no_file_of_a_sweep(tmp_path: Path, copy: Callable[[], LocalCopy]) -> None:
+    copy().fetch()
+    before = copy().here()
+    (tmp_path / "cache/fcn/study.journal.lock").symlink_to("study.journal")
+    assert copy().here() == before
