@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.errors import SweepError
 from sweeps.mirroring.mirror import Mirror
 from sweeps.packs.keeping import MaskStore
+from sweeps.pareto import Table
 from sweeps.paths import SweepPaths
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.results import ResultsWriter, of_trials
@@ -28,6 +29,7 @@ ROOM_SECONDS = 600.0
 """How long the end of a session waits for a disk that cannot be written."""
 
 Row = dict[str, Any]
+_OF_EPOCHS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class RunningPack:
         place: Host, device and dtype, known from its first report on.
         started: When it was handed out.
         epoch: The latest epoch reported; before that the one it goes on from.
+        latest: The epoch rows of the last report that had some.
     """
 
     order: PackOrder
@@ -49,11 +52,20 @@ class RunningPack:
     place: Row = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     epoch: int = field(init=False)
+    latest: Table | None = None
 
     def __post_init__(self) -> None:
         """Numbers the lanes."""
         self.epoch = self.order.epoch
         self.places = {lane.trial: place for place, lane in enumerate(self.order.lanes)}
+
+    def reached(self, lane: Lane) -> Row:
+        """How far a lane has come that never ends: its epochs, and its metrics after the last one."""
+        rows = of_trials(self.latest, [lane.trial]).to_pylist() if self.latest is not None else []
+        last = max(rows, key=lambda row: row["epoch"], default=None)
+        if last is None:
+            return {"epochs_done": lane.epoch}
+        return {"epochs_done": last["epoch"]} | {name: last[name] for name in (*_OF_EPOCHS, "layers")}
 
 
 class Session:
@@ -142,7 +154,7 @@ class Session:
         if any(trial not in pack.open for trial in report["trials"]):
             epochs = of_trials(epochs, pack.open)
         if epochs:
-            pack.epoch = report["epoch"]
+            pack.epoch, pack.latest = report["epoch"], epochs
             # A state that is kept before the epochs that led to it are on disk would be of no use after a crash.
             self.recorder.epochs(epochs, now=report["keeps"])
             self._mirror.epochs(epochs)
@@ -176,7 +188,8 @@ class Session:
         self._end(
             pack,
             [
-                {"trial": lane.trial, "attempt": lane.attempt, "state": "failed", "reason": reason, "ended": now}
+                pack.reached(lane)
+                | {"trial": lane.trial, "attempt": lane.attempt, "state": "failed", "reason": reason, "ended": now}
                 for lane in given_up
             ],
         )
@@ -194,7 +207,7 @@ class Session:
         if self._breaks >= BREAKS:
             raise SweepError(
                 f"sweep {self._paths.name}: trials must end between breakdowns, but {BREAKS} came in a row ({reason}). "
-                f"See {self._paths.log} and go on with: sweeps resume {self._paths.name}{self._paths.root_option}.",
+                f"See {self._paths.log} and go on with: sweeps resume {self._paths.name}{self._paths.root_option}",
                 exit_code=1,
             )
 
@@ -260,9 +273,7 @@ class Session:
 
 _NOTHING: Row = {
     "epochs_done": 0,
-    **dict.fromkeys(
-        ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy", "seconds")
-    ),
+    **dict.fromkeys((*_OF_EPOCHS, "test_loss", "test_accuracy", "seconds")),
     **dict.fromkeys(("layers", "host", "device", "dtype")),
 }
 """A trial row of which nothing is known yet."""

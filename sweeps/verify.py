@@ -18,6 +18,8 @@ from sweeps.storage.study_place import place_of
 from sweeps.study import METRICS, StudyTrial, SweepStudy
 
 Row = Mapping[str, Any]
+LONGEST = 2**31
+"""More epochs than any training has."""
 
 
 def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> dict[str, Any]:
@@ -33,7 +35,10 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     uri = tracking_uri or tracking.default_uri(paths.root)
     every = results.load(paths.root, paths.name, every_attempt=True).to_pylist()
     rows = {row["trial"]: row for row in results.load(paths.root, paths.name).to_pylist()}
-    epochs = Counter(results.load_epochs(paths.root, paths.name).column("trial").to_pylist())
+    # The last try of a trial that was given up may have come less far than an earlier one.
+    last = {trial: row["epochs_done"] if row["state"] == "failed" else LONGEST for trial, row in rows.items()}
+    counted = results.up_to(results.load_epochs(paths.root, paths.name), last)
+    epochs = Counter(counted.column("trial").to_pylist())
     study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
     runs = mirrored.read(uri, space.name, count_steps=True)
     mirror = {run.trial: run for run in runs}

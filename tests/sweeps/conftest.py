@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -19,6 +19,10 @@ from sweeps.packs.checkpoints import Reached
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.sessions.heartbeat import write_session
+
+if TYPE_CHECKING:
+    from sweeps.trial import PackTrainable
+    from tests.sweeps.driver import Driver
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -204,3 +208,36 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     before = signal.getsignal(signal.SIGTERM)
     yield Shell(tmp_path / "work", monkeypatch, capsys)
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any, states: Any) -> "Iterator[Driver]":
+    """A session whose packs are trained by hand."""
+    from tests.sweeps.driver import Driver
+
+    paths = SweepPaths(tmp_path, "small")
+    paths.folder.mkdir()
+    found = Driver(paths, small_space(), mirror, states)
+    yield found
+    found.session.recorder.stop()
+
+
+@pytest.fixture(scope="module")
+def datasets() -> dict[str, Row]:
+    """What workers train on."""
+    from supermask import data
+
+    return {"digits": data.load("digits").to_arrays()}
+
+
+@pytest.fixture
+def start(datasets: dict[str, Row]) -> "Callable[[Row], PackTrainable]":
+    """Gives a pack to a new worker."""
+    from sweeps.trial import PackTrainable  # with Ray, which takes seconds to import
+
+    def begin(pack: Row) -> PackTrainable:
+        worker = PackTrainable.__new__(PackTrainable)  # its own constructor asks Ray for this machine's address
+        worker.setup(pack, datasets=datasets)
+        return worker
+
+    return begin
