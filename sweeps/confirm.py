@@ -8,7 +8,9 @@ no mean.
 """
 
 import dataclasses
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,7 +101,7 @@ def confirm(
         done = {key_of(row) for row in confirmations.load(paths.confirm).to_pylist() if has_ended(row)}
         missing = [training for training in wanted if (training.trial, training.seed_index) not in done]
         if missing:
-            _train(missing, paths, space, options, console)
+            _train(missing, paths, space, options, console, held=held)
         rows = confirmations.load(paths.confirm).to_pylist()
         numbers = {row["trial"] for row in chosen}
         _mirror([row for row in rows if row["trial"] in numbers], paths, options, console)
@@ -135,7 +137,13 @@ def has_ended(row: Mapping[str, Any]) -> bool:
 
 
 def _train(
-    missing: Sequence[Training], paths: SweepPaths, space: SearchSpace, options: Options, console: Console
+    missing: Sequence[Training],
+    paths: SweepPaths,
+    space: SearchSpace,
+    options: Options,
+    console: Console,
+    *,
+    held: lease.Lease,
 ) -> None:
     datasets = plan.load_datasets(space, options)
     writer, commit = ConfirmationWriter(paths.confirm), provenance.commit()
@@ -153,13 +161,15 @@ def _train(
         try:
             for rows in _ended(missing, packs, datasets, console):
                 with deferred():
+                    held.check()
                     writer.write([{"commit": commit} | row for row in rows])
         except KeyboardInterrupt:
             raise SweepError(
                 f"interrupted; what has ended is kept in {paths.confirm}. The same command goes on.", exit_code=130
             ) from None
         finally:
-            with deferred():
+            with deferred(), suppress(SweepError):
+                held.check()  # otherwise the files are another process's
                 writer.compact()
 
 
@@ -204,8 +214,9 @@ def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Conso
     except SweepError as error:
         trouble = error.message
     if trouble:
+        where = f" --tracking-uri {shlex.quote(tracking.redact(uri))}" if options.tracking_uri else ""
         console.print(
-            f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}{paths.root_option}",
+            f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}{paths.root_option}{where}",
             style="yellow",
             markup=False,
             highlight=False,

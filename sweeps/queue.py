@@ -141,6 +141,11 @@ class TrialQueue:
         return self._study.asked
 
     @property
+    def ready(self) -> bool:
+        """Whether the next pack needs no further trial to be asked."""
+        return bool(self._split) or self._has_full_group()
+
+    @property
     def exhausted(self) -> bool:
         """Whether no trial waits and none is left to ask."""
         return not self.waiting and self._study.asked >= self._trials
@@ -149,7 +154,7 @@ class TrialQueue:
         """The next trials to train together, or None when there are none."""
         if self._split:
             return self._start(self._split.pop(0))
-        while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._ready():
+        while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._has_full_group():
             asked = self._study.ask()
             lane = Lane(asked.number, 1, asked.config)
             self._waiting[lane.group].append(lane)
@@ -216,7 +221,7 @@ class TrialQueue:
     def _new(self) -> int:
         return sum(len(bucket) for group, bucket in self._waiting.items() if not group[0])
 
-    def _ready(self) -> bool:
+    def _has_full_group(self) -> bool:
         return any(self._readiness(group) >= 1 for group in self._waiting)
 
     def _readiness(self, group: tuple[Any, ...]) -> float:

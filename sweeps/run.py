@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -203,7 +203,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     mirror.start_sweep(
         params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
     )
-    if earlier["state"] not in ("new", "finished"):
+    if earlier["state"] != "new" and (earlier["state"], earlier.get("unmirrored")) != ("finished", 0):
         resend(paths, found, mirror)
     first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
     ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
@@ -236,7 +236,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         gpus=plan.gpus,
         objectives=space.objectives,
         room=ClusterRoom(plan) if work.options.address and not work.options.packs else lambda: plan.concurrent,
-        ready=lambda: queue.waiting >= plan.lanes or ahead.is_ready(plan.lanes),
+        ready=lambda: queue.ready or ahead.is_ready(plan.lanes),
         prepare=partial(ahead.prepare, plan.lanes),
     )
     state = "failed"
@@ -253,6 +253,8 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         ahead.close()
         session.close(state)
         unmirrored = _conclude(work, mirror, state)
+        with suppress(OSError, SweepError):
+            held.renew(unmirrored=unmirrored)  # for the next session to send them
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
 
 
@@ -266,8 +268,7 @@ def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:
     if learned:
         work.say(str(learned))
     if ended == space.trials:
-        more = f"sweeps resume {space.name} --trials +20{work.paths.root_option}"
-        work.say(f"all trials have ended; for more of them: {more}")
+        work.say(f"all have ended; for more of them: sweeps resume {space.name} --trials +20{work.paths.root_option}")
 
 
 def _conclude(work: _Work, mirror: Mirror, state: str) -> int:
@@ -279,7 +280,8 @@ def _conclude(work: _Work, mirror: Mirror, state: str) -> int:
     paths, space = work.paths, work.space
     table = results.load(paths.root, space.name)
     if table.num_rows:
-        draw(paths, space, table)
+        with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
+            draw(paths, space, table)
         report.renew(paths, space, draw_mask=kept_mask.draw)
     mirror.finish(state, overview(paths, space) if table.num_rows else None)
     return mirror.close(MIRROR_SECONDS[state])

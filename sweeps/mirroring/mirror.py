@@ -79,7 +79,7 @@ class Mirror:
 
     def epochs(self, epochs: results.Table) -> None:
         """Epochs ended: a table of `sweeps.results.EPOCHS`."""
-        if self._outbox.lag > MOST_ROWS:
+        if self._outbox.lag + len(epochs) > MOST_ROWS:
             self._behind.update(epochs.column("trial").to_pylist())
         else:
             self._outbox.add_later("epoch", len(epochs), lambda: _keyed(epochs.to_pylist()))

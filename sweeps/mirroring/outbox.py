@@ -82,6 +82,8 @@ class Outbox:
 
     def add_later(self, kind: str, count: int, make: Making) -> None:
         """Takes so many rows that its own thread makes when it needs them: of something that does not change."""
+        if not count:
+            return  # woken for nothing, the thread would take it for the end
         with self._changed:
             self._rows.append((kind, int(time.time() * 1000), make))
             self._waiting += count

@@ -304,6 +304,22 @@ def test_a_trial_alone_that_found_no_memory_leaves_the_others_their_packs() -> N
     assert [len(pack.lanes) for pack in drain(queue)] == [1, 8, 1]
 
 
+def test_it_says_whether_a_pack_needs_no_further_trial() -> None:
+    queue = TrialQueue(CountingStudy(), trials=40, lanes=4)
+    assert not queue.ready
+    for trial in (20, 21, 22):
+        queue.pause(paused(trial, 9, batch_size=32 + trial))  # each alone in its structure: a pack that goes on
+    assert queue.ready
+    drain_paused = take(queue, 3)
+    assert [len(pack.lanes) for pack in drain_paused] == [1, 1, 1]
+    for trial in (30, 31, 32, 33):
+        queue.pause(paused(trial, 9, batch_size=64 + trial % 2))
+    take(queue, 2)
+    queue.pause(paused(34, 9, batch_size=64))
+    assert queue.waiting
+    assert not queue.ready  # of one structure two are needed by now, and there are fewer
+
+
 def test_a_device_that_holds_so_many_lanes_gets_them_all_trained() -> None:
     # As a sweep on it goes: packs of more than three lanes run out of memory.
     queue, trained = TrialQueue(CountingStudy(), trials=40, lanes=16), Counter[int]()

@@ -67,6 +67,17 @@ def test_every_row_arrives_once_and_in_the_order_of_its_key() -> None:
         assert [n for at, n in place.arrived if at == key] == list(range(200))
 
 
+def test_nothing_to_send_is_not_the_end() -> None:
+    place = Place()
+    box = outbox(place)
+    box.add("row", [])
+    box.add_later("row", 0, list)
+    time.sleep(0.1)  # for the thread to see it
+    box.add("row", [("a", {"n": 1})])
+    assert box.close(10) == 0
+    assert place.arrived == [("a", 1)]
+
+
 def test_rows_that_wait_are_sent_together() -> None:
     gate = threading.Event()
     place = Place(gate=gate)
