@@ -3,7 +3,7 @@
 The peers do what a user without this project would do on the same rows: a front by comparing each trial with all others
 in numpy, after pandas has read the file; a bootstrap that computes the hypervolume of every resample from all its
 trials. That front takes minutes of 100,000 trials, so both sides get fewer, and the row says how many. Whole processes
-start Python; files come from the page cache. A row that says "no peer" has our time on both sides.
+start Python; files come from the page cache.
 """
 
 import resource
@@ -59,13 +59,13 @@ def versus(case: str, ours: Callable[[], Any], peer: Callable[[], Any], repeats:
 
 
 def alone(case: str, ours: Callable[[], Any], repeats: int) -> Row:
-    """A function without a peer: its time stands on both sides, so that the ratio is 1."""
+    """A function without a peer."""
     started = children_seconds()
     own = [seconds(ours) for _ in range(repeats)]
     processor = (children_seconds() - started) / repeats
     err.print(f"{case}: {own[-1]:.2f} s" + (f", {processor:.2f} s of a core" if processor else ""))
     extra = {"cpu_seconds": processor} if processor else {}
-    return record.compare(case, own, peer=own, lower_is_better=True, unit="seconds", note=record.NO_PEER, **extra)
+    return record.alone(case, own, unit="seconds", **extra)
 
 
 def children_seconds() -> float:

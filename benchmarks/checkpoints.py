@@ -3,7 +3,8 @@
 Both sides train the same epochs in this process, one right after the other, in changing order. The states go through
 the code of a sweep's worker and keeper to a file each; only Ray's transport is left out, about a copy in memory. A
 checkpoint is made whenever it is worth its time, also before the first half minute, which a sweep lets pass: so this is
-the most that they cost.
+the most that they cost. The time of training itself scatters by more than a checkpoint takes, so the time for which
+training stands still is measured, too.
 """
 
 import shutil
@@ -25,6 +26,7 @@ from benchmarks.record import Row
 from benchmarks.workload import first
 from supermask.config import TrainConfig
 from supermask.data import load
+from supermask.pack import Pack
 from sweeps import trial
 from sweeps.packs import pace
 from sweeps.packs.keeper import Keeper
@@ -49,9 +51,20 @@ class Local:
         return fault
 
 
-def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> float:
-    """Seconds of a pack from its second report on: the first builds and compiles."""
-    worker = trial.PackWorker(arrays, keeper=keeper)
+class Watched(trial.PackWorker):
+    """A worker that counts the seconds for which it does not train, but sends states to the keeper."""
+
+    standing = 0.0
+
+    def _keep(self, pack: Pack, report: Row) -> None:
+        started = time.perf_counter()
+        super()._keep(pack, report)
+        self.standing += time.perf_counter() - started
+
+
+def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> tuple[float, float]:
+    """Seconds of a pack from its second report on, the first builds and compiles; and those that it stood still."""
+    worker = Watched(arrays, keeper=keeper)
     lanes = [
         {"trial": lane, "attempt": 1, "seconds": 0.0, "started": None, "config": config.to_dict()}
         for lane, config in enumerate(configs)
@@ -63,7 +76,7 @@ def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> floa
         report = worker.step()
     if report["error"]:
         raise RuntimeError(report["error"])
-    return time.perf_counter() - started
+    return time.perf_counter() - started, worker.standing
 
 
 def main(
@@ -78,22 +91,27 @@ def main(
     configs = [TrainConfig(dataset=images.name, epochs=epochs, seed=seed) for seed in range(lanes)]
     arrays = {images.name: images.to_arrays()}
     seconds: dict[str, list[float]] = {WITH: [], WITHOUT: []}
-    counts: list[int] = []
+    counts, shares = list[int](), list[float]()
     size = 0
     with mock.patch.object(trial.ray, "get", lambda value: value), mock.patch.object(pace, "LEAST_SECONDS", 0.0):
         for repetition in range(repetitions):
             for side in sorted(seconds, reverse=bool(repetition % 2)):
                 folder = Path(tempfile.mkdtemp(prefix="checkpoints-", dir=json_file and json_file.parent))
                 keeper = Local(folder) if side == WITH else None
-                seconds[side].append(train(configs, arrays, keeper))
+                took, standing = train(configs, arrays, keeper)
+                seconds[side].append(took)
                 if keeper:
+                    shares.append(100 * standing / took)
                     counts.append(keeper.count // lanes)
                     size = keeper.bytes or size
                 shutil.rmtree(folder)
                 err.print(f"{side}: {seconds[side][-1]:.2f} s")
     case = f"seconds of a pack of {lanes} lanes, {epochs} epochs: {WITH} against {WITHOUT}"
     extra = {"unit": "s", "checkpoints": min(counts), "bytes_per_lane": size}
-    rows = [record.compare(case, seconds[WITH], peer=seconds[WITHOUT], lower_is_better=True, **extra)]
+    rows = [
+        record.compare(case, seconds[WITH], peer=seconds[WITHOUT], lower_is_better=True, **extra),
+        record.alone("share of the time for which the pack stands still", shares, **extra | {"unit": "%"}),
+    ]
     if json_file:
         record.write(json_file, rows)
     Console().print(record.table(rows, checkpoints=lambda row: str(row["checkpoints"])))

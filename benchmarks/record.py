@@ -19,8 +19,6 @@ from sweeps.paths import replacing
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 Row = dict[str, Any]
-NO_PEER = "no peer"
-"""The `note` of a row whose own values stand in the peer's place."""
 
 
 def compare(
@@ -49,9 +47,21 @@ def compare(
     }
 
 
+def alone(case: str, ours: Sequence[float], **extra: Any) -> Row:
+    """One row of what has no peer: the median, and in place of the ratio's range that of the values.
+
+    Args:
+        case: What was measured; unique in its document.
+        ours: One value per repetition.
+        extra: Further keys of the row.
+    """
+    row = {"case": case, "ours": statistics.median(ours), "peer": None, "ratio": None, "n": len(ours)}
+    return row | {"low": min(ours), "high": max(ours)} | extra
+
+
 def against_peer(row: Row) -> tuple[float | None, float | None, float | None, float | None]:
     """Peer, ratio and the ratio's range of a row; nothing where no peer was measured."""
-    if row["ratio"] is None or row.get("note") == NO_PEER:
+    if row["ratio"] is None:
         return None, None, None, None
     return row["peer"], row["ratio"], row["low"], row["high"]
 
@@ -60,7 +70,7 @@ def table(rows: Sequence[Row], **more: Callable[[Row], str]) -> Table:
     """The rows for a terminal.
 
     Args:
-        rows: From `compare`; one without a peer has a dash in its place.
+        rows: From `compare` and `alone`; one without a peer has a dash in its place.
         more: Further columns by their heads.
     """
     found = Table("case", "ours", "peer", "ratio", "range", "n", *(head.replace("_", " ") for head in more))
@@ -77,7 +87,7 @@ def write(path: Path, rows: Sequence[Row], *, measured: Mapping[str, Any] | None
 
     Args:
         path: The file. Its folder is created.
-        rows: From `compare`.
+        rows: From `compare` and `alone`.
         measured: What this run found out about the machine, e.g. its peak; kept under `hardware`.
     """
     document = {

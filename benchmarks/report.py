@@ -9,7 +9,6 @@ the same hover texts, plotly's script inside so that it works offline too.
 import json as json_text
 import re
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -116,16 +115,10 @@ def _traced(browser: Any, page: Any) -> Iterator[list[float]]:
     ]
 
 
-def alone(case: str, ours: Sequence[float], unit: str) -> Row:
-    """A row without a peer."""
-    row = {"case": case, "ours": statistics.median(ours), "peer": None, "ratio": None, "n": len(ours)}
-    return row | {"low": min(ours), "high": max(ours), "unit": unit}
-
-
 def versus(case: str, ours: Sequence[float], peer: Sequence[float], unit: str) -> Row:
     """A row with plotly as its peer, if it was measured."""
     if not peer:
-        return alone(case, ours, unit)
+        return record.alone(case, ours, unit=unit)
     return record.compare(case, ours, peer=peer, lower_is_better=True, unit=unit)
 
 
@@ -146,7 +139,7 @@ def measure(root: Path, trials: int, repeats: int) -> list[Row]:
     sizes = [[file.stat().st_size / 1e6] * repeats for file in pages.values()]
     ours, peer = found["#front svg"], found.get(".main-svg", [])
     return [
-        alone(f"writing the report of {trials} trials", seconds, "seconds"),
+        record.alone(f"writing the report of {trials} trials", seconds, unit="seconds"),
         versus("size of the page", sizes[0], sizes[1] if peer else [], "megabytes"),
         versus("longest task on opening", [one for one, _ in ours], [one for one, _ in peer], "milliseconds"),
         versus("longest task on hover", [one for _, one in ours], [one for _, one in peer], "milliseconds"),

@@ -24,7 +24,7 @@ def test_quick_analysis_writes_the_document(tmp_path: Path) -> None:
     cases = [row["case"].rpartition(",")[0] for row in rows]
     assert cases[:3] == ["sweeps pareto with its picture", "sweeps pareto", "sweeps pareto"]
     assert {"front", "importance, three targets", "comparison, 1000 resamples", "100 resamples"} < set(cases)
-    assert all(row["peer_is"] if row["ratio"] != 1 else row["note"] == "no peer" for row in rows)
+    assert all((row["peer"] is None) == ("peer_is" not in row) for row in rows)
 
 
 @pytest.mark.parametrize("stopping", [True, False])

@@ -82,9 +82,11 @@ def test_quick_checkpoints_writes_the_document_and_leaves_no_checkpoint(tmp_path
     command = [sys.executable, str(FOLDER / "checkpoints.py"), "--quick", "--json", str(tmp_path / "checkpoints.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads((tmp_path / "checkpoints.json").read_text())["rows"]
-    assert row.keys() >= REQUIRED
+    row, share = json.loads((tmp_path / "checkpoints.json").read_text())["rows"]
+    for found in (row, share):
+        assert found.keys() >= REQUIRED
+        assert found["checkpoints"] >= 1
+        assert found["bytes_per_lane"] > 1000
     assert row["ratio"] > 0
-    assert row["checkpoints"] >= 1
-    assert row["bytes_per_lane"] > 1000
+    assert 0 < share["ours"] < 100
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints.json"]
