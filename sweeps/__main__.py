@@ -204,11 +204,14 @@ def confirm(
     """Train chosen trials again with fresh seeds: mean, standard deviation and 95 % Student t interval on the test set.
 
     Trials are chosen by their validation metrics. What is trained already is not trained again: the same command goes
-    on after Ctrl-C, and more --seeds adds the missing ones. A seed draws weights and initial scores, not the order of
+    on after Ctrl-C, and more --seeds adds the missing ones. --data and --tracking-uri are those of the sweep, if left
+    out. A seed draws weights and initial scores, not the order of
     the batches; the intervals cover what it draws.
 
     Example: sweeps confirm fcn_digits --select knee --seeds 10
     """
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+    told = remembered(paths)
     options = options_of(
         root=root,
         lanes=lanes,
@@ -216,15 +219,14 @@ def confirm(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
-        tracking_uri=tracking_uri,
-        data=data,
+        tracking_uri=tracking_uri or told.get("tracking_uri"),
+        data=data or told.get("data"),
         download=False,
     )
-    paths = SweepPaths(options.root, name)
     from sweeps.analysis import confirmed
     from sweeps.confirm import confirm as train_again
 
-    with sending(paths, say, what="confirm", mlflow=not tracking_uri):
+    with sending(paths, say, what="confirm", mlflow=not options.tracking_uri):
         found = train_again(paths, space_of(paths), options, err, select=select, seeds=seeds)
         if as_json:
             print_json(confirmed.records(found))

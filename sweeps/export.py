@@ -181,5 +181,5 @@ def _missing(paths: SweepPaths, trial: int) -> SweepError:
     kept = sorted(int(path.stem) for path in paths.masks.glob(f"*{SUFFIXES['artifact']}") if path.stem.isdecimal())
     return SweepError(
         f"{where}the masks of trial {trial} must have been kept, but only those of the front are: "
-        f"{', '.join(map(str, kept)) or 'none'}. Train it again: sweeps train {paths.name}:{trial}{paths.root_option}."
+        f"{', '.join(map(str, kept)) or 'none'}. Train it again: sweeps train {paths.name}:{trial}{paths.root_option}"
     )

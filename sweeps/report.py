@@ -64,7 +64,7 @@ def renew(paths: SweepPaths, space: SearchSpace, *, draw_mask: DrawMask | None =
     try:
         write(paths, space, draw_mask=draw_mask)
     except Exception:
-        _LOG.exception("the report could not be written; try again: sweeps report %s", paths.name)
+        _LOG.exception("the report could not be written; try again: sweeps report %s%s", paths.name, paths.root_option)
         paths.report.unlink(missing_ok=True)
 
 
@@ -186,7 +186,8 @@ def _mask(sweep: _Sweep, draw_mask: DrawMask | None) -> tuple[str, str]:
         return "", f"The mask of trial {trial} was not kept."
     if not picture.exists():
         if draw_mask is None:
-            return "", f"Draw it, then write this page again: sweeps layers {sweep.paths.name}:{trial}"
+            which = f"{sweep.paths.name}:{trial}{sweep.paths.root_option}"
+            return "", f"Draw it, then write this page again: sweeps layers {which}"
         try:
             draw_mask(sweep.paths, trial)
         except ConfigError as error:

@@ -91,6 +91,8 @@ def recommend(
     if not front.num_rows:
         return None
     sought = [metric for metric in objectives if metric not in {bound.metric for bound in asked}]
+    if len(objectives) == 1:
+        sought = [*objectives]  # the best is the best, bounded or not
     best = _best_of(front, objectives, sought[0]) if len(sought) == 1 else pareto.knee(front, objectives)
     row = best.to_pylist()[0]
     near = rows(candidates, _near(candidates, front, best, objectives))

@@ -36,7 +36,8 @@ def present(trials: Table, space: SearchSpace, name: str) -> np.ndarray:
     values = column(trials, name)
     found = np.array([value is not None for value in values]) if values.dtype == object else ~np.isnan(values)
     for parent, wanted in parameter_of(space, name).when.items():
-        found &= column(trials, parent) == wanted
+        there = column(trials, parent)
+        found &= there == wanted if isinstance(wanted, str) else np.isclose(there, wanted, rtol=1e-9, atol=0.0)
         if parent in space.parameters:
             found &= present(trials, space, parent)
     return found

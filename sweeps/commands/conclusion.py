@@ -1,5 +1,7 @@
 """What a session says when it ends."""
 
+import shlex
+
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
@@ -24,6 +26,8 @@ def conclude(
     """
     paths = SweepPaths(options.root, space.name)
     root = paths.root_option
+    mirror = redact(options.tracking_uri or default_uri(paths.root))
+    where = f"{root} --tracking-uri {shlex.quote(mirror)}" if options.tracking_uri else root
     if outcome.counts["finished"]:
         _show_front(paths, space, out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
@@ -31,12 +35,12 @@ def conclude(
     for reason, count in outcome.reasons.items():
         _say(err, f"failed:   {count} x {reason}")
     _say(err, f"results:  {paths.shown}")
-    _say(err, f"MLflow:   {redact(options.tracking_uri or default_uri(paths.root))}")
-    _say(err, f"          open it with: sweeps ui {space.name}{root}")
+    _say(err, f"MLflow:   {mirror}")
+    _say(err, f"          open it with: sweeps ui {space.name}{where}")
     if outcome.unmirrored:
         _say(
             err,
-            f"          {outcome.unmirrored} rows are missing there; add them: sweeps mlflow-sync {space.name}{root}",
+            f"          {outcome.unmirrored} rows are missing there; add them: sweeps mlflow-sync {space.name}{where}",
         )
     if outcome.state == "interrupted":
         _say(err, f"interrupted; what was finished is kept. Go on with: sweeps resume {space.name}{root}")
@@ -56,7 +60,10 @@ def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Consol
         out.print(front.table(members, space))
     if not members.num_rows:
         wanted = ", ".join(str(constraint) for constraint in space.constraints)
-        _say(err, f"no finished trial keeps to {wanted}; see all: sweeps pareto after changing {paths.space}")
+        _say(
+            err,
+            f"no finished trial keeps to {wanted}; see what there is: sweeps report {space.name}{paths.root_option}",
+        )
     _say(err, f"picture:  {paths.front_png}")
     if paths.report.exists():
         _say(err, f"report:   {paths.report}")

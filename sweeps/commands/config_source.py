@@ -127,7 +127,7 @@ def trial_row(paths: SweepPaths, trial: int) -> Mapping[str, Any]:
         there = f"ended trials {numbers[0]} to {numbers[-1]}" if numbers else "no ended trial yet"
         raise SweepError(
             f"{paths.name}:{trial}: must be an ended trial of the sweep, but there is none of this number; it has "
-            f"{there}. See the best ones: sweeps pareto {paths.name}."
+            f"{there}. See the best ones: sweeps pareto {paths.name}{paths.root_option}"
         )
     return table.slice(numbers.index(trial), 1).to_pylist()[0]
 

@@ -93,7 +93,7 @@ def layers(
     if not kept.exists():
         raise SweepError(
             f"{trial}: masks must be kept in {kept}, but there are none: a sweep keeps those of its front only, and "
-            f"this trial is {row['state']}. Train it again: sweeps train {trial}."
+            f"this trial is {row['state']}. Train it again: sweeps train {trial}{paths.root_option}"
         )
 
     from supermask.artifact import Artifact

@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from search_spaces.space import Constraint, SearchSpace
+from search_spaces.space import Constraint, SearchSpace, SpaceError
 from sweeps.commands.arguments import space_of
 from sweeps.commands.options import AsJson, Name, Root, Uri, err, out, print_json
 from sweeps.errors import SweepError
@@ -25,9 +25,16 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
 
     folder = resolve_root(root)
     fetch_summaries(folder)
-    every = [SweepPaths(folder, name) for name in sweep_names(folder)]
-    spaces = [space_of(paths) for paths in every]
-    rows = [look(paths, space.objectives) for paths, space in zip(every, spaces, strict=True)]
+    rows, budgets = list[dict[str, Any]](), list[int]()
+    for name in sweep_names(folder):
+        paths = SweepPaths(folder, name)
+        try:
+            space = space_of(paths)
+            rows.append(look(paths, space.objectives))
+        except (SweepError, SpaceError) as error:  # of one sweep: the others are there
+            err.print(f"{name}: left out: {error}", style="yellow", markup=False, soft_wrap=True)
+        else:
+            budgets.append(space.trials)
     if as_json:
         print_json(rows)
         return
@@ -36,7 +43,7 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
         return
     from sweeps.display.status import table
 
-    out.print(table(rows, [space.trials for space in spaces]))
+    out.print(table(rows, budgets))
 
 
 def status(

@@ -105,12 +105,18 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
         trials,
         members,
         space.objectives,
-        title=f"{space.name}: accuracy against remaining weights",
+        title=f"{space.name}: {_title(space)}",
         subtitle=_subtitle(pareto.finished(trials)),
         references=_references(trials),
         recommended=rows(trials, integers(trials, "trial") == recommended.trial) if recommended else None,
     )
     drawing.save(figure, paths.front_png)
+
+
+def _title(space: SearchSpace) -> str:
+    if "remaining" in space.objectives and not {"val_accuracy", "test_accuracy"}.isdisjoint(space.objectives):
+        return "accuracy against remaining weights"
+    return ", ".join(name.replace("_", " ") for name in space.objectives)
 
 
 def check_figure(path: Path, kind: str) -> Path:

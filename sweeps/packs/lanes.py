@@ -2,13 +2,12 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sweeps.paths import replacing
+from sweeps.storage.cache import cache_folder
 
-VARIABLE = "SWEEPS_CACHE"
 NEAR = 1.05
 """Fewer lanes are worth so much of the time of a lane-step: the sampler learns more often."""
 SLOWER = 1.25
@@ -58,7 +57,7 @@ def _next(times: Times, most: int) -> int | None:
 
 def cache() -> Path:
     """The file of kept measurements: in the folder `SWEEPS_CACHE`, or in the user's own."""
-    return Path(os.environ.get(VARIABLE) or Path.home() / ".cache" / "supermask-sweeps") / "lanes.json"
+    return cache_folder() / "lanes.json"
 
 
 def recall(key: str) -> Times | None:

@@ -80,4 +80,4 @@ def importances(trials: Table, space: SearchSpace) -> list[tuple[str, list[tuple
 
 
 def _target(metric: str) -> str:
-    return "both together (hypervolume)" if metric == HYPERVOLUME else drawing.label_of(metric).split(" (")[0]
+    return "all together (hypervolume)" if metric == HYPERVOLUME else drawing.label_of(metric).split(" (")[0]

@@ -84,7 +84,8 @@ def test_a_server_that_is_dead_from_start_to_end_costs_the_mirror_alone_which_ca
 ) -> None:
     assert alone.code == 0, alone.err
     assert "Traceback" not in alone.err
-    assert f"rows are missing there; add them: sweeps mlflow-sync alone --root {machine.root}" in alone.err
+    add = f"sweeps mlflow-sync alone --root {machine.root} --tracking-uri 'http://***@127.0.0.1:1'"
+    assert f"rows are missing there; add them: {add}" in alone.err
     first = machine("mlflow-sync", "alone", "--tracking-uri", uri)
     assert first.out.startswith(f"{TRIALS} trials, {TRIALS} runs changed in http://***@127.0.0.1:"), first.err
     again = machine("mlflow-sync", "alone", "--tracking-uri", uri)

@@ -218,7 +218,7 @@ ERRORS = {
     "masks that were not kept": (
         ["small:0", "--to", "torch"],
         "sweep small: the masks of trial 0 must have been kept, but only those of the front are: 1. "
-        "Train it again: sweeps train small:0.",
+        "Train it again: sweeps train small:0\n",
     ),
     "a file that is not there": (
         ["no.safetensors", "--to", "torch"],

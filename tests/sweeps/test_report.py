@@ -255,4 +255,5 @@ def test_a_fault_of_the_report_is_logged_and_no_old_one_stays(
     assert paths.report.exists()
     report.renew(paths, replace(space, objectives={"no_metric": "maximize"}))
     assert not paths.report.exists()
-    assert caplog.messages == ["the report could not be written; try again: sweeps report small"]
+    (message,) = caplog.messages
+    assert message == f"the report could not be written; try again: sweeps report small{paths.root_option}"

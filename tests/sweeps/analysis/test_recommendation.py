@@ -99,6 +99,16 @@ def test_who_asks_for_one_objective_gets_the_best_of_the_other(
     assert found.rule.startswith(rule)
 
 
+@pytest.mark.parametrize("asked", [(), (Constraint("val_accuracy", ">=", 0.9),)])
+def test_of_one_objective_it_is_the_best_trial_bounded_or_not(
+    rows: list[dict[str, Any]], small_space: Space, asked: tuple[Constraint, ...]
+) -> None:
+    found = recommend(results.trials_table(rows), small_space(objectives={"val_accuracy": "maximize"}), asked=asked)
+    assert found is not None
+    assert found.trial == 0
+    assert found.rule.startswith("greatest val_accuracy")
+
+
 @pytest.mark.parametrize("text", ["best:accuracy>=0.975", "best:accuracy>=0.9", "best:remaining<=0.02"])
 def test_it_is_the_trial_that_confirm_chooses_for_the_same_bound(
     rows: list[dict[str, Any]], small_space: Space, text: str

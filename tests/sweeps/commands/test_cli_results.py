@@ -117,7 +117,7 @@ def test_status_and_list_as_tables(sweeps: Any, ended_row: EndedRow, write_sweep
     for command in (["status", "small"], ["list"]):
         done = sweeps(*command)
         assert done.code == 0
-        assert "small finished 1 1 0 0 0 0 0.4500 12 s" in [" ".join(line.split()) for line in done.out.splitlines()]
+        assert "small finished 6 1 1 0 0 0 0 0.4500 12 s" in [" ".join(line.split()) for line in done.out.splitlines()]
 
 
 def test_an_empty_root_is_no_error(sweeps: Any) -> None:

@@ -102,7 +102,7 @@ def test_a_trial_is_taken_out_of_parquet(
                   "e.g. fcn_digits:12; 'sweeps list' shows the sweeps and 'sweeps pareto NAME' the best trials."),
         ("small:x", "CONFIG: must be a YAML file or NAME:TRIAL, but got 'small:x'. "),
         ("small:7", "small:7: must be an ended trial of the sweep, but there is none of this number; it has ended "
-                    "trials 0 to 2. See the best ones: sweeps pareto small."),
+                    "trials 0 to 2. See the best ones: sweeps pareto small --root "),
         ("smal:0", "sweep smal: must exist under "),
         ("../small:0", "CONFIG: must be a YAML file or NAME:TRIAL"),
     ],

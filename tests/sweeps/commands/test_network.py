@@ -200,7 +200,7 @@ def test_layers_of_a_kept_trial(sweeps: Any, kept: SweepPaths) -> None:
         (
             "small:1",
             "small:1: masks must be kept in {masks}/1.safetensors, but there are none: a sweep keeps those of its "
-            "front only, and this trial is failed. Train it again: sweeps train small:1.\n",
+            "front only, and this trial is failed. Train it again: sweeps train small:1\n",
         ),
         ("small:9", "small:9: must be an ended trial of the sweep, but there is none of this number; "),
         (

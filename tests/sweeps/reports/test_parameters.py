@@ -85,7 +85,7 @@ def test_importances_name_targets_and_parameters_in_words(
         for k in range(40)
     ]
     found = parameters.importances(trials_table(rows), small_space())
-    assert [target for target, _ in found][1:] == ["remaining weights", "both together (hypervolume)"]
+    assert [target for target, _ in found][1:] == ["remaining weights", "all together (hypervolume)"]
     shares = dict(found)["remaining weights"]
     assert shares[0][0] == "pruning rate"
     assert sum(share for _, share in shares) == pytest.approx(1)
