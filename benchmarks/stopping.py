@@ -1,9 +1,11 @@
 """Hypervolume against epochs spent, with and without early stopping, for several samplers, on handwritten digits.
 
 The sweeps run in this process, pack after pack, by the study, rungs and packs that `sweeps run` uses. An epoch counts
-for each lane that trains it. All methods get the same number of epochs.
+for each lane that trains it. All methods get the same number of epochs. What a sweep came to is kept in `--folder`: a
+benchmark that was interrupted goes on from there.
 """
 
+import json
 import statistics
 import sys
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ from search_spaces.load import load
 from search_spaces.space import Stopping
 from supermask.data import load as data_of
 from sweeps import pareto
+from sweeps.paths import replacing
 
 PEER, BEST = "tpe", "tpe + rungs"
 METHODS: dict[str, tuple[str, Stopping | None]] = {
@@ -108,6 +111,7 @@ def main(
     *,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the record here, and a picture.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few trials, once.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="Keep what was measured here, and go on from it.")] = None,
 ) -> None:
     """Prints how many epochs each method needs for the hypervolume of TPE without stopping."""
     file = record.REPOSITORY / "search_spaces" / "fcn_digits.yaml"
@@ -116,10 +120,19 @@ def main(
     curves: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {method: [] for method in METHODS}
     for seed, (method, (sampler, stopping)) in product(range(repeats), METHODS.items()):
         settings = replace(space, sampler=replace(space.sampler, name=sampler, seed=seed), stopping=stopping)
-        outcome = Sweep(settings, data, lanes=LANES).run(budget)
-        curves[method].append(curve(outcome, space.objectives))
-        finished, volume = len(outcome.finished), float(curves[method][-1][1][-1])
-        err.print(f"{seed + 1}/{repeats} {method}: {finished} of {outcome.trials} finished, hypervolume {volume:.4f}")
+        kept = folder and folder / f"{method.replace(' ', '')}-{budget}-{seed}.json"
+        if kept and kept.exists():
+            spent, volume = map(np.array, json.loads(kept.read_text(encoding="utf-8")))
+        else:
+            outcome = Sweep(settings, data, lanes=LANES).run(budget)
+            spent, volume = curve(outcome, space.objectives)
+            ended = f"{len(outcome.finished)} of {outcome.trials} finished"
+            err.print(f"{seed + 1}/{repeats} {method}: {ended}, hypervolume {volume[-1]:.4f}")
+        if kept and not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(kept) as temporary:
+                temporary.write_text(json.dumps([spent.tolist(), volume.tolist()]), encoding="utf-8")
+        curves[method].append((spent, volume))
     rows = compare(curves, budget)
     if json_file:
         record.write(json_file, rows)
