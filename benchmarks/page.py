@@ -60,8 +60,8 @@ SECTIONS = (
         "python benchmarks/sweep.py",
         "`sweeps run` from an empty folder for two minutes, start and compiling included, against Ray Tune with "
         "OptunaSearch and MLflowLoggerCallback: as documented (a DataLoader trainable), and tuned by hand (reused "
-        "actors, images in memory). FCN on MNIST, ten epochs a trial. With stopping more trials end, most of them before "
-        "their last epoch, and after so short a time fewer are finished: its hypervolume is behind.",
+        "actors, images in memory). FCN on MNIST, ten epochs a trial. With stopping more trials end, most of them "
+        "before their last epoch, and after so short a time fewer are finished: its hypervolume is behind.",
     ),
     Section(
         "Early stopping",
