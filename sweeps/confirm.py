@@ -10,7 +10,6 @@ no mean.
 import dataclasses
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,9 +167,13 @@ def _train(
                 f"interrupted; what has ended is kept in {paths.confirm}. The same command goes on.", exit_code=130
             ) from None
         finally:
-            with deferred(), suppress(SweepError):
-                held.check()  # otherwise the files are another process's
-                writer.compact()
+            with deferred():
+                try:
+                    held.check()
+                except SweepError:
+                    pass  # the files are another process's now
+                else:
+                    writer.compact()
 
 
 def _count(number: int, noun: str) -> str:
