@@ -8,7 +8,6 @@ no mean.
 """
 
 import dataclasses
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -217,9 +216,9 @@ def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Conso
     except SweepError as error:
         trouble = error.message
     if trouble:
-        where = f" --tracking-uri {shlex.quote(tracking.redact(uri))}" if options.tracking_uri else ""
+        where = f"{paths.root_option}{tracking.uri_option(options.tracking_uri)}"
         console.print(
-            f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}{paths.root_option}{where}",
+            f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}{where}",
             style="yellow",
             markup=False,
             highlight=False,

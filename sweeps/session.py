@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
+from sweeps.mirroring.experiment import EPOCH_METRICS
 from sweeps.mirroring.mirror import Mirror
 from sweeps.packs.keeping import MaskStore
 from sweeps.pareto import Table
@@ -29,7 +30,6 @@ ROOM_SECONDS = 600.0
 """How long the end of a session waits for a disk that cannot be written."""
 
 Row = dict[str, Any]
-_OF_EPOCHS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class RunningPack:
         last = max(rows, key=lambda row: row["epoch"], default=None)
         if last is None:
             return {"epochs_done": lane.epoch}
-        return {"epochs_done": last["epoch"]} | {name: last[name] for name in (*_OF_EPOCHS, "layers")}
+        return {"epochs_done": last["epoch"]} | {name: last[name] for name in (*EPOCH_METRICS, "layers")}
 
 
 class Session:
@@ -273,7 +273,7 @@ class Session:
 
 _NOTHING: Row = {
     "epochs_done": 0,
-    **dict.fromkeys((*_OF_EPOCHS, "test_loss", "test_accuracy", "seconds")),
+    **dict.fromkeys((*EPOCH_METRICS, "test_loss", "test_accuracy", "seconds")),
     **dict.fromkeys(("layers", "host", "device", "dtype")),
 }
 """A trial row of which nothing is known yet."""

@@ -8,6 +8,7 @@ and only when there is something to do: that takes seconds.
 import logging
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +44,11 @@ _MOST_METRICS, _MOST_NAMES, _PAGE = 1000, 100, 1000  # in one request
 def default_uri(root: Path) -> str:
     """The store of all sweeps under `root` when no tracking server is given."""
     return f"sqlite:///{root.absolute() / 'mlflow.db'}"
+
+
+def uri_option(uri: str | None) -> str:
+    """What follows a command that is to find a server; nothing for the store in the root. Without its password."""
+    return f" --tracking-uri {shlex.quote(redact(uri))}" if uri else ""
 
 
 def redact(text: str) -> str:

@@ -1,7 +1,5 @@
 """What a session says when it ends."""
 
-import shlex
-
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
@@ -13,7 +11,7 @@ from sweeps.display.panel import duration
 from sweeps.paths import SweepPaths
 from sweeps.plan import Options
 from sweeps.run import Outcome
-from sweeps.tracking import default_uri, redact
+from sweeps.tracking import default_uri, redact, uri_option
 
 
 def conclude(
@@ -27,7 +25,7 @@ def conclude(
     paths = SweepPaths(options.root, space.name)
     root = paths.root_option
     mirror = redact(options.tracking_uri or default_uri(paths.root))
-    where = f"{root} --tracking-uri {shlex.quote(mirror)}" if options.tracking_uri else root
+    where = f"{root}{uri_option(options.tracking_uri)}"
     if outcome.counts["finished"]:
         _show_front(paths, space, out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)

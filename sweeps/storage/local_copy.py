@@ -98,10 +98,10 @@ class LocalCopy:
             temporary.write_text(json.dumps({"unsent": self.unsent, "known": self.known}), encoding="utf-8")
 
     @contextmanager
-    def locked(self, *, wait: bool) -> Iterator[bool]:
+    def locked(self) -> Iterator[bool]:
         """Keeps other processes of this machine from the copy; tells whether that succeeded."""
         with self._books.with_suffix(".lock").open("w") as file:
-            mine = _lock(file, wait=wait)
+            mine = _lock(file)
             if mine:
                 self.load()
             yield mine
@@ -115,7 +115,7 @@ class LocalCopy:
         """
         with self._books.with_suffix(".users").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
-            yield lambda: _lock(file, wait=False)
+            yield lambda: _lock(file)
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
@@ -125,7 +125,7 @@ class LocalCopy:
         """
         began = time.monotonic()
         while True:
-            with self.locked(wait=False) as mine:
+            with self.locked() as mine:
                 if mine:
                     yield True
                     return
@@ -166,10 +166,10 @@ class LocalCopy:
             OSError: If the store does not answer.
         """
         while True:
-            with self.locked(wait=False) as mine:
+            with self.locked() as mine:
                 if mine:
                     with self._books.with_suffix(".users").open("w") as file:
-                        if _lock(file, wait=False):  # otherwise they are being written here
+                        if _lock(file):  # otherwise they are being written here
                             self._fetch(wanted)
                     return
             self.load()
@@ -238,10 +238,10 @@ class LocalCopy:
         )
 
 
-def _lock(file: IO[str], *, wait: bool) -> bool:
+def _lock(file: IO[str]) -> bool:
     """Takes a file's lock for this process alone; tells whether that succeeded."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -165,7 +165,7 @@ def test_while_a_driver_works_here_its_own_files_are_what_is_read(
 ) -> None:
     driver = copy()
     driver.fetch()
-    with driver.locked(wait=False) as held:
+    with driver.locked() as held:
         assert held
         driver.unsent = True
         driver.save()
@@ -183,7 +183,7 @@ def test_who_writes_waits_for_a_reader_and_not_for_a_writer(
     holds, ends = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with copy().locked(wait=True):
+        with copy().locked():
             holds.set()
             ends.wait(30)
 
