@@ -18,12 +18,13 @@ import pytest
 from sweeps.paths import SweepPaths
 from tests.faults.soak import HOUR, SOAK
 from tests.processes import kill, marked
-from tests.sweeps.machine import SMALL, Machine, machine_of
+from tests.sweeps.machine import PATIENCE_SECONDS, SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(HOUR if SOAK else 900)]
 
 TRIALS, KILLS = (60, 5) if SOAK else (8, 1)
 EPOCHS = 800 if SOAK else 60
+LONGEST_SECONDS = HOUR / 2 if SOAK else PATIENCE_SECONDS
 MINUTE = 60.0
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 _QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
@@ -84,7 +85,7 @@ def test_a_node_that_dies_costs_new_attempts_and_one_that_joins_late_is_used(mac
             doomed.close()
             last = doomed.enter_context(node("--address", head, cpus=1, host=f"127.0.0.{4 + kills}"))
         machine.wait(lambda: trains(last), driver)
-        done = machine.end(driver)
+        done = machine.end(driver, within_seconds=LONGEST_SECONDS)
         assert done.code == 0, done.err
         assert "Traceback" not in done.err
         rows = machine.check("nodes", TRIALS)
@@ -97,7 +98,7 @@ def test_nodes_that_join_late_are_used_beside_those_that_were_there(machine: Mac
     with ExitStack() as nodes:
         first = nodes.enter_context(node("--address", head, cpus=1, host="127.0.0.2"))
         size = ("--trials", "12", "--lanes", "2", "--address", head)
-        driver = machine.sweep("--name", "grows", *size, changes=[*SMALL, "fixed.epochs=60"])
+        driver = machine.sweep("--name", "grows", *size, changes=[*SMALL, f"fixed.epochs={EPOCHS}"])
         machine.wait(lambda: trains(first), driver)
         late = nodes.enter_context(node("--address", head, cpus=1, host="127.0.0.3"))
         machine.wait(lambda: trains(late), driver)

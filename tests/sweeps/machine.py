@@ -57,10 +57,10 @@ class Machine:
             command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
 
-    def end(self, process: "subprocess.Popen[str]") -> Done:
+    def end(self, process: "subprocess.Popen[str]", *, within_seconds: float = PATIENCE_SECONDS) -> Done:
         """Waits for a command."""
         try:
-            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+            out, err = process.communicate(timeout=within_seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             pytest.fail(f"{process.args} did not end; it wrote: {process.communicate()[1]}")
