@@ -52,8 +52,8 @@ SECTIONS = (
         "step_conv4",
         "python benchmarks/step.py --networks conv4 --lanes 1",
         "The same for a convolutional network. On a CPU lanes of convolutions run one after the other; what is gained "
-        "is bfloat16 and one compiled program, so it depends on how fast the processor multiplies bfloat16: this one twice "
-        "as fast as float32. A step takes 1.4 times what its products and memory traffic alone would take here.",
+        "is bfloat16 and one compiled program, so it depends on how fast the processor multiplies bfloat16: this one "
+        "twice as fast as float32. A step takes 1.4 times what its products and memory traffic alone would take here.",
     ),
     Section(
         "Whole sweeps",
