@@ -26,13 +26,13 @@ from sweeps.errors import SweepError
 from sweeps.figures import kept_mask
 from sweeps.mirroring.mirror import Mirror
 from sweeps.mirroring.overview import overview, params
+from sweeps.packs.judge import Judge
 from sweeps.packs.keeper import Keeper, States
 from sweeps.packs.keeping import MaskStore
 from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
-from sweeps.rungs import Rungs, records_of
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.sessions import provenance
@@ -297,9 +297,8 @@ def _supplies(work: _Work, keeper: Any) -> dict[str, Any]:
         "checkpoint_seconds": work.options.checkpoint_seconds,
     }
     if space.stopping:
-        epochs = results.load_epochs(paths.root, paths.name).drop_columns(["layers"])
-        records = records_of(epochs.to_pylist(), space, space.stopping)
-        supplies |= {"stopping": space.stopping, "judge": beside_driver(Rungs, space, space.stopping, records)}
+        judge = beside_driver(Judge, paths.root.absolute(), paths.name, space, space.stopping)
+        supplies |= {"stopping": space.stopping, "judge": judge}
     return supplies
 
 

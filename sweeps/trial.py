@@ -51,7 +51,7 @@ class PackTrainable(tune.Trainable):
             config: The Tune trial's configuration, an order of `PackWorker`.
             datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
             stopping: Where the rungs are; None trains every trial to its end.
-            judge: Handle of the actor that decides at a rung, see `sweeps.rungs.Rungs`.
+            judge: Handle of the actor that decides at a rung, see `sweeps.packs.judge.Judge`.
             hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.packs.watchdog`.
             keeper: Handle of the actor that keeps states, see `sweeps.packs.checkpoints.Keeper`.
             checkpoint_seconds: Training between two states on disk; None chooses, see `sweeps.packs.pace.Pace`.
