@@ -103,7 +103,8 @@ class SweepStudy:
             ) from error
         except ValueError as error:
             raise SweepError(
-                f"{place}: must be a journal of Optuna, but got: {error}. Restore the file from a copy."
+                f"{place}: must be a journal of Optuna, but got: {error}. Restore the file from a copy, or delete it: "
+                "'sweeps resume' fills it again from Parquet."
             ) from error
         self._unsure = False  # whether the storage may hold trials that nobody was given
         self._starts: dict[int, int] = {}

@@ -4,13 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.arguments import space_of
-from sweeps.commands.options import Name, Root, Uri, err, out, say
-from sweeps.paths import SweepPaths, resolve_root
-from sweeps.storage.remote import fetch, sending
+from sweeps.commands.arguments import fetched, space_of
+from sweeps.commands.options import Name, Root, SameUri, err, out, say
+from sweeps.storage.remote import sending
 
 
-def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None:
+def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
     """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
 
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
@@ -20,9 +19,9 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
     from sweeps.mirroring.overview import overview
     from sweeps.sessions.heartbeat import read_session
 
-    paths = SweepPaths(resolve_root(root), name)
-    uri = tracking_uri or tracking.default_uri(paths.root)
-    with sending(paths, say, what="mlflow", mlflow=not tracking_uri):
+    paths, named = fetched(name, root, tracking_uri)
+    uri = named or tracking.default_uri(paths.root)
+    with sending(paths, say, what="mlflow", mlflow=not named):
         whole = overview(paths, space_of(paths))
         epochs: dict[int, list[dict[str, Any]]] = {}
         for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
@@ -38,7 +37,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: Uri = None) -> None
 def ui(
     name: Name,
     root: Root = None,
-    tracking_uri: Uri = None,
+    tracking_uri: SameUri = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
     """Start MLflow's page on the sweep's store and print its address; stop it with Ctrl-C.
@@ -48,9 +47,9 @@ def ui(
     from sweeps import tracking
     from sweeps.mirroring import page
 
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True, mlflow=not tracking_uri)
+    paths, named = fetched(name, root, tracking_uri)
     space_of(paths)
-    uri = tracking_uri or tracking.default_uri(paths.root)
+    uri = named or tracking.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
     page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)
 

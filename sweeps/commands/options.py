@@ -29,6 +29,9 @@ Root = Annotated[
     typer.Option("--root", help="Folder or s3://bucket/prefix of all sweeps [env SWEEPS_ROOT, else ./sweeps-out]."),
 ]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [ROOT/mlflow.db].")]
+SameUri = Annotated[
+    str | None, typer.Option("--tracking-uri", help="MLflow store [that of the last session, else ROOT/mlflow.db].")
+]
 Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
 Storage = Annotated[
     str | None,

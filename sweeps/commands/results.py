@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from search_spaces.space import Constraint, SearchSpace, SpaceError
-from sweeps.commands.arguments import space_of
-from sweeps.commands.options import AsJson, Name, Root, Uri, err, out, print_json
+from sweeps.commands.arguments import fetched, space_of
+from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, resolve_root, sweep_names
 from sweeps.storage.cache import shown
@@ -140,15 +140,16 @@ def _no_answer(paths: SweepPaths, space: SearchSpace, bounds: Sequence[Constrain
     )
 
 
-def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
+def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json: AsJson = False) -> None:
     """Compare study, Parquet and MLflow value by value; exit code 1 on any difference.
 
     Example: sweeps verify fcn_digits
     """
+    from sweeps.tracking import uri_option
     from sweeps.verify import verify as compare
 
-    paths = fetch(SweepPaths(resolve_root(root), name), mlflow=not tracking_uri)
-    found = compare(paths, space_of(paths), tracking_uri)
+    paths, uri = fetched(name, root, tracking_uri)
+    found = compare(paths, space_of(paths), uri)
     if as_json:
         print_json(found)
     else:
@@ -157,4 +158,9 @@ def verify(name: Name, root: Root = None, tracking_uri: Uri = None, as_json: AsJ
         for difference in found["differences"]:
             out.print(difference, soft_wrap=True)
     if not found["ok"]:
+        where = paths.root_option
+        say(
+            "What study and Parquet lack of each other, and what was cut off: "
+            f"sweeps resume {name}{where}; what MLflow lacks: sweeps mlflow-sync {name}{uri_option(uri)}{where}"
+        )
         raise typer.Exit(1)

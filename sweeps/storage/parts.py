@@ -152,7 +152,10 @@ def _set_aside_if_torn(path: Path, schema: pa.Schema) -> None:
         aside = path.with_name(path.name + TORN)
         path.rename(aside)
         _LOG.warning(
-            "%s: must be a readable Parquet file, but got: %s. It is set aside as %s.", path, error, aside.name
+            "%s: must be a readable Parquet file, but got: %s. It is set aside as %s.",
+            path,
+            str(error).rstrip("."),
+            aside.name,
         )
 
 
@@ -171,9 +174,10 @@ def _read_file(path: Path, schema: pa.Schema, where: pc.Expression | None = None
         raise
     except (pa.ArrowException, OSError) as error:
         _LOG.warning(
-            "%s: must be a readable Parquet file, but got: %s. Its rows are left out. Restore the file or delete it.",
+            "%s: must be a readable Parquet file, but got: %s. Its rows are left out. Restore the file, or set it "
+            "aside with 'sweeps resume', which writes its trials again from the study.",
             path,
-            error,
+            str(error).rstrip("."),
         )
         return None
 

@@ -287,7 +287,7 @@ def test_a_torn_file_is_left_out_with_a_warning_and_set_aside_by_the_next_writer
     with caplog.at_level(logging.WARNING):
         assert load(tmp_path, "s")["trial"].to_pylist() == [1]
     assert f"{torn}: must be a readable Parquet file, but got: " in caplog.text
-    assert "Its rows are left out. Restore the file or delete it." in caplog.text
+    assert "Its rows are left out. Restore the file, or set it aside with 'sweeps resume'" in caplog.text
     writer = ResultsWriter(tmp_path / "s")
     assert f"It is set aside as {torn.name}.torn." in caplog.text
     writer.add_trials(trials_table([trial_row(2)]))
