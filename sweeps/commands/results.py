@@ -161,6 +161,6 @@ def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json:
         where = paths.root_option
         say(
             "What study and Parquet lack of each other, and what was cut off: "
-            f"sweeps resume {name}{where}; what MLflow lacks: sweeps mlflow-sync {name}{uri_option(uri)}{where}"
+            f"sweeps resume {name}{where}; what MLflow lacks: sweeps mlflow-sync {name}{where}{uri_option(uri)}"
         )
         raise typer.Exit(1)
