@@ -11,7 +11,7 @@ from tests.sweeps.machine import AGENTS_SECONDS, SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(HOUR if SOAK else 900)]
 
-TRIALS, KILLS = (60, 20) if SOAK else (30, 2)
+TRIALS, KILLS = (60, 20) if SOAK else (18, 2)
 # Few trials in training at a time, so that the work lasts for all kills.
 SIZE = ("--trials", str(TRIALS), "--lanes", "1" if SOAK else "3")
 CHANGES = [*SMALL, f"fixed.epochs={20 if SOAK else 40}"]
