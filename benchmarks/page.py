@@ -52,8 +52,8 @@ SECTIONS = (
         "step_conv4",
         "python benchmarks/step.py --networks conv4 --lanes 1",
         "The same for a convolutional network. On a CPU lanes of convolutions run one after the other; what is gained "
-        "is bfloat16 and one compiled program, so it depends on how fast the processor multiplies bfloat16: this one "
-        "twice as fast as float32. A step takes 1.4 times what its products and memory traffic alone would take here.",
+        "is bfloat16 and one compiled program, so it depends on how fast the processor multiplies bfloat16. The limit "
+        "is what products and memory traffic alone would take.",
     ),
     Section(
         "Whole sweeps",
@@ -69,8 +69,8 @@ SECTIONS = (
         "stopping",
         "python benchmarks/stopping.py",
         "Epochs, summed over all trials, until a sweep has the hypervolume that TPE without stopping has in the end. "
-        "A ratio of 3 means a third of the epochs; a sweep that never comes there counts with all of them, as three of "
-        "five do here: on this small problem, where a third of the epochs reaches nearly as much, stopping saves none.",
+        "A ratio of 3 means a third of the epochs; a sweep that never comes there counts with all of them. "
+        "On this small problem, where a third of the epochs reaches nearly as much, stopping saves none.",
     ),
     Section(
         "Lanes that stop make room",
@@ -169,10 +169,15 @@ def _about(document: dict[str, Any]) -> str:
 
 
 def _row(row: dict[str, Any]) -> str:
-    unit = f" ({row['unit']})" if row.get("unit") else ""
+    facts = [row["unit"]] if row.get("unit") else []
+    if row.get("missed"):
+        facts.append(f"{row['missed']} of {row['n']} never came there")
+    if row.get("over_limit"):
+        facts.append(f"{row['over_limit']:.1f} times the limit")
+    about = f" ({'; '.join(facts)})" if facts else ""
     peer, ratio, low, high = record.against_peer(row)
     span = "-" if ratio is None else f"{number(low)} to {number(high)}"
-    cells = (f"{row['case']}{unit}", *map(number, (row["ours"], peer, ratio)), span, str(row["n"]))
+    cells = (f"{row['case']}{about}", *map(number, (row["ours"], peer, ratio)), span, str(row["n"]))
     return f"| {' | '.join(cells)} |"
 
 

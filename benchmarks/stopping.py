@@ -128,10 +128,10 @@ def main(
             spent, volume = curve(outcome, space.objectives)
             ended = f"{len(outcome.finished)} of {outcome.trials} finished"
             err.print(f"{seed + 1}/{repeats} {method}: {ended}, hypervolume {volume[-1]:.4f}")
-        if kept and not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(kept) as temporary:
-                temporary.write_text(json.dumps([spent.tolist(), volume.tolist()]), encoding="utf-8")
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(kept) as temporary:
+                    temporary.write_text(json.dumps([spent.tolist(), volume.tolist()]), encoding="utf-8")
         curves[method].append((spent, volume))
     rows = compare(curves, budget)
     if json_file:

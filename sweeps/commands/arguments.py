@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.space import SearchSpace
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, check_inside, resolve_root
-from sweeps.storage.remote import fetch
 
 if TYPE_CHECKING:
     from sweeps.plan import Options
@@ -71,22 +70,6 @@ def remembered(paths: SweepPaths) -> dict[str, Any]:
 
     told: dict[str, Any] = read_session(paths).get("options", {})
     return {name: value for name, value in told.items() if name != "data" or Path(value).is_dir()}
-
-
-def fetched(name: str, root: str | None, tracking_uri: str | None) -> tuple[SweepPaths, str | None]:
-    """A sweep with all that is compared of it, and its MLflow store.
-
-    Args:
-        name: Of the sweep.
-        root: As it was typed.
-        tracking_uri: As it was typed; None takes that of the last session.
-
-    Returns:
-        Its paths, and the address; None for the root's own store.
-    """
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    uri = tracking_uri or remembered(paths).get("tracking_uri")
-    return fetch(paths, mlflow=not uri), uri
 
 
 def options_of(

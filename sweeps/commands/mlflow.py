@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.arguments import fetched, space_of
+from sweeps.commands.arguments import remembered, space_of
 from sweeps.commands.options import Name, Root, SameUri, err, out, say
-from sweeps.storage.remote import sending
+from sweeps.paths import SweepPaths, resolve_root
+from sweeps.storage.remote import fetch, sending
 
 
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
@@ -19,7 +20,8 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     from sweeps.mirroring.overview import overview
     from sweeps.sessions.heartbeat import read_session
 
-    paths, named = fetched(name, root, tracking_uri)
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+    named = tracking_uri or remembered(paths).get("tracking_uri")
     uri = named or tracking.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):
         whole = overview(paths, space_of(paths))
@@ -47,8 +49,11 @@ def ui(
     from sweeps import tracking
     from sweeps.mirroring import page
 
-    paths, named = fetched(name, root, tracking_uri)
+    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     space_of(paths)
+    named = tracking_uri or remembered(paths).get("tracking_uri")
+    if not named:
+        fetch(paths, summary=True, mlflow=True)
     uri = named or tracking.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
     page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)

@@ -1,6 +1,5 @@
 """What the actor at the rungs knows when it begins, without Ray."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +42,4 @@ def test_an_actor_that_died_is_followed_by_one_that_judges_as_it_would_have(tmp_
     writer.flush()
     later = {7: {"val_accuracy": 0.25, "remaining": 0.5, "remaining_before": 0.6}}
     assert Judge(tmp_path, "s", SPACE, STOPPING).judge(2, later) == living.judge(2, later) == [7]
-    assert Rungs(SPACE, replace(STOPPING)).judge(2, later) == []  # which is what one would say that knows nothing
+    assert Rungs(SPACE, STOPPING).judge(2, later) == []  # which is what one would say that knows nothing
