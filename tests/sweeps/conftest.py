@@ -1,5 +1,6 @@
 """Spaces, rows and a whole synthetic sweep for the tests of sweeps."""
 
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -166,6 +167,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("store")
     assert tracking.sync(tracking.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
     return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_store: Path) -> Path:
+    """A folder for sweeps whose MLflow has no runs yet."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path
 
 
 class Done(NamedTuple):

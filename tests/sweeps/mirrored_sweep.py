@@ -1,0 +1,75 @@
+"""The sweep `digits` as a driver tells a mirror of it, and as a real store in an SQLite file then has it."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from supermask.config import RULES, TrainConfig
+from sweeps import tracking
+from sweeps.mirroring import mirrored
+from sweeps.mirroring.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.mirroring.mirror import Mirror
+from sweeps.mirroring.mirrored import MirroredTrial
+from sweeps.results import epochs_table
+
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def config(trial: int) -> dict[str, Any]:
+    values = {"learning_rate": 0.1 + 0.2 + trial, "weight_decay": 1 / 3e4, "pruning_rate": 2 / 3, "seed": 2**62 + trial}
+    return TrainConfig(epochs=3, **values).to_dict()
+
+
+def start_row(trial: int, *, attempt: int = 1, **changed: Any) -> dict[str, Any]:
+    return {"trial": trial, "attempt": attempt, "pack": 4, "lane": trial, "host": "h", **config(trial), **changed}
+
+
+def epoch_row(trial: int, epoch: int, *, attempt: int = 1, **changed: Any) -> dict[str, Any]:
+    values = {name: (trial + 1) / (7 * epoch + place) for place, name in enumerate(EPOCH_METRICS)}
+    return {"trial": trial, "attempt": attempt, "epoch": epoch, "seconds": 0.1, **values, **changed}
+
+
+def trial_row(trial: int, *, attempt: int = 1, epochs_done: int = 3, **changed: Any) -> dict[str, Any]:
+    last = epoch_row(trial, epochs_done)
+    row = {"trial": trial, "state": "finished", "reason": None, "attempt": attempt, "pack": 4, "lane": trial}
+    row |= {**config(trial), "epochs_done": epochs_done, **{name: last[name] for name in EPOCH_METRICS}}
+    row |= {"test_loss": math.pi, "test_accuracy": 1 / 7, "seconds": 1.1, "started": STARTED}
+    row |= {"ended": STARTED + timedelta(seconds=9), "host": "h", "device": "cpu", "dtype": "float32", "commit": "abc"}
+    return row | changed
+
+
+def mirror(root: Path) -> Mirror:
+    return Mirror(tracking.default_uri(root), "digits", root=root, interval_seconds=0.01)
+
+
+def mirror_whole_trials(made: Mirror, trials: range) -> None:
+    made.trials_started([start_row(trial) for trial in trials])
+    for epoch in (1, 2, 3):
+        made.epochs(epochs_table([epoch_row(trial, epoch) for trial in trials]))
+    made.trials_ended([trial_row(trial) for trial in trials])
+
+
+def read(root: Path) -> list[MirroredTrial]:
+    return mirrored.read(tracking.default_uri(root), "digits", count_steps=True)
+
+
+def client(root: Path) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking.default_uri(root), tracking.default_uri(root))
+
+
+def parents(root: Path) -> list[Any]:
+    store = client(root)
+    experiment = store.get_experiment_by_name("digits").experiment_id
+    return list(store.search_runs([experiment], "tags.role = 'sweep'"))
+
+
+def assert_equal(mirrored: MirroredTrial, row: dict[str, Any]) -> None:
+    assert mirrored.state == row["state"]
+    assert mirrored.attempt == row["attempt"]
+    assert mirrored.metrics == {name: row[name] for name in FINAL_METRICS}
+    assert set(mirrored.params) == set(RULES)
+    for name, rule in RULES.items():
+        assert rule.kind(mirrored.params[name]) == row[name]
