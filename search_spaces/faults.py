@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search_spaces.vocabulary import GAINS, Rule
@@ -12,6 +12,7 @@ _GIVE_NUMBER = "Give a number."
 _SHOWN_CHARACTERS = 80
 _EXPONENT = re.compile(r"([-+]?\d{1,9})(\.\d*)?[eE]([-+]?)(\d{1,4})")
 _YAML_EXPONENT = re.compile(r"[-+]?\d+\.\d*[eE][-+]\d+")
+_NONE: Mapping[str, str] = {}
 
 
 class Faults:
@@ -21,16 +22,18 @@ class Faults:
         lines: The faults so far, worded.
     """
 
-    def __init__(self, file: str, overridden: Iterable[str] = ()) -> None:
+    def __init__(self, file: str, overridden: Iterable[str] = (), options: Mapping[str, str] = _NONE) -> None:
         """Starts with no faults.
 
         Args:
             file: Name of the file, as the user wrote it.
             overridden: Dotted paths whose values came from overrides, not from the file.
+            options: By path, the option that a value came from where that is not `--set`.
         """
         self.lines: list[str] = []
         self._file = printable(file)
         self._overridden = tuple(printable(path) for path in overridden)
+        self._options = options
 
     def add(self, path: str, rule: str, *, got: str, remedy: str) -> None:
         """Notes one fault, worded `FILE: path: rule, but got VALUE. Remedy`.
@@ -42,7 +45,7 @@ class Faults:
             remedy: What to do about it, a sentence with its full stop.
         """
         concerned = [name for name in self._overridden if _within(name, path) or _within(path, name)] if path else []
-        source = "".join(f" with --set {name}" for name in concerned)
+        source = "".join(f" with {self._options.get(name, f'--set {name}')}" for name in concerned)
         place = f"{self._file}{source}: {path}" if path else self._file
         self.lines.append(f"{place}: {rule}, but got {got}. {remedy}")
 

@@ -37,7 +37,9 @@ _CONSTRAINT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")
 _NOTHING: Mapping[str, Any] = {}
 
 
-def load(path: str | Path, *, overrides: Mapping[str, Any] = _NOTHING) -> SearchSpace:
+def load(
+    path: str | Path, *, overrides: Mapping[str, Any] = _NOTHING, options: Mapping[str, str] = _NOTHING
+) -> SearchSpace:
     """Reads and checks a search space.
 
     Args:
@@ -45,6 +47,7 @@ def load(path: str | Path, *, overrides: Mapping[str, Any] = _NOTHING) -> Search
         overrides: Dotted paths to values, put in place of the file's before it is checked, e.g.
             `{"fixed.epochs": 5, "search.learning_rate.high": 0.5}`. `fixed.X` ends a search of X (and of
             parameters whose conditions can then no longer hold), `search.X` frees a fixed X.
+        options: What messages call an override, by its path, where the user did not type `--set`.
 
     Returns:
         The space, with every value in its field's kind.
@@ -52,7 +55,7 @@ def load(path: str | Path, *, overrides: Mapping[str, Any] = _NOTHING) -> Search
     Raises:
         SpaceError: Naming every fault of the file and the overrides.
     """
-    faults = Faults(str(path), overrides)
+    faults = Faults(str(path), overrides, options)
     content = document.read(Path(path), faults)
     if content is None:
         raise SpaceError(faults.lines)

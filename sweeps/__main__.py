@@ -11,7 +11,7 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.commands.arguments import complete_space, load_space, options_of, overrides_of, remembered, space_of
+from sweeps.commands.arguments import complete_space, load_space, options_of, remembered, space_of
 from sweeps.commands.compare import compare
 from sweeps.commands.doctor import doctor
 from sweeps.commands.grouped_help import GroupedHelp
@@ -101,9 +101,8 @@ def run(
 
     Example: sweeps run fcn_digits --trials 40 --set fixed.epochs=20
     """
-    overrides = overrides_of(changes or [], name=name, trials=trials, seed=seed)
-    found = load_space(space, overrides)
-    check_name(found.name)
+    found = load_space(space, changes or [], {"--name": name, "--trials": trials, "--seed": seed})
+    check_name(found.name, what="--name" if found.name == name else "name")
     options = options_of(
         root=root,
         lanes=lanes,

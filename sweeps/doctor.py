@@ -170,7 +170,7 @@ def _journal(path: Path) -> Finding:
 
     try:
         for _ in ("made", "read again"):
-            SweepStudy(load_space("fcn_digits", {}), path)
+            SweepStudy(load_space("fcn_digits"), path)
     except SweepError as error:
         found, _ = _halves(error.message)
         return Finding("study", "fault", found, "Choose a file system with locks and links for --root.")

@@ -22,19 +22,25 @@ _TAKEN = ("mlflow.db", "mlflow-artifacts")
 """What else lives in a root: a sweep of this name would be written into it."""
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, *, what: str = "name") -> str:
     """Returns `name` if a sweep may have it.
+
+    Args:
+        name: Of a sweep.
+        what: What gave it, for messages, e.g. `--name`.
 
     Raises:
         SweepError: If it could leave the root, or hide or overwrite something in it.
     """
     if not _NAME.fullmatch(name):
         raise SweepError(
-            f"name: must be 1 to 100 letters, digits, '.', '_' or '-', starting with a letter or a digit, "
+            f"{what}: must be 1 to 100 letters, digits, '.', '_' or '-', starting with a letter or a digit, "
             f"but got {name!r}. Choose a name like 'fcn_mnist-2'."
         )
     if name in _TAKEN:
-        raise SweepError(f"name: must not be {name!r}, where the MLflow store of the root lives. Choose another name.")
+        raise SweepError(
+            f"{what}: must not be {name!r}, where the MLflow store of the root lives. Choose another name."
+        )
     return name
 
 

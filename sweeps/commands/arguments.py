@@ -3,6 +3,7 @@
 import difflib
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from sweeps.plan import Options
 
 _SHIPPED = Path(sys.modules["search_spaces"].__path__[0])
+_PATHS = {"--name": "name", "--trials": "budget.trials", "--seed": "sampler.seed"}
+"""What the options of `run` that stand for a `--set` change."""
+_NOTHING: Mapping[str, Any] = {}
 
 
 def complete_space(incomplete: str) -> list[str]:
@@ -26,15 +30,24 @@ def _shipped() -> list[str]:
     return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
 
 
-def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
+def load_space(text: str, changes: Sequence[str] = (), options: Mapping[str, Any] = _NOTHING) -> SearchSpace:
     """The space of a file, or a shipped one by its name.
+
+    Args:
+        text: Path or name.
+        changes: The `--set` options; they win.
+        options: Values of the options that stand for one, by what the user types; None where that was left out.
 
     Raises:
         SpaceError: If it cannot be used.
         SweepError: If no shipped space has the name.
     """
     from search_spaces.load import load
+    from search_spaces.overrides import parse
 
+    changed = parse(changes)
+    given = {_PATHS[option]: option for option, value in options.items() if value is not None}
+    typed = {path: option for path, option in given.items() if path not in changed}
     shipped = _SHIPPED / f"{text}.yaml"
     is_name = "/" not in text and not text.endswith((".yaml", ".yml")) and not Path(text).exists()
     if is_name and not shipped.exists():
@@ -46,7 +59,8 @@ def load_space(text: str, overrides: dict[str, Any]) -> SearchSpace:
             f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml; "
             "write one with: sweeps init my_space."
         )
-    return load(shipped if is_name else text, overrides=overrides)
+    overrides = {path: options[option] for path, option in typed.items()} | changed
+    return load(shipped if is_name else text, overrides=overrides, options=typed)
 
 
 def space_of(paths: SweepPaths) -> SearchSpace:
@@ -117,12 +131,3 @@ def options_of(
         checkpoint_seconds=checkpoint_seconds,
         warm_start=warm_start,
     )
-
-
-def overrides_of(changes: list[str], *, name: str | None, trials: int | None, seed: int | None) -> dict[str, Any]:
-    """The `--set` options and the options that stand for one."""
-    from search_spaces.overrides import parse
-
-    given = {"name": name, "budget.trials": trials, "sampler.seed": seed}
-    overrides = {path: value for path, value in given.items() if value is not None}
-    return overrides | parse(changes)

@@ -9,7 +9,7 @@ import typer
 
 from sweeps.commands.arguments import space_of
 from sweeps.commands.options import Name, Root, err, out
-from sweeps.paths import SweepPaths, resolve_root
+from sweeps.paths import SweepPaths, check_name, resolve_root
 from sweeps.storage.remote import fetch
 
 
@@ -29,7 +29,7 @@ def report(
 
     paths = fetch(SweepPaths(resolve_root(root), name))
     for other in beside or []:
-        fetch(SweepPaths(paths.root, other), summary=True)
+        fetch(SweepPaths(paths.root, check_name(other, what="--beside")), summary=True)
     file = pages.write(
         paths, space_of(paths), beside=beside or [], draw_mask=_draw_mask if find_spec("torch") else None
     )

@@ -58,6 +58,7 @@ def test_a_sweep_that_is_not_there_is_an_error_and_nothing_is_written(
     assert done.code == 2
     assert done.err.startswith("sweep smal: must exist under ")
     assert "did you mean 'small'?" in done.err
+    assert sweeps("report", "small", "--beside", "../x").err.startswith("--beside: must be 1 to 100 letters")
     assert not paths.report.exists()
 
 

@@ -1,0 +1,47 @@
+"""From the options of a command to a search space."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.space import SpaceError
+from sweeps.commands.arguments import load_space
+
+SPACE = """
+name: mine
+fixed: {network: fcn, dataset: digits, epochs: 1}
+search: {learning_rate: {low: 0.01, high: 1.0}}
+budget: {trials: 4}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(SPACE)
+    return str(path)
+
+
+def test_options_stand_for_changes_and_changes_win(mine: str) -> None:
+    found = load_space(mine, ["budget.trials=9"], {"--name": "other", "--trials": 3, "--seed": None})
+    assert (found.name, found.trials, found.sampler.seed) == ("other", 9, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "place"),
+    [
+        ([], {"--trials": 0}, " with --trials: budget.trials: "),
+        ([], {"--seed": -1}, " with --seed: sampler.seed: "),
+        ([], {"--name": "../x"}, " with --name: name: "),
+        (["budget.trials=0"], {}, " with --set budget.trials: budget.trials: "),
+        (["budget.trials=0"], {"--trials": 3}, " with --set budget.trials: budget.trials: "),
+    ],
+)
+def test_a_fault_names_the_option_that_was_typed(
+    mine: str, changes: list[str], options: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(SpaceError) as raised:
+        load_space(mine, changes, options)
+    (line,) = str(raised.value).splitlines()
+    assert line.startswith(f"{mine}{place}")
