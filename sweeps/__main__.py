@@ -11,7 +11,7 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.commands.arguments import complete_space, load_space, options_of, remembered, space_of
+from sweeps.commands.arguments import complete_space, load_space, options_of, or_remembered, space_of
 from sweeps.commands.compare import compare
 from sweeps.commands.doctor import doctor
 from sweeps.commands.grouped_help import GroupedHelp
@@ -158,7 +158,6 @@ def resume(
     Example: sweeps resume fcn_digits --trials +20
     """
     paths = fetch(SweepPaths(resolve_root(root), name))
-    told = remembered(paths)
     options = options_of(
         root=root,
         lanes=lanes,
@@ -166,10 +165,8 @@ def resume(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
-        checkpoint_seconds=told.get("checkpoint_seconds") if checkpoint_seconds is None else checkpoint_seconds,
-        tracking_uri=tracking_uri or told.get("tracking_uri"),
-        data=data or told.get("data"),
         download=download,
+        **or_remembered(paths, checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri, data=data),
     )
     from sweeps.plan import extend
     from sweeps.run import resume as go_on
@@ -210,7 +207,6 @@ def confirm(
     Example: sweeps confirm fcn_digits --select knee --seeds 10
     """
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    told = remembered(paths)
     options = options_of(
         root=root,
         lanes=lanes,
@@ -218,9 +214,8 @@ def confirm(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
-        tracking_uri=tracking_uri or told.get("tracking_uri"),
-        data=data or told.get("data"),
         download=False,
+        **or_remembered(paths, tracking_uri=tracking_uri, data=data),
     )
     from sweeps.analysis import confirmed
     from sweeps.confirm import confirm as train_again

@@ -78,12 +78,13 @@ def space_of(paths: SweepPaths) -> SearchSpace:
     return load(paths.space)
 
 
-def remembered(paths: SweepPaths) -> dict[str, Any]:
-    """The options of the last session of a sweep that need not be given again; the data only if they are here, too."""
+def or_remembered(paths: SweepPaths, **given: Any) -> dict[str, Any]:
+    """Options as they were given; those left out as in the sweep's last session, the data only if they are here."""
     from sweeps.sessions.heartbeat import read_session
 
     told: dict[str, Any] = read_session(paths).get("options", {})
-    return {name: value for name, value in told.items() if name != "data" or Path(value).is_dir()}
+    here = {name: value for name, value in told.items() if name != "data" or Path(value).is_dir()}
+    return {name: here.get(name) if value in (None, "") else value for name, value in given.items()}
 
 
 def options_of(

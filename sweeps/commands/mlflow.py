@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.arguments import remembered, space_of
+from sweeps.commands.arguments import or_remembered, space_of
 from sweeps.commands.options import Name, Root, SameUri, err, out, say
 from sweeps.paths import SweepPaths, resolve_root
 from sweeps.storage.remote import fetch, sending
@@ -21,7 +21,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     from sweeps.sessions.heartbeat import read_session
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    named = tracking_uri or remembered(paths).get("tracking_uri")
+    named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     uri = named or tracking.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):
         whole = overview(paths, space_of(paths))
@@ -51,7 +51,7 @@ def ui(
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     space_of(paths)
-    named = tracking_uri or remembered(paths).get("tracking_uri")
+    named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     if not named:
         fetch(paths, summary=True, mlflow=True)
     uri = named or tracking.default_uri(paths.root)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from search_spaces.space import Constraint, SearchSpace, SpaceError
-from sweeps.commands.arguments import remembered, space_of
+from sweeps.commands.arguments import or_remembered, space_of
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, resolve_root, sweep_names
@@ -149,7 +149,7 @@ def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json:
     from sweeps.verify import verify as compare
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    uri = tracking_uri or remembered(paths).get("tracking_uri")
+    uri = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     fetch(paths, mlflow=not uri)
     found = compare(paths, space_of(paths), uri)
     if as_json:

@@ -1,4 +1,4 @@
-"""From the options of a command to a search space."""
+"""From the options of a command to a search space, and to what its last session was told."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SpaceError
-from sweeps.commands.arguments import load_space
+from sweeps.commands.arguments import load_space, or_remembered
+from sweeps.paths import SweepPaths
+from sweeps.sessions.heartbeat import write_session
 
 SPACE = """
 name: mine
@@ -45,3 +47,24 @@ def test_a_fault_names_the_option_that_was_typed(
         load_space(mine, changes, options)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{mine}{place}")
+
+
+@pytest.mark.parametrize(
+    ("told", "given", "found"),
+    [
+        ({}, {"tracking_uri": None}, {"tracking_uri": None}),
+        ({"tracking_uri": "http://a"}, {"tracking_uri": None}, {"tracking_uri": "http://a"}),
+        ({"tracking_uri": "http://a"}, {"tracking_uri": ""}, {"tracking_uri": "http://a"}),
+        ({"tracking_uri": "http://a"}, {"tracking_uri": "http://b"}, {"tracking_uri": "http://b"}),
+        ({"tracking_uri": "http://a"}, {"data": "here"}, {"data": "here"}),
+        ({"data": "/proc"}, {"data": None}, {"data": "/proc"}),
+        ({"data": "/no/such/folder"}, {"data": None}, {"data": None}),
+        ({"checkpoint_seconds": 60.0}, {"checkpoint_seconds": 0.0}, {"checkpoint_seconds": 0.0}),
+    ],
+)
+def test_an_option_left_out_is_that_of_the_last_session(
+    tmp_path: Path, told: dict[str, Any], given: dict[str, Any], found: dict[str, Any]
+) -> None:
+    paths = SweepPaths(tmp_path, "small")
+    write_session(paths, {"state": "finished", "options": told})
+    assert or_remembered(paths, **given) == found
