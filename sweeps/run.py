@@ -203,8 +203,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     mirror.start_sweep(
         params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
     )
-    if earlier["state"] != "new" and (earlier["state"], earlier.get("unmirrored")) != ("finished", 0):
-        resend(paths, found, mirror)
+    resend(paths, found, mirror, earlier=earlier)
     first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
     ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
     queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack, reached=found.reached)

@@ -69,10 +69,17 @@ def reconcile(paths: SweepPaths, study: SweepStudy, writer: ResultsWriter) -> Fo
     return Found(rows, _reached(paths, study))
 
 
-def resend(paths: SweepPaths, found: Found, mirror: Mirror) -> None:
-    """Gives the mirror what the last driver could not send any more; runs that are complete stay as they are."""
+def resend(paths: SweepPaths, found: Found, mirror: Mirror, *, earlier: Mapping[str, Any]) -> None:
+    """Gives the mirror what it may lack after the last session, `earlier`; runs that are complete stay as they are."""
+    if _all_sent(earlier):
+        return
     mirror.epochs(results.up_to(results.load_epochs(paths.root, paths.name), found.last_epochs))
     mirror.trials_ended({row["trial"]: row for row in found.rows}.values())
+
+
+def _all_sent(earlier: Mapping[str, Any]) -> bool:
+    """Whether there is nothing to send again; of a session that did not finish that is not known."""
+    return earlier["state"] == "new" or (earlier["state"], earlier.get("unmirrored")) == ("finished", 0)
 
 
 def _lost(told: Iterable[StudyTrial], there: set[int]) -> dict[int, StudyTrial]:

@@ -147,10 +147,29 @@ def test_states_are_found_whose_epochs_are_in_parquet(
     found = session(paths, space)
     assert found.reached == {4: reached}
     assert found.last_epochs == {0: 2, 1: 2, 2: 2, 3: 2, 4: 2}
-    resend(paths, found, mirror)
+    resend(paths, found, mirror, earlier={"state": "died"})
     sent = [(row["trial"], row["epoch"]) for kind, rows in mirror.calls if kind == "epochs" for row in rows]
     assert sent == [(trial, epoch) for trial in range(5) for epoch in (1, 2)]
     assert mirror.numbers("ended") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "sent"),
+    [
+        ({"state": "new"}, []),
+        ({"state": "finished", "unmirrored": 0}, []),
+        ({"state": "finished", "unmirrored": 3}, [0, 1, 2, 3]),
+        ({"state": "finished"}, [0, 1, 2, 3]),  # and killed while it waited for MLflow
+        ({"state": "interrupted", "unmirrored": 0}, [0, 1, 2, 3]),
+        ({"state": "died"}, [0, 1, 2, 3]),
+    ],
+)
+def test_a_session_sends_all_again_unless_the_last_one_finished_and_left_no_row_out_of_mlflow(
+    paths: SweepPaths, space: SearchSpace, rows: list[Row], mirror: Any, *, earlier: Row, sent: list[int]
+) -> None:
+    resend(paths, session(paths, space), mirror, earlier=earlier)
+    assert mirror.numbers("ended") == sent
+    assert mirror.numbers("epochs") == [trial for trial in sent for _ in (1, 2)]
 
 
 @pytest.mark.parametrize("folder", ["trials", "epochs"])
