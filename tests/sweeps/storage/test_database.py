@@ -10,6 +10,9 @@ import pytest
 
 from search_spaces.space import Constraint, Sampler, SearchSpace
 from sweeps.errors import SweepError
+from sweeps.paths import SweepPaths
+from sweeps.results import ResultsWriter, epochs_table, trials_table
+from sweeps.sessions.reconciliation import reconcile
 from sweeps.storage.database import check_free
 from sweeps.study import SweepStudy
 from tests.sweeps.postgres_server import PASSWORD, PostgresServer, postgres_server
@@ -123,6 +126,32 @@ def test_an_end_that_was_stored_before_the_connection_broke_is_told_again_in_vai
             study.tell(rows)
     study.tell(rows)
     assert [trial.state for trial in study.trials()] == ["finished", "finished"]
+
+
+def test_a_study_whose_tables_were_all_dropped_is_filled_again_from_parquet(
+    server: PostgresServer, tmp_path: Path, small_space: Space, ended_row: EndedRow, epoch_rows: Any
+) -> None:
+    space = small_space(name="dropped")  # of random trials: one that had not ended is sampled as it was
+    paths, study = SweepPaths(tmp_path, space.name), SweepStudy(space, server.url)
+    configs = [study.ask().config.to_dict() for _ in range(5)]
+    study.start({0: 1, 1: 1, 2: 2, 3: 1, 4: 2})
+    states = ("finished", "stopped", "failed", "finished")
+    rows = [ended_row(number, state) | configs[number] for number, state in enumerate(states)]
+    in_training = ended_row(4, attempt=2, epochs_done=1)
+    writer = ResultsWriter(paths.folder)
+    writer.add_epochs(epochs_table(epoch for row in (*rows, in_training) for epoch in epoch_rows(row)))
+    writer.add_trials(trials_table(rows))
+    writer.flush()
+    study.tell(rows)
+    before, waiting = study.trials(), study.open_trials()
+    with psycopg.connect(server.url, password=PASSWORD) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    reconcile(paths, SweepStudy(space, server.url), writer)
+    again = SweepStudy(space, server.url)  # as it stands in the database
+    assert again.trials() == before
+    assert again.open_trials() == waiting
+    assert again.ask().number == 5
 
 
 def test_two_sweeps_of_one_name_do_not_share_a_study(server: PostgresServer, small_space: Space) -> None:
