@@ -117,6 +117,8 @@ def run(
         storage=resolve_storage(storage),
         warm_start=warm_start,
     )
+    if warm_start:
+        fetch(SweepPaths(options.root, check_name(warm_start, what="--warm-start")), summary=True)
     if dry_run:
         from sweeps.display import preview
 
@@ -128,8 +130,6 @@ def run(
         return
     from sweeps.run import run as start
 
-    if warm_start:
-        fetch(SweepPaths(options.root, warm_start), summary=True)
     with sending(SweepPaths(options.root, found.name), say, mlflow=not tracking_uri):
         _conclude(start(found, options, err), found, options, as_json=as_json)
 

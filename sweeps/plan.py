@@ -1,9 +1,11 @@
 """Before anything starts: is the space trainable here, in which packs, and for how long?"""
 
 import itertools
+import math
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,9 @@ MEASURED_LANES = {"cpu": 64, "gpu": 4096}
 """Largest packs that are measured."""
 MEASURE_FROM_SECONDS = 1200.0
 """Guessed length of a sweep from which measuring lanes, a minute or so, is worth it."""
+STARTING_SECONDS = 25.0
+"""Of a session, apart from training: starting Ray and its workers; drawing and sending at the end. Two trials of one
+epoch on the digits take 25 and 26 s, hardly any of it to train, on two cores with other work; for estimates only."""
 _GUESSED_FLOPS = {"cpu": 1e11, "gpu": 1e13}
 """Per second and pack, to tell long sweeps from short ones; nothing else depends on it."""
 
@@ -107,7 +112,14 @@ class PackPlan:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a sweep will take, measured with a few steps of a real pack here."""
+    """What a sweep will take, measured with a few steps of a real pack here.
+
+    Attributes:
+        seconds: Of the whole session, with starting and compiling, as if no trial were stopped early.
+        pack_bytes: Memory of a pack, data included.
+        seconds_per_lane_step: Of training, evaluation included.
+        compiled: Whether packs are compiled.
+    """
 
     seconds: float
     pack_bytes: float
@@ -200,27 +212,35 @@ def largest_network(space: SearchSpace, datasets: dict[str, Dataset]) -> Network
 
 def estimate(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> Estimate:
     """Trains a few steps of a pack on this machine and scales its time up to the whole sweep."""
-    configs = sample(space, 8 * plan.lanes)
-    alike = [config for config in configs if config.structure() == configs[0].structure()][: plan.lanes]
+    lanes = min(plan.lanes, space.trials)
+    configs = sample(space, 8 * lanes)
+    alike = [config for config in configs if config.structure() == configs[0].structure()][:lanes]
     config = alike[0]
     device = torch.device("cuda" if plan.gpus else "cpu")
     torch.set_num_threads(plan.cpus)
     full = datasets[config.dataset]
     compiled = compile_pays(config, full, device)
     pack = Pack(alike, excerpt(full, config), device=device, compiled=compiled)
-    pack.train_epoch()
-    started = time.perf_counter()
-    pack.train_epoch()
-    per_step = (time.perf_counter() - started) / pack.steps_per_epoch / len(alike)
+    # The first epoch compiles. So does each process, but all of them at the same time: it is waited for once.
+    first, later = _seconds(pack.train_epoch), _seconds(pack.train_epoch)
+    once = STARTING_SECONDS + max(0.0, first - later)
+    per_step = later / pack.steps_per_epoch / len(alike)
     steps = len(full.train_labels) * (1 - config.validation_fraction) / config.batch_size * config.epochs
     cost = lane_cost(pack.network, batch_size=config.batch_size, dtype=pack.dtype)
     images = full.train_images.nbytes + full.test_images.nbytes
+    rounds = math.ceil(math.ceil(space.trials / lanes) / plan.concurrent)  # a pack takes as long alone as beside others
     return Estimate(
-        seconds=per_step * steps * space.trials / plan.concurrent,
-        pack_bytes=cost.memory_bytes * plan.lanes + images,
+        seconds=once + per_step * steps * lanes * rounds,
+        pack_bytes=cost.memory_bytes * lanes + images,
         seconds_per_lane_step=per_step,
         compiled=compiled,
     )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _gpu_lanes(network: Network, gpus: float) -> int:

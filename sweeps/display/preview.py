@@ -21,6 +21,7 @@ from sweeps.plan import (
     worth_measuring,
 )
 from sweeps.sampling import sample
+from sweeps.warm_start import WarmStart, collect
 
 SAMPLES = 10
 
@@ -31,6 +32,7 @@ class Preview:
 
     Attributes:
         space: What it would try.
+        learned: What its sampler would know of another sweep.
         samples: Random trials of it.
         plan: How they would be packed.
         measured_first: Whether it would begin by measuring how many lanes are best, so that the plan is a guess.
@@ -38,6 +40,7 @@ class Preview:
     """
 
     space: SearchSpace
+    learned: WarmStart | None
     samples: list[TrainConfig]
     plan: PackPlan
     measured_first: bool
@@ -49,11 +52,13 @@ def look(space: SearchSpace, options: Options) -> Preview:
 
     Raises:
         ConfigError: If a dataset is missing or does not fit.
+        SweepError: If there is nothing to learn where a warm start is asked for, or less here than a pack asks for.
     """
     datasets = load_datasets(space, options)
+    learned = collect(options.root, options.warm_start, space) if options.warm_start else None
     plan = plan_packs(space, options, local_resources(), datasets)
     first = not options.lanes and worth_measuring(space, plan, datasets)
-    return Preview(space, sample(space, SAMPLES), plan, first, estimate(space, plan, datasets))
+    return Preview(space, learned, sample(space, SAMPLES), plan, first, estimate(space, plan, datasets))
 
 
 def record(found: Preview) -> dict[str, Any]:
@@ -72,15 +77,17 @@ def show(found: Preview, out: Console) -> None:
     space, plan, costs = found.space, found.plan, found.estimate
     out.print(space.to_yaml(), markup=False, soft_wrap=True)
     out.print(_samples(found))
+    if found.learned:
+        _say(out, str(found.learned))
     packs = -(-space.trials // plan.lanes)
     _say(out, f"packs:    {packs} of up to {plan.lanes} lanes ({plan.reason})")
     _say(out, f"          {plan.concurrent} at a time, {plan.cpus} CPU cores and {plan.gpus:g} GPUs each")
     if found.measured_first:
         _say(out, "          a sweep of this length begins by measuring how many lanes are best; this is the guess")
-    how = "compiled" if costs.compiled else "eager"
+    once, how = ("starting and compiling", "compiled") if costs.compiled else ("starting", "eager")
     _say(
         out,
-        f"time:     about {duration(costs.seconds)} on this machine "
+        f"time:     about {duration(costs.seconds)} on this machine, {once} included "
         f"({1000 * costs.seconds_per_lane_step:.2f} ms a lane and step, {how}, measured now)",
     )
     _say(out, f"memory:   about {costs.pack_bytes / 2**20:,.0f} MiB a pack, data included")

@@ -16,6 +16,7 @@ from sweeps.plan import (
     CPU_LANES,
     CPU_WEIGHTS,
     GPU_LANES,
+    STARTING_SECONDS,
     Options,
     PackPlan,
     Resources,
@@ -175,14 +176,40 @@ def test_this_machines_resources() -> None:
     assert found.gpus == torch.cuda.device_count()
 
 
-def test_an_estimate_grows_with_the_sweep(small_space: Space, digits: dict[str, Dataset]) -> None:
-    space = small_space(fixed={"dataset": "digits", "width": 0.2, "batch_size": 64, "epochs": 10}, trials=30)
-    plan = PackPlan(lanes=3, cpus=1, gpus=0.0, concurrent=2, reason="")
-    found = estimate(space, plan, digits)
-    assert not found.compiled
+@pytest.mark.parametrize(
+    ("trials", "lanes", "concurrent", "lane_times"),
+    [
+        (30, 3, 2, 5 * 3),
+        (31, 3, 2, 6 * 3),  # the last trial has a pack for itself, and nobody beside it
+        (2, 1, 16, 1),  # 14 of 16 cores have nothing to do
+        (2, 8, 1, 2),  # a pack of the two trials that there are
+    ],
+)
+def test_an_estimate_counts_rounds_of_packs_and_what_comes_before(
+    small_space: Space,
+    digits: dict[str, Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    trials: int,
+    lanes: int,
+    concurrent: int,
+    lane_times: int,
+) -> None:
+    space = small_space(fixed={"dataset": "digits", "width": 0.2, "batch_size": 64, "epochs": 10}, trials=trials)
+    epochs = iter([42.0, 2.0])  # the first one compiles for 40 s
+    monkeypatch.setattr("sweeps.plan._seconds", lambda _: next(epochs))
+    found = estimate(space, PackPlan(lanes, cpus=1, gpus=0.0, concurrent=concurrent, reason=""), digits)
     # 1,437 images less a tenth, in batches of 64: about 20 steps an epoch.
     steps = 0.9 * len(digits["digits"].train_labels) / 64 * 10
-    assert found.seconds == pytest.approx(found.seconds_per_lane_step * steps * 30 / 2)
+    training = found.seconds_per_lane_step * steps * lane_times
+    assert found.seconds == pytest.approx(STARTING_SECONDS + 40.0 + training)
+
+
+def test_an_estimate_trains_a_moment(small_space: Space, digits: dict[str, Dataset]) -> None:
+    space = small_space(fixed={"dataset": "digits", "width": 0.2, "batch_size": 64, "epochs": 10})
+    found = estimate(space, PackPlan(lanes=3, cpus=1, gpus=0.0, concurrent=2, reason=""), digits)
+    assert not found.compiled
+    assert found.seconds_per_lane_step > 0
     assert found.pack_bytes > digits["digits"].train_images.nbytes
 
 
