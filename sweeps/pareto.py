@@ -87,6 +87,12 @@ def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
     return table if keep.all() else rows(table, keep)
 
 
+def why_empty(constraints: Iterable[Constraint]) -> str:
+    """Why a front has no trial, in words."""
+    bounds = ", ".join(map(str, constraints))
+    return f"no finished trial keeps to: {bounds}" if bounds else "no trial has finished"
+
+
 def front(table: Table, objectives: Objectives) -> Table:
     """The finished trials that no other finished trial beats: as good in every objective and better in one.
 

@@ -57,11 +57,8 @@ def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Consol
     else:
         out.print(front.table(members, space))
     if not members.num_rows:
-        wanted = ", ".join(str(constraint) for constraint in space.constraints)
-        _say(
-            err,
-            f"no finished trial keeps to {wanted}; see what there is: sweeps report {space.name}{paths.root_option}",
-        )
+        nothing = pareto.why_empty(space.constraints)
+        _say(err, f"{nothing}. See what there is: sweeps report {space.name}{paths.root_option}")
     _say(err, f"picture:  {paths.front_png}")
     if paths.report.exists():
         _say(err, f"report:   {paths.report}")

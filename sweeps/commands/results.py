@@ -1,13 +1,12 @@
 """The commands that read the results of a sweep: list, status, pareto, verify."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from search_spaces.space import Constraint, SearchSpace, SpaceError
+from search_spaces.space import SearchSpace, SpaceError
 from sweeps.commands.arguments import or_remembered, space_of
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
@@ -120,8 +119,11 @@ def pareto(
     else:
         out.print(front.table(members, space))
     recommended = recommendation.recommend(trials, space, confirmed, asked=bounds)
-    answer = recommendation.line(recommended, paths.root_option) if recommended else _no_answer(paths, space, bounds)
-    err.print(answer, soft_wrap=True)
+    nothing = (
+        f"{pareto.why_empty((*space.constraints, *bounds))}. "
+        f"See how far the sweep is: sweeps status {name}{paths.root_option}"
+    )
+    err.print(recommendation.line(recommended, paths.root_option) if recommended else nothing, soft_wrap=True)
     if recommended and not bounds:
         enough = f"sweeps pareto {name} --min accuracy=0.97{paths.root_option}"
         err.print(f"the smallest network that is accurate enough: {enough}", soft_wrap=True)
@@ -131,13 +133,6 @@ def pareto(
     if not front.is_drawn(paths):
         front.draw(paths, space, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
-
-
-def _no_answer(paths: SweepPaths, space: SearchSpace, bounds: Sequence[Constraint]) -> str:
-    kept = ", ".join(map(str, (*space.constraints, *bounds))) or "no constraint"
-    return (
-        f"no finished trial keeps to: {kept}. See how far the sweep is: sweeps status {paths.name}{paths.root_option}"
-    )
 
 
 def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json: AsJson = False) -> None:

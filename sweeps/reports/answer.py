@@ -3,6 +3,7 @@
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps import pareto
 from sweeps.analysis.intervals import Interval
 from sweeps.analysis.recommendation import Recommendation
 from sweeps.paths import SweepPaths
@@ -13,12 +14,11 @@ Record = dict[str, Any]
 def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) -> Record:
     """What to take from the sweep, how sure that is, and what to do next."""
     if found is None:
-        bounds = ", ".join(map(str, space.constraints)) or "no constraint"
         return {
             "trial": None,
             "headline": "No trial can be recommended yet",
             "figures": [],
-            "reasons": [f"No finished trial keeps to: {bounds}."],
+            "reasons": [why_empty(space)],
             "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
         }
     rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"
@@ -33,6 +33,12 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
         "reasons": _reasons(found),
         "commands": [*((text, found.commands[key] + paths.root_option) for key, text in purposes.items()), enough],
     }
+
+
+def why_empty(space: SearchSpace) -> str:
+    """Why the front has no trial, a sentence."""
+    text = pareto.why_empty(space.constraints)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _figures(found: Recommendation) -> list[tuple[str, str, str]]:

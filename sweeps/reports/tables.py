@@ -16,7 +16,7 @@ from sweeps.display.front import PERCENT
 from sweeps.display.panel import duration
 from sweeps.figures import drawing
 from sweeps.pareto import Table
-from sweeps.reports.answer import bracket, percent
+from sweeps.reports.answer import bracket, percent, why_empty
 from sweeps.reports.charts import spread
 
 Record = dict[str, Any]
@@ -88,6 +88,7 @@ def front_table(members: Table, space: SearchSpace, recommended: int | None) -> 
             for row in rows
         ],
         "left_out": members.num_rows - len(rows),
+        "why_empty": why_empty(space),
     }
 
 

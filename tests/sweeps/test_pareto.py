@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search_spaces.space import Constraint
 from sweeps.errors import SweepError
-from sweeps.pareto import RANGES, best_at, feasible, front, hypervolume, hypervolume_history, knee, values
+from sweeps.pareto import (
+    RANGES,
+    best_at,
+    feasible,
+    front,
+    hypervolume,
+    hypervolume_history,
+    knee,
+    values,
+    why_empty,
+)
 
 DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
 THREE = {"val_accuracy": "maximize", "remaining": "minimize", "inverted": "minimize"}
@@ -121,6 +132,12 @@ class Bound:
 )
 def test_feasible_rows_keep_to_every_constraint(constraints: list[Bound], expected: list[int]) -> None:
     assert numbers(feasible(TABLE, constraints)) == expected
+
+
+def test_an_empty_front_is_explained_by_what_its_trials_had_to_keep_to() -> None:
+    assert why_empty([]) == "no trial has finished"
+    bounds = [Constraint("val_accuracy", ">=", 0.95), Constraint("remaining", "<=", 0.2)]
+    assert why_empty(bounds) == "no finished trial keeps to: val_accuracy >= 0.95, remaining <= 0.2"
 
 
 def test_best_at_looks_at_finished_trials_up_to_the_level() -> None:

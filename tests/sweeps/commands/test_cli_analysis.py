@@ -1,6 +1,8 @@
 """The commands that judge a sweep: pareto with a recommendation and figures, compare, and tables of all trials."""
 
 import csv
+import html
+import io
 import json
 import os
 from collections.abc import Callable
@@ -10,11 +12,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from search_spaces.space import Constraint, SearchSpace
 from sweeps import results
+from sweeps.commands.conclusion import conclude
 from sweeps.confirmations import ConfirmationWriter
 from sweeps.paths import SweepPaths
+from sweeps.plan import Options
 from sweeps.results import CONFIG_COLUMNS
+from sweeps.run import Outcome
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
@@ -38,6 +45,23 @@ def test_pareto_recommends_a_trial(sweeps: Any, swept: SweepPaths) -> None:
     assert sweeps("pareto", "small", "--min", "accuracy=0.99").err.splitlines()[0] == (
         "no finished trial keeps to: val_accuracy >= 0.99. See how far the sweep is: sweeps status small"
     )
+
+
+def test_an_empty_front_is_explained_in_the_same_words_everywhere(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep, small_space: Callable[..., SearchSpace]
+) -> None:
+    bounds = (Constraint("val_accuracy", ">=", 0.99), Constraint("remaining", "<=", 0.2))
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)], constraints=bounds)
+    wanted = "no finished trial keeps to: val_accuracy >= 0.99, remaining <= 0.2."
+    assert f"{wanted} See how far the sweep is: sweeps status small\n" in sweeps("pareto", "small").err
+    sweeps("report", "small")
+    page = html.unescape(paths.report.read_text())
+    assert page.count(wanted.replace("no finished", "No finished")) == 2
+    out, err = Console(file=io.StringIO()), Console(file=io.StringIO())
+    outcome = Outcome("finished", {"finished": 1}, 1.0, 0, {})
+    assert conclude(outcome, small_space(constraints=bounds), Options(root=paths.root), out, err) == 0
+    assert isinstance(err.file, io.StringIO)
+    assert f"{wanted} See what there is: sweeps report small\n" in err.file.getvalue()
 
 
 def test_pareto_as_latex_shows_the_interval_of_a_confirmed_trial(
