@@ -24,7 +24,7 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
 
     folder = resolve_root(root)
     fetch_summaries(folder)
-    rows, budgets = list[dict[str, Any]](), list[int]()
+    rows, budgets, damaged = list[dict[str, Any]](), list[int](), list[str]()
     for name in sweep_names(folder):
         paths = SweepPaths(folder, name)
         try:
@@ -32,13 +32,16 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
             rows.append(look(paths, space.objectives))
         except (SweepError, SpaceError) as error:  # of one sweep: the others are there
             err.print(f"{name}: left out: {error}", style="yellow", markup=False, soft_wrap=True)
+            damaged.append(name)
         else:
             budgets.append(space.trials)
     if as_json:
         print_json(rows)
         return
     if not rows:
-        err.print(f"no sweeps in {shown(folder)}. Start one: sweeps run fcn_digits", soft_wrap=True)
+        start = f"no sweeps in {shown(folder)}. Start one: sweeps run fcn_digits"
+        none = f"no sweep in {shown(folder)} can be read, see above: {', '.join(damaged)}"
+        err.print(none if damaged else start, soft_wrap=True)
         return
     from sweeps.display.status import table
 

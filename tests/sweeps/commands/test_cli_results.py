@@ -128,6 +128,18 @@ def test_an_empty_root_is_no_error(sweeps: Any) -> None:
     assert sweeps.files() == []
 
 
+def test_where_no_sweep_can_be_read_their_names_are_told(sweeps: Any, write_sweep: WriteSweep) -> None:
+    root = sweeps.folder / "sweeps-out"
+    for name in ("one", "other"):
+        write_sweep(root, [], name=name).space.write_text("name: [")
+    done = sweeps("list")
+    assert (done.code, done.out) == (0, "")
+    *reasons, last = done.err.splitlines()
+    assert [line.split(": left out: ")[0] for line in reasons if ": left out: " in line] == ["one", "other"]
+    assert last == f"no sweep in {root} can be read, see above: one, other"
+    assert sweeps("list", "--json").out == "[]\n"
+
+
 def test_a_dry_run_shows_all_and_starts_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
