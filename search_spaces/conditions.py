@@ -51,7 +51,9 @@ def resolve(entries: Entries, fixed: Mapping[str, Value | None], faults: Faults)
 
 
 def _note_unnamed(parent: str, legal: list[str], path: str, faults: Faults) -> None:
-    known = f"Add {parent} to search or remove the condition." if parent in FIELDS else nearest(parent, legal)
+    known = (
+        f"Add {parent} to search or remove the condition." if parent in FIELDS else nearest(parent, legal, told=False)
+    )
     faults.add(path, _NAMED, got=show(parent), remedy=known)
 
 

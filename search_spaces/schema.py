@@ -137,11 +137,10 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
     if kind == "missing":
         faults.add(place, "must be given", got="nothing", remedy=f"Add `{example}`.")
     elif kind == "extra_forbidden":
-        if len(keys) == 1 and not path and keys[0] in FIELDS:
-            remedy = f"It is a field of a trial: write 'fixed.{keys[0]}' or 'search.{keys[0]}'."
-            faults.add(place, "must be a known key", got=show(keys[0]), remedy=remedy)
-            return
-        faults.add_unknown(place, "key", keys[-1], _keys_at(model, keys[:-1]))
+        if remedy := "" if path else _moved(place):
+            faults.add(place, "must be a known key", got=show(place), remedy=remedy)
+        else:
+            faults.add_unknown(place, "key", keys[-1], _keys_at(model, keys[:-1]))
     elif kind in ("greater_than_equal", "less_than_equal"):
         bound = f">= {context['ge']}" if "ge" in context else f"<= {context['le']}"
         faults.add(place, f"{keys[-1]} {bound} must hold", got=show(value), remedy="Choose a value inside the range.")
@@ -154,6 +153,14 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
         if value is None or not remedy:
             remedy = f"Write it like `{example}`."
         faults.add(place, f"must be {wanted}", got=show(value), remedy=remedy)
+
+
+def _moved(key: str) -> str:
+    """Where a key belongs that stands at the top of a document; empty if it belongs nowhere."""
+    if key in FIELDS:
+        return f"It is a field of a trial: write 'fixed.{key}' or 'search.{key}'."
+    section = next((section for section, model in _NESTED.items() if key in model.model_fields), "")
+    return section and f"It is a key of {section}: write '{section}.{key}'."
 
 
 def _keys_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:

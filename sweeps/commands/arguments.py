@@ -1,6 +1,5 @@
 """From what stands on the command line to what the rest of the package takes."""
 
-import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -42,6 +41,7 @@ def load_space(text: str, changes: Sequence[str] = (), options: Mapping[str, Any
         SpaceError: If it cannot be used.
         SweepError: If no shipped space has the name.
     """
+    from search_spaces.faults import nearest
     from search_spaces.load import load
     from search_spaces.overrides import parse
 
@@ -53,10 +53,10 @@ def load_space(text: str, changes: Sequence[str] = (), options: Mapping[str, Any
     if is_name and not shipped.exists():
         names = _shipped()
         own = [f"{text}{end}" for end in (".yaml", ".yml") if Path(f"{text}{end}").is_file()]
-        near = (own or difflib.get_close_matches(text, names, n=1, cutoff=0.0))[0]
+        near = f"Did you mean {own[0]!r}?" if own else nearest(text, names)
         raise SweepError(
             f"SPACE: must be a YAML file or one of {', '.join(names)}, but got {text!r}. "
-            f"Did you mean {near!r}? Give your own file by its path, e.g. my_space.yaml; "
+            f"{near} Give your own file by its path, e.g. my_space.yaml; "
             "write one with: sweeps init my_space."
         )
     overrides = {path: options[option] for path, option in typed.items()} | changed
