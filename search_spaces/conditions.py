@@ -51,9 +51,7 @@ def resolve(entries: Entries, fixed: Mapping[str, Value | None], faults: Faults)
 
 
 def _note_unnamed(parent: str, legal: list[str], path: str, faults: Faults) -> None:
-    known = (
-        f"Add {parent} to search or remove the condition." if parent in FIELDS else nearest(parent, legal, told=False)
-    )
+    known = f"Add {parent} to search or remove the condition." if parent in FIELDS else nearest(parent, legal)
     faults.add(path, _NAMED, got=show(parent), remedy=known)
 
 

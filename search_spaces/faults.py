@@ -10,8 +10,6 @@ from search_spaces.vocabulary import GAINS, Rule
 _KIND_WORDS = {int: "a whole number", float: "a finite number", str: "a name"}
 _GIVE_NUMBER = "Give a number."
 _SHOWN_CHARACTERS = 80
-_ALIKE = 0.5
-"""Least likeness of a misspelling, as difflib measures it: below, a name has nothing to do with what was written."""
 _EXPONENT = re.compile(r"([-+]?\d{1,9})(\.\d*)?[eE]([-+]?)(\d{1,4})")
 _YAML_EXPONENT = re.compile(r"[-+]?\d+\.\d*[eE][-+]\d+")
 _NONE: Mapping[str, str] = {}
@@ -53,7 +51,7 @@ class Faults:
 
     def add_unknown(self, path: str, what: str, name: str, legal: Iterable[str]) -> None:
         """Notes a name that does not exist, with the nearest one that does."""
-        self.add(path, f"must be a known {what}", got=show(name), remedy=nearest(name, legal, told=False))
+        self.add(path, f"must be a known {what}", got=show(name), remedy=nearest(name, legal))
 
 
 def check_value(faults: Faults, path: str, value: Any, *, name: str, rule: Rule) -> bool:
@@ -83,19 +81,11 @@ def check_value(faults: Faults, path: str, value: Any, *, name: str, rule: Rule)
     return False
 
 
-def nearest(name: Any, legal: Iterable[str], *, told: bool = True) -> str:
-    """A question that names the legal name closest to `name`; where none is close, what to choose from.
-
-    Args:
-        name: What was written; capitals do not matter.
-        legal: The names that there are.
-        told: Whether the message has told them already.
-    """
+def nearest(name: Any, legal: Iterable[str]) -> str:
+    """A question that names the legal name closest to `name`, whose capitals do not matter."""
     names = {one.casefold(): one for one in legal}
-    close = difflib.get_close_matches(str(name)[:200].casefold(), list(names), n=1, cutoff=_ALIKE)
-    if close:
-        return f"Did you mean {names[close[0]]!r}?"
-    return "Choose one of these." if told else f"Choose one of {', '.join(names.values())}."
+    close = difflib.get_close_matches(str(name)[:200].casefold(), list(names), n=1, cutoff=0.0)
+    return f"Did you mean {names[close[0]]!r}?"
 
 
 def show(value: Any) -> str:

@@ -138,7 +138,7 @@ def _checked(values: Mapping[str, Any], faults: Faults) -> TrainConfig:
             check_value(faults, name, value, name=name, rule=FIELDS[name])
         else:
             # `fixed.epochs` is how a sweep's option --set names the field.
-            remedy = nearest(name.rpartition(".")[2], FIELDS, told=False)
+            remedy = nearest(name.rpartition(".")[2], FIELDS)
             faults.add(name, "must be a field of TrainConfig", got=show(name), remedy=remedy)
     if faults.lines:
         raise ConfigError("\n".join(faults.lines))

@@ -82,11 +82,6 @@ BAD_DOCUMENTS = [
         "trials: must be a known key, but got 'trials'. It is a key of budget: write 'budget.trials'.",
     ),
     (
-        HEAD + SEARCH + "gpus: 1",
-        "gpus: must be a known key, but got 'gpus'. Choose one of name, fixed, search, objectives, constraints, "
-        "budget, sampler, stopping.",
-    ),
-    (
         HEAD + SEARCH + "objectives: {}",
         "objectives: at least one objective must be given, but got none. "
         "Add e.g. `val_accuracy: maximize`, or remove the key for the default.",

@@ -180,7 +180,6 @@ def test_a_shell_completes(tmp_path: Path, words: str, found: list[str]) -> None
         ("else/where.yaml", "else/where.yaml: must be a readable YAML file, but got no such file. Check the path."),
         ("mien.yaml", "mien.yaml: must be a readable YAML file, but got no such file. Did you mean 'mine.yaml'?"),
         ("mine", "but got 'mine'. Did you mean 'mine.yaml'?"),
-        ("vgg", "but got 'vgg'. Choose one of these. Give your own file by its path, e.g. my_space.yaml; "),
         (".", ".: must be a readable YAML file, but got the error 'Is a directory'."),
         (
             "fcn_digit",
