@@ -121,7 +121,9 @@ def remaining_before(pack: "Pack", stopping: Stopping | None) -> dict[int, float
 
 
 def best_first(standings: np.ndarray[Any, Any]) -> list[int]:
-    """Sorts by what is missed of the constraints, then by non-dominated rank, crowding distance and position.
+    """Sorts by what is missed of the constraints; those that keep them by non-dominated rank, then crowding distance.
+
+    Equals stay in their order.
 
     Args:
         standings: `[trial, 1 + objectives]`, see `Standing`.
@@ -130,10 +132,13 @@ def best_first(standings: np.ndarray[Any, Any]) -> list[int]:
         Positions, the best first.
     """
     missed, costs = standings[:, 0], standings[:, 1:]
-    ranks = moocore.pareto_rank(costs)
-    distances = np.zeros(len(costs))
-    for rank in np.unique(ranks):
-        members = np.flatnonzero(ranks == rank)
+    # A network that breaks the constraints is on no front: it must not crowd those that keep them either.
+    kept = np.flatnonzero(missed <= 0)
+    ranks, distances = np.zeros(len(costs)), np.zeros(len(costs))
+    if len(kept):
+        ranks[kept] = moocore.pareto_rank(costs[kept])
+    for rank in np.unique(ranks[kept]):
+        members = kept[ranks[kept] == rank]
         distances[members] = _crowding(costs[members])
     return np.lexsort((np.arange(len(costs)), -distances, ranks, missed)).tolist()
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import moocore
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
@@ -21,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
+from sweeps.rungs import best_first
 from sweeps.warm_start import Earlier
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for each study in memory tells a user nothing
@@ -119,11 +119,10 @@ def choose(
 
 
 def _best_first(finished: Sequence[FrozenTrial], objectives: Mapping[str, str]) -> list[int]:
-    """Places of the trials: those within the constraints by non-dominated rank, then those nearest to them."""
+    """Places of the trials, as at a rung."""
     signs = [1.0 if direction == "minimize" else -1.0 for direction in objectives.values()]
-    ranks = moocore.pareto_rank(np.array([trial.values for trial in finished]) * signs)
-    missed = np.array([sum(max(0.0, by) for by in trial.constraints.values()) for trial in finished])
-    return np.lexsort((ranks, missed)).tolist()
+    missed = [sum(max(0.0, by) for by in trial.constraints.values()) for trial in finished]
+    return best_first(np.column_stack([missed, np.array([trial.values for trial in finished]) * signs]))
 
 
 def _finished(space: SearchSpace, earlier: Earlier) -> FrozenTrial:

@@ -50,6 +50,15 @@ def test_what_misses_the_constraints_comes_last_the_nearest_first() -> None:
     assert best_first(standings) == [2, 1, 3, 0]
 
 
+def test_what_misses_the_constraints_crowds_nobody() -> None:
+    #                                0 sparse end  1           2          3 accurate end
+    kept = np.array([(0, *point) for point in [(-0.9, 0.02), (-0.93, 0.06), (-0.95, 0.1), (-0.96, 0.3)]])
+    missing = np.array([[0.005, -0.895, 0.019], [0.8, -0.1, 0.0001]])
+    alone = best_first(kept)
+    assert set(alone[:2]) == {0, 3}
+    assert best_first(np.concatenate([kept, missing])) == [*alone, 4, 5]
+
+
 @given(POINTS)
 def test_no_trial_stands_before_one_that_beats_it(points: list[tuple[int, int]]) -> None:
     order = best_first(np.array([(0, *point) for point in points], dtype=float))
