@@ -19,7 +19,7 @@ from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.packs.checkpoints import Checkpoint, Reached, fingerprint
-from sweeps.packs.keeping import costs_of, is_beaten
+from sweeps.packs.keeping import claim_of, is_beaten
 from sweeps.packs.pace import Pace
 from sweeps.packs.watchdog import HANG_SECONDS, Watchdog
 from sweeps.results import epochs_table
@@ -81,7 +81,7 @@ class PackWorker:
 
     An order is `{"pack": number, "cpus": threads, "gpus": share, "slots": most lanes of any pack, "epoch": where it
     starts, "lanes": [{"trial", "attempt", "config", "seconds", "started"}, ...], "objectives": [[metric, direction],
-    ...], "rivals": [costs, ...]}`. Where it starts after epoch 0, the lanes' states are with the keeper. States are
+    ...], "rivals": [claims, ...]}`. Where it starts after epoch 0, the lanes' states are with the keeper. States are
     sent there at the beginning of a step, when the driver has all epochs that led to them. A report holds
 
     * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
@@ -281,7 +281,7 @@ class PackWorker:
         for found in metrics:
             test = tests[found.lane]
             row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
-            if not is_beaten(costs_of(row, self._order["objectives"]), self._order["rivals"]):
+            if not is_beaten(claim_of(row, self._order["objectives"]), self._order["rivals"]):
                 numbers = {name: row[name] for name in (*RECORDED, "test_loss", "test_accuracy")}
                 row["artifact"] = Artifact.of(pack, found.lane, numbers).to_bytes()
             report["ended"].append(row)

@@ -7,6 +7,8 @@ from search_spaces.space import SearchSpace
 from sweeps.paths import SweepPaths, replacing
 
 Costs = tuple[float, ...]
+Claim = tuple[float, ...]
+"""A trial's costs and, at the end, its number."""
 
 
 def costs_of(row: Mapping[str, Any], objectives: Iterable[Sequence[str]]) -> Costs:
@@ -19,9 +21,17 @@ def costs_of(row: Mapping[str, Any], objectives: Iterable[Sequence[str]]) -> Cos
     return tuple(-row[metric] if direction == "maximize" else row[metric] for metric, direction in objectives)
 
 
-def is_beaten(costs: Costs, rivals: Iterable[Sequence[float]]) -> bool:
-    """Whether some rival is at least as good in every objective."""
-    return any(all(theirs <= own for theirs, own in zip(rival, costs, strict=True)) for rival in rivals)
+def claim_of(row: Mapping[str, Any], objectives: Iterable[Sequence[str]]) -> Claim:
+    """What a trial row has to show for a place on the front; see `costs_of`."""
+    return (*costs_of(row, objectives), row["trial"])
+
+
+def is_beaten(claim: Claim, rivals: Iterable[Sequence[float]]) -> bool:
+    """Whether some rival is at least as good in every objective; of equals the lowest number stands, as on a front."""
+    return any(
+        tuple(rival) < claim and all(theirs <= own for theirs, own in zip(rival[:-1], claim[:-1], strict=True))
+        for rival in rivals
+    )
 
 
 class MaskStore:
@@ -37,12 +47,12 @@ class MaskStore:
         """
         self._folder, self._space = paths.masks, space
         self._folder.mkdir(exist_ok=True)
-        self._front: dict[int, Costs] = {}
+        self._front: dict[int, Claim] = {}
         for row in finished:
             self._enter(row)
 
     @property
-    def rivals(self) -> list[Costs]:
+    def rivals(self) -> list[Claim]:
         """The front so far: a trial beaten by one of these need not send its masks."""
         return list(self._front.values())
 
@@ -63,13 +73,13 @@ class MaskStore:
                 temporary.write_bytes(artifact)
 
     def _enter(self, row: Mapping[str, Any]) -> bool:
-        costs = costs_of(row, self._space.objectives.items())
-        if not self._feasible(row) or is_beaten(costs, self._front.values()):
+        claim = claim_of(row, self._space.objectives.items())
+        if not self._feasible(row) or is_beaten(claim, self._front.values()):
             return False
-        for trial in [trial for trial, theirs in self._front.items() if is_beaten(theirs, [costs])]:
+        for trial in [trial for trial, theirs in self._front.items() if is_beaten(theirs, [claim])]:
             del self._front[trial]
             (self._folder / f"{trial}.safetensors").unlink(missing_ok=True)
-        self._front[row["trial"]] = costs
+        self._front[row["trial"]] = claim
         return True
 
     def _feasible(self, row: Mapping[str, Any]) -> bool:

@@ -92,7 +92,7 @@ def test_short_epochs_travel_together_and_long_ones_alone(
     assert [len(report["epochs"]) for report in train(start(order([config(0)])))] == [1] * EPOCHS
 
 
-@pytest.mark.parametrize(("rivals", "sent"), [([], True), (UNBEATABLE, False), ([[1.0, 1.0]], True)])
+@pytest.mark.parametrize(("rivals", "sent"), [([], True), (UNBEATABLE, False), ([[1.0, 1.0, 0]], True)])
 def test_masks_are_sent_unless_a_rival_beats_the_trial(
     start: Callable[[Row], PackTrainable], rivals: list[list[float]], sent: bool
 ) -> None:

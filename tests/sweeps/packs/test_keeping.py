@@ -1,14 +1,17 @@
 """Masks are kept for the trials on the front."""
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
 from search_spaces.space import Constraint, Parameter, SearchSpace
+from sweeps import pareto
 from sweeps.packs.keeping import MaskStore, costs_of, is_beaten
 from sweeps.paths import SweepPaths
 
@@ -42,18 +45,21 @@ def test_costs_make_less_better() -> None:
 
 
 @pytest.mark.parametrize(
-    ("costs", "rivals", "beaten"),
+    ("claim", "rivals", "beaten"),
     [
-        ((1, 1), [], False),
-        ((1, 1), [(1, 1)], True),
-        ((1, 1), [(0, 2), (2, 0)], False),
-        ((1, 1), [(0, 2), (0, 1)], True),
+        ((1, 1, 5), [], False),
+        ((1, 1, 5), [(1, 1, 4)], True),
+        ((1, 1, 5), [(1, 1, 6)], False),
+        ((1, 1, 5), [(1, 1, 5)], False),
+        ((1, 1, 5), [(0, 2, 4), (2, 0, 4)], False),
+        ((1, 1, 5), [(0, 2, 4), (0, 1, 6)], True),
+        ((1, 1, 5), [(1, 0, 6)], True),
     ],
 )
-def test_beaten_means_matched_everywhere(
-    costs: tuple[float, ...], rivals: list[tuple[float, ...]], beaten: bool
+def test_beaten_means_matched_everywhere_and_of_equals_the_lowest_number_stands(
+    claim: tuple[float, ...], rivals: list[tuple[float, ...]], beaten: bool
 ) -> None:
-    assert is_beaten(costs, rivals) is beaten
+    assert is_beaten(claim, rivals) is beaten
 
 
 def test_masks_come_and_go_with_the_front(paths: SweepPaths) -> None:
@@ -67,7 +73,7 @@ def test_masks_come_and_go_with_the_front(paths: SweepPaths) -> None:
     store.offer(row(4, 0.4, 0.0), b"four")  # breaks the constraint
     assert kept(paths) == [1, 2]
     assert (paths.masks / "2.safetensors").read_bytes() == b"two"
-    assert sorted(store.rivals) == [(-0.95, 0.4), (-0.8, 0.2)]
+    assert sorted(store.rivals) == [(-0.95, 0.4, 2), (-0.8, 0.2, 1)]
 
 
 def test_a_later_session_knows_the_front_of_the_earlier(paths: SweepPaths) -> None:
@@ -79,18 +85,15 @@ def test_a_later_session_knows_the_front_of_the_earlier(paths: SweepPaths) -> No
     assert kept(paths) == [2]
 
 
-@given(st.lists(st.tuples(st.integers(5, 9), st.integers(0, 5)), max_size=25))
-def test_what_is_kept_is_what_nothing_beats(
-    tmp_path_factory: pytest.TempPathFactory, points: list[tuple[int, int]]
+@given(st.lists(st.tuples(st.integers(5, 9), st.integers(0, 5)), min_size=1, max_size=25), st.randoms())
+def test_what_is_kept_is_the_front_in_whatever_order_trials_end(
+    tmp_path_factory: pytest.TempPathFactory, points: list[tuple[int, int]], random: Random
 ) -> None:
     paths = SweepPaths(tmp_path_factory.mktemp("root"), "s")
     paths.folder.mkdir()
     store = MaskStore(paths, SPACE, [])
-    for trial, (accuracy, remaining) in enumerate(points):
-        store.offer(row(trial, accuracy / 10, remaining / 10), b"mask")
-    front = [
-        trial
-        for trial, (a, r) in enumerate(points)
-        if not any((b >= a and q <= r) and ((b, q) != (a, r) or other < trial) for other, (b, q) in enumerate(points))
-    ]
-    assert kept(paths) == front
+    rows = [row(trial, accuracy / 10, remaining / 10) for trial, (accuracy, remaining) in enumerate(points)]
+    for one in random.sample(rows, len(rows)):
+        store.offer(one, b"mask")
+    table = pa.Table.from_pylist([one | {"state": "finished"} for one in rows])
+    assert kept(paths) == sorted(pareto.front(table, SPACE.objectives)["trial"].to_pylist())
