@@ -10,6 +10,8 @@ from sweeps.errors import SweepError
 from sweeps.pareto import Objectives, Table, values
 
 Side = Literal["one", "other", "neither"]
+_PAST_ALL = float(np.nextafter(1.0, 2.0))
+"""Where the last range ends: trials that keep all weights, like dense networks, are within it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Range:
 
     Attributes:
         low: Least fraction of remaining weights.
-        high: Greatest, up to which but not at which this holds; 1 of the last range.
+        high: Greatest, up to which but not at which this holds; 1 of the last range, which holds at 1 as well.
         better: The side whose best trial with at most so many weights has the better other objective.
         gain: How much better, the mean over the logarithm of remaining weights; None where the other side has no trial
             with so few.
@@ -88,7 +90,7 @@ def _ranges(one: Table, other: Table, objectives: Objectives) -> list[Range]:
         return []
     sign = 1.0 if objectives[metrics[0]] == "maximize" else -1.0
     sides = [_attained(side, objectives, metrics[0], sign) for side in (one, other)]
-    starts = np.unique(np.concatenate([[1.0], *(levels for levels, _ in sides)]))
+    starts = np.unique(np.concatenate([[_PAST_ALL], *(levels for levels, _ in sides)]))
     leads = _at(starts[:-1], *sides[0]) - _at(starts[:-1], *sides[1])
     signs = np.sign(leads)
     # A range ends where another side leads, and where one side has its first trial at all.
@@ -113,7 +115,7 @@ def _at(starts: np.ndarray, levels: np.ndarray, best: np.ndarray) -> np.ndarray:
 
 def _range(edges: np.ndarray, leads: np.ndarray) -> Range:
     better: Side = "one" if leads[0] > 0 else "other" if leads[0] < 0 else "neither"
-    low, high = float(edges[0]), float(edges[-1])
+    low, high = float(edges[0]), min(float(edges[-1]), 1.0)
     if not np.isfinite(leads[0]):
         return Range(low, high, better, None, None)
     lengths = np.diff(np.log(edges))

@@ -66,7 +66,8 @@ def comparisons(
 
 
 def _range(found: Range, better: str, factor: float) -> str:
-    span = f"{100 * found.low:.3g} to {100 * found.high:.3g} % remaining: {better}"
+    levels = f"{100 * found.low:.3g}" + (f" to {100 * found.high:.3g}" if found.low < found.high else "")
+    span = f"{levels} % remaining: {better}"
     if found.gain is None:
         return f"{span} alone has trials"
     return f"{span}, by {factor * found.gain:.2g}" if found.better != "neither" else span

@@ -208,6 +208,9 @@ def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> No
     assert found["difference"].startswith("+0.0260 [")
     assert found["where"] == ["10 to 20 % remaining: other, by 6", "20 to 100 % remaining: small, by 4"]
     assert found["more"] == 0
+    dense = trials_table([ended_row(0, val_accuracy=0.95, remaining=1.0)])
+    (found,) = tables.comparisons(own, {"dense": dense}, name="small", objectives=objectives)
+    assert found["where"] == ["10 to 100 % remaining: small alone has trials", "100 % remaining: dense, by 5"]
 
 
 @pytest.mark.parametrize(

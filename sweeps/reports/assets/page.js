@@ -97,10 +97,11 @@ function drawEffect(box, one) {
 function drawVolume() {
   const { finished, hours, volume } = data.hypervolume;
   if (!finished.length) return void make(place("volume"), "p", {}, "No trial has finished.");
-  const low = Math.min(...volume.filter((value) => value > 0), 1);
-  const top = Math.max(...volume);
-  const axes = { x: { label: "finished trials", low: 0, high: finished.at(-1), whole: true }, y: { label: "hypervolume", low: Math.max(0, low - (top - low) * 0.1 - 0.001), high: top + (top - low) * 0.1 + 0.001 } };
-  chart(place("volume"), { axes, label: `hypervolume, ${show(top)} after ${finished.at(-1)} finished trials`, height: 240 }, ({ canvas, x, y }) => {
+  const positive = volume.filter((value) => value > 0); // none of dense networks: they keep all weights
+  const [low, top] = positive.length ? [Math.min(...positive), Math.max(...positive)] : [0, 1];
+  const margin = positive.length ? (top - low) * 0.1 + 0.001 : 0;
+  const axes = { x: { label: "finished trials", low: 0, high: finished.at(-1), whole: true }, y: { label: "hypervolume", low: Math.max(0, low - margin), high: top + margin } };
+  chart(place("volume"), { axes, label: `hypervolume, ${show(volume.at(-1))} after ${finished.at(-1)} finished trials`, height: 240 }, ({ canvas, x, y }) => {
     const ends = finished.map((count, k) => [x(count), y(Math.max(volume[k], axes.y.low))]);
     line(canvas, ends, "own", "post");
     return ends.map(([px, py], k) => ({ x: px, y: py, text: `${finished[k]} finished${hours[k] === null ? "" : `, ${show(hours[k])} hours`}\nhypervolume ${show(volume[k])}` }));

@@ -60,6 +60,17 @@ def test_equal_sweeps_differ_nowhere(table: Any) -> None:
     assert found.where == (Range(0.1, 1.0, "neither", 0.0, 0.0),)
 
 
+def test_networks_that_keep_all_weights_are_seen_at_the_last_level(table: Any) -> None:
+    pruned, dense = table((0.8, 0.1), (0.9, 0.4)), table((0.93, 1.0), (0.95, 1.0))
+    found = compare(pruned, dense, OBJECTIVES)
+    assert found.volumes == (pytest.approx(0.78), 0.0)
+    assert [(part.low, part.high, part.better, part.gain) for part in found.where] == [
+        (0.1, 1.0, "one", None),
+        (1.0, 1.0, "other", pytest.approx(0.05)),
+    ]
+    assert compare(dense, dense, OBJECTIVES).where == (Range(1.0, 1.0, "neither", 0.0, 0.0),)
+
+
 def test_turned_round_it_says_the_opposite(table: Any) -> None:
     one, other = table((0.8, 0.1), (0.9, 0.4), (0.3, 0.01)), table((0.5, 0.05), (0.85, 0.2))
     forth, back = compare(one, other, OBJECTIVES), compare(other, one, OBJECTIVES)

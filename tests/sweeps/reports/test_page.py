@@ -260,6 +260,17 @@ def test_a_sweep_without_results_says_what_to_do(
         assert shown.said == []
 
 
+def test_the_hypervolume_of_networks_that_keep_all_weights_has_an_axis_from_0_to_1(
+    visit: Callable[..., Visit], tmp_path: Path, rows: list[Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(tmp_path, [row | {"remaining": 1.0} for row in rows[:5]])
+    shown = visit(report.write(paths, space_of(paths)))
+    ticks = shown.page.locator("#volume .grid text[text-anchor=end]").all_text_contents()
+    assert (ticks[0], ticks[-1]) == ("0", "1")
+    assert shown.page.locator("#volume svg").get_attribute("aria-label") == "hypervolume, 0 after 5 finished trials"
+    assert shown.said == []
+
+
 @pytest.mark.parametrize(
     "objectives",
     [
