@@ -12,6 +12,7 @@ from search_spaces.load import load as load_space
 from search_spaces.space import SearchSpace
 from supermask.config import ConfigError
 from sweeps import confirmations, pareto, results
+from sweeps.analysis.comparison import check_objectives
 from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed, summarise
 from sweeps.analysis.recommendation import Recommendation, recommend
 from sweeps.display.panel import duration
@@ -48,7 +49,7 @@ def write(
         The file.
 
     Raises:
-        SweepError: If one of the sweeps does not exist, or there are too many beside this one.
+        SweepError: If one of the sweeps does not exist or has other objectives, or there are too many beside this one.
     """
     page = _page(paths, space, beside, draw_mask)
     with replacing(paths.report) as temporary:
@@ -87,6 +88,9 @@ def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mas
             f"--beside: at most {MOST_BESIDE} sweeps can be told apart, but got {len(set(beside))}. Leave some out."
         )
     others = {name: results.load(paths.root, name) for name in beside}
+    spaces = {name: load_space(SweepPaths(paths.root, name).space) for name in beside}
+    for name, other in spaces.items():
+        check_objectives((paths.name, name), (space.objectives, other.objectives))
     trials = results.load(paths.root, paths.name)
     repeated = confirmations.load(paths.confirm)
     sweep = _Sweep(
@@ -106,7 +110,7 @@ def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mas
         "drawn": drawn.text,
         "comparisons": tables.comparisons(trials, others, name=paths.name, objectives=space.objectives),
     }
-    fronts = {name: _front(table, load_space(SweepPaths(paths.root, name).space)) for name, table in others.items()}
+    fronts = {name: _front(table, spaces[name]) for name, table in others.items()}
     return render(words, _charts(sweep, trials.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)})
 
 

@@ -1,7 +1,8 @@
 """Two sweeps side by side: whose front dominates more, how sure that is, and who is better at which sparsity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from sweeps.pareto import Objectives, Table, values
 Side = Literal["one", "other", "neither"]
 _PAST_ALL = float(np.nextafter(1.0, 2.0))
 """Where the last range ends: trials that keep all weights, like dense networks, are within it."""
+CONDITIONS = ("dataset", "validation_fraction", "data_seed", "epochs")
+"""The columns in which the trials of two sweeps should not differ if their searches are to be compared."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,46 @@ def compare(one: Table, other: Table, objectives: Objectives, *, resamples: int 
     )
     low, high = np.quantile(first - second, [0.025, 0.975]).tolist()
     return Comparison(volumes, volumes[0] - volumes[1], low, high, tuple(_ranges(one, other, objectives)))
+
+
+def check_objectives(names: tuple[str, str], objectives: tuple[Objectives, Objectives]) -> None:
+    """Refuses two sweeps that asked different questions.
+
+    Args:
+        names: Of the sweeps.
+        objectives: What is good in each.
+
+    Raises:
+        SweepError: If that is not the same.
+    """
+    if objectives[0] != objectives[1]:
+        raise SweepError(
+            f"{', '.join(names)}: both must have the same objectives, but they have {_text(objectives[0])} and "
+            f"{_text(objectives[1])}. Compare sweeps of one question."
+        )
+
+
+def notes(names: tuple[str, str], sides: tuple[Table, Table]) -> list[str]:
+    """What to bear in mind of a comparison: in what else than their search the sweeps differ.
+
+    Args:
+        names: Of the sweeps.
+        sides: Their trials.
+    """
+    found = list[str]()
+    for column in CONDITIONS:
+        held = [sorted(set(side.column(column).unique().to_pylist()) - {None}) for side in sides]
+        if all(held) and held[0] != held[1]:
+            found.append(f"they differ in {column}: {names[0]} has {_list(held[0])}, {names[1]} has {_list(held[1])}")
+    return found
+
+
+def _list(held: Sequence[Any]) -> str:
+    return ", ".join(map(str, held[:5])) + (", ..." if len(held) > 5 else "")
+
+
+def _text(objectives: Objectives) -> str:
+    return ", ".join(f"{metric} {way}" for metric, way in objectives.items())
 
 
 def _ranges(one: Table, other: Table, objectives: Objectives) -> list[Range]:

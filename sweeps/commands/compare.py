@@ -1,13 +1,12 @@
 """The command that compares two sweeps."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeps.commands.arguments import space_of
 from sweeps.commands.options import AsJson, Root, complete_sweep, err, out, print_json
-from sweeps.errors import SweepError
 from sweeps.paths import SweepPaths, resolve_root
 from sweeps.storage.remote import fetch
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sweeps.analysis.comparison import Comparison, Range
-    from sweeps.pareto import Table as ArrowTable
 
 
 def compare(
@@ -36,23 +34,18 @@ def compare(
     from sweeps.figures import drawing, paper
 
     every = [fetch(SweepPaths(resolve_root(root), name), summary=True) for name in (one, other)]
-    spaces = [space_of(paths) for paths in every]
-    objectives = spaces[0].objectives
-    if spaces[1].objectives != objectives:
-        raise SweepError(
-            f"{one}, {other}: both must have the same objectives, but they have {_text(objectives)} and "
-            f"{_text(spaces[1].objectives)}. Compare sweeps of one question."
-        )
-    columns = {"state", "dataset", "validation_fraction", "data_seed", "epochs", *objectives}
-    trials = [results.load(paths.root, paths.name, columns=columns) for paths in every]
-    found = comparison.compare(trials[0], trials[1], objectives, resamples=resamples)
+    objectives, others = (space_of(paths).objectives for paths in every)
+    comparison.check_objectives((one, other), (objectives, others))
+    columns = {"state", *comparison.CONDITIONS, *objectives}
+    first, second = (results.load(paths.root, paths.name, columns=columns) for paths in every)
+    found = comparison.compare(first, second, objectives, resamples=resamples)
     if as_json:
         print_json({"names": [one, other], **asdict(found)})
     else:
         out.print(table(found, one, other, objectives))
-    for note in _notes(trials, one, other):
+    for note in comparison.notes((one, other), (first, second)):
         err.print(note, soft_wrap=True)
-    fronts = {paths.name: pareto.front(table, objectives) for paths, table in zip(every, trials, strict=True)}
+    fronts = {name: pareto.front(trials, objectives) for name, trials in ((one, first), (other, second))}
     picture = every[0].folder / f"compared-{other}.png"
     drawing.save(paper.fronts_figure(fronts, objectives), picture)
     err.print(f"picture: {picture}", soft_wrap=True)
@@ -86,21 +79,3 @@ def _gain(part: "Range", *, percent: bool) -> tuple[str, str]:
     if part.gain is None or part.most is None:
         return "alone", "alone"
     return (f"{100 * part.gain:.2f}", f"{100 * part.most:.2f}") if percent else (f"{part.gain:.4g}", f"{part.most:.4g}")
-
-
-def _notes(trials: list["ArrowTable"], one: str, other: str) -> list[str]:
-    """In what else than their search the sweeps differ."""
-    notes: list[str] = []
-    for name in ("dataset", "validation_fraction", "data_seed", "epochs"):
-        held = [sorted(set(table.column(name).unique().to_pylist()) - {None}) for table in trials]
-        if all(held) and held[0] != held[1]:
-            notes.append(f"they differ in {name}: {one} has {_list(held[0])}, {other} has {_list(held[1])}")
-    return notes
-
-
-def _list(values: list[Any]) -> str:
-    return ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
-
-
-def _text(objectives: dict[str, str]) -> str:
-    return ", ".join(f"{metric} {way}" for metric, way in objectives.items())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import SearchSpace
-from sweeps.analysis.comparison import Range, compare
+from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.analysis.confirmed import Confirmed
 from sweeps.display.front import PERCENT
 from sweeps.display.panel import duration
@@ -40,7 +40,7 @@ def number(value: Any) -> str:
 def comparisons(
     trials: Table, others: Mapping[str, Table], *, name: str, objectives: Mapping[str, str]
 ) -> list[Record]:
-    """Other sweeps against this one: hypervolumes, their difference, and who is better where.
+    """Other sweeps against this one: hypervolumes, their difference, who is better where, and what to bear in mind.
 
     Args:
         trials: All ended trials of the sweep.
@@ -60,6 +60,7 @@ def comparisons(
                 "difference": f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
                 "where": [_range(one, sides[one.better], factor) for one in found.where[:MOST_RANGES]],
                 "more": max(0, len(found.where) - MOST_RANGES),
+                "notes": notes((name, other), (trials, table)),
             }
         )
     return rows

@@ -71,6 +71,20 @@ def test_more_sweeps_than_can_be_told_apart_are_refused(
     assert done.err == "--beside: at most 3 sweeps can be told apart, but got 4. Leave some out.\n"
 
 
+def test_a_sweep_beside_it_must_ask_the_same_and_what_else_differs_is_said(
+    sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    root = sweeps.folder / "sweeps-out"
+    paths = write_sweep(root, [ended_row(0)])
+    write_sweep(root, [ended_row(0)], name="losses", objectives={"val_loss": "minimize", "remaining": "minimize"})
+    done = sweeps("report", "small", "--beside", "losses")
+    assert (done.code, done.err) == (2, sweeps("compare", "small", "losses").err)
+    assert not paths.report.exists()
+    write_sweep(root, [ended_row(0, epochs=3)], name="longer")
+    assert sweeps("report", "small", "--beside", "longer").code == 0
+    assert "they differ in epochs: small has 2, longer has 3" in paths.report.read_text()
+
+
 def test_a_report_that_fails_leaves_the_old_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
