@@ -240,15 +240,24 @@ def _sign(metric: str, direction: str) -> float:
     return -1.0 if direction == "maximize" else 1.0
 
 
-def _reference(objectives: Objectives) -> np.ndarray:
-    """The worst cost of each objective."""
+def reference(objectives: Objectives) -> dict[str, float]:
+    """From where the hypervolume is measured: of each objective the worse end of its range.
+
+    Raises:
+        SweepError: If an objective has no direction or no range.
+    """
     unknown = [metric for metric in objectives if metric not in RANGES]
     if unknown:
         raise SweepError(
             f"objective {unknown[0]}: must have a reference for the hypervolume, but only these have one: "
             f"{', '.join(RANGES)}. Choose one of them."
         )
-    return np.array([max(_sign(metric, way) * end for end in RANGES[metric]) for metric, way in objectives.items()])
+    return {metric: RANGES[metric][0 if _sign(metric, way) < 0 else 1] for metric, way in objectives.items()}
+
+
+def _reference(objectives: Objectives) -> np.ndarray:
+    """The reference as costs."""
+    return np.array([_sign(metric, objectives[metric]) * end for metric, end in reference(objectives).items()])
 
 
 def _volume(costs: np.ndarray, reference: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Two sweeps side by side: whose front dominates more, how sure that is, and who is better at which sparsity."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,19 +104,32 @@ def check_objectives(names: tuple[str, str], objectives: tuple[Objectives, Objec
         )
 
 
-def notes(names: tuple[str, str], sides: tuple[Table, Table]) -> list[str]:
-    """What to bear in mind of a comparison: in what else than their search the sweeps differ.
+def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Objectives) -> list[str]:
+    """What to bear in mind of a comparison: what its numbers cannot show, and in what else the sweeps differ.
 
     Args:
+        found: From `compare`.
         names: Of the sweeps.
         sides: Their trials.
+        objectives: What is good.
     """
-    found = list[str]()
+    return [*_at_reference(found, names, sides, objectives), *_differences(names, sides)]
+
+
+def _at_reference(
+    found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Objectives
+) -> Iterator[str]:
+    ends = " or ".join(f"{metric} {worst:.4g}" for metric, worst in pareto.reference(objectives).items())
+    for name, side, volume in zip(names, sides, found.volumes, strict=True):
+        if not volume and pareto.front(side, objectives).num_rows:
+            yield f"the hypervolume says nothing of {name}: all its finished trials have {ends}, or worse"
+
+
+def _differences(names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:
     for column in CONDITIONS:
         held = [sorted(set(side.column(column).unique().to_pylist()) - {None}) for side in sides]
         if all(held) and held[0] != held[1]:
-            found.append(f"they differ in {column}: {names[0]} has {_list(held[0])}, {names[1]} has {_list(held[1])}")
-    return found
+            yield f"they differ in {column}: {names[0]} has {_list(held[0])}, {names[1]} has {_list(held[1])}"
 
 
 def _list(held: Sequence[Any]) -> str:

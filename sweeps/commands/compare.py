@@ -43,7 +43,7 @@ def compare(
         print_json({"names": [one, other], **asdict(found)})
     else:
         out.print(table(found, one, other, objectives))
-    for note in comparison.notes((one, other), (first, second)):
+    for note in comparison.notes(found, (one, other), (first, second), objectives):
         err.print(note, soft_wrap=True)
     fronts = {name: pareto.front(trials, objectives) for name, trials in ((one, first), (other, second))}
     picture = every[0].folder / f"compared-{other}.png"

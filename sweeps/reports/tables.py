@@ -60,7 +60,7 @@ def comparisons(
                 "difference": f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
                 "where": [_range(one, sides[one.better], factor) for one in found.where[:MOST_RANGES]],
                 "more": max(0, len(found.where) - MOST_RANGES),
-                "notes": notes((name, other), (trials, table)),
+                "notes": notes(found, (name, other), (trials, table), objectives),
             }
         )
     return rows

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeps import pareto, results
-from sweeps.analysis.comparison import Range, compare
+from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.errors import SweepError
 from sweeps.pareto import resampled_hypervolumes
 
@@ -67,6 +67,9 @@ def test_networks_that_keep_all_weights_are_seen_at_the_last_level(table: Any) -
     assert [(part.low, part.high, part.better, part.gain) for part in found.where] == [
         (0.1, 1.0, "one", None),
         (1.0, 1.0, "other", pytest.approx(0.05)),
+    ]
+    assert notes(found, ("pruned", "dense"), (pruned, dense), OBJECTIVES) == [
+        "the hypervolume says nothing of dense: all its finished trials have val_accuracy 0 or remaining 1, or worse"
     ]
     assert compare(dense, dense, OBJECTIVES).where == (Range(1.0, 1.0, "neither", 0.0, 0.0),)
 
