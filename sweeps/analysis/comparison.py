@@ -63,8 +63,8 @@ def compare(one: Table, other: Table, objectives: Objectives, *, resamples: int 
     The interval is the percentile interval of the difference over resamples of the trials of both sweeps, drawn with
     replacement (Efron, "Bootstrap methods: another look at the jackknife", 1979). It answers which of two searches of
     this kind finds more, as though each trial had been drawn on its own. It knows nothing of seeds: confirm the trials
-    in question. A resample has no better front than its sweep, so both volumes fall by a little; of sweeps of very
-    different length, the shorter one's by more.
+    in question. A resample has no better front than its sweep, so both volumes fall by a little; of sweeps of
+    different length, the shorter one's by more, which `notes` says.
 
     Args:
         one: Trials of a sweep, from `sweeps.results.load`.
@@ -113,7 +113,11 @@ def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table],
         sides: Their trials.
         objectives: What is good.
     """
-    return [*_at_reference(found, names, sides, objectives), *_differences(names, sides)]
+    return [
+        *_at_reference(found, names, sides, objectives),
+        *_other_lengths(names, sides),
+        *_differences(names, sides),
+    ]
 
 
 def _at_reference(
@@ -123,6 +127,16 @@ def _at_reference(
     for name, side, volume in zip(names, sides, found.volumes, strict=True):
         if not volume and pareto.front(side, objectives).num_rows:
             yield f"the hypervolume says nothing of {name}: all its finished trials have {ends}, or worse"
+
+
+def _other_lengths(names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:
+    counts = [pareto.finished(side).num_rows for side in sides]
+    (fewer, shorter), (more, _) = sorted(zip(counts, names, strict=True))
+    if 0 < fewer < more:
+        yield (
+            f"the interval leans against {shorter}, which finished fewer trials ({fewer:,} against {more:,}): a "
+            "resample only loses, the more the fewer there are"
+        )
 
 
 def _differences(names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:

@@ -83,6 +83,9 @@ def test_a_sweep_beside_it_must_ask_the_same_and_what_else_differs_is_said(
     write_sweep(root, [ended_row(0, epochs=3)], name="longer")
     assert sweeps("report", "small", "--beside", "longer").code == 0
     assert "they differ in epochs: small has 2, longer has 3" in paths.report.read_text()
+    write_sweep(root, [ended_row(trial) for trial in range(3)], name="more")
+    sweeps("report", "small", "--beside", "more")
+    assert "leans against small, which finished fewer trials (1 against 3)" in paths.report.read_text()
 
 
 def test_a_report_that_fails_leaves_the_old_one(

@@ -74,6 +74,21 @@ def test_networks_that_keep_all_weights_are_seen_at_the_last_level(table: Any) -
     assert compare(dense, dense, OBJECTIVES).where == (Range(1.0, 1.0, "neither", 0.0, 0.0),)
 
 
+def test_an_interval_of_sweeps_of_different_length_leans_against_the_shorter(table: Any) -> None:
+    generator = np.random.default_rng(0)
+    points = np.column_stack([generator.uniform(0.5, 1, 400), generator.uniform(0.01, 1, 400)]).tolist()
+    long, short = table(*map(tuple, points)), table(*map(tuple, points[:20]))
+    found = compare(long, short, OBJECTIVES)
+    assert (found.low + found.high) / 2 > found.difference
+    for names, sides in ((("long", "short"), (long, short)), (("short", "long"), (short, long))):
+        assert notes(found, names, sides, OBJECTIVES) == [
+            "the interval leans against short, which finished fewer trials (20 against 400): a resample only loses, "
+            "the more the fewer there are"
+        ]
+    assert notes(found, ("long", "long"), (long, long), OBJECTIVES) == []
+    assert notes(found, ("long", "empty"), (long, table()), OBJECTIVES) == []
+
+
 def test_turned_round_it_says_the_opposite(table: Any) -> None:
     one, other = table((0.8, 0.1), (0.9, 0.4), (0.3, 0.01)), table((0.5, 0.05), (0.85, 0.2))
     forth, back = compare(one, other, OBJECTIVES), compare(other, one, OBJECTIVES)

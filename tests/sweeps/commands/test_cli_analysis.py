@@ -132,6 +132,8 @@ def test_compare(sweeps: Any, swept: SweepPaths, ended_row: EndedRow, write_swee
     ]
     picture = swept.folder / "compared-other.png"
     assert done.err.splitlines() == [
+        "the interval leans against other, which finished fewer trials (2 against 4): a resample only loses, the more "
+        "the fewer there are",
         "they differ in epochs: small has 2, other has 2, 3",
         f"picture: {picture}",
     ]
