@@ -129,6 +129,7 @@ def _words(sweep: _Sweep) -> dict[str, Any]:
         "importance": parameters.importances(sweep.trials, sweep.space),
         "confirmed": tables.confirmed_table(sweep.confirmed),
         "interval_name": INTERVAL_NAME,
+        "hypervolume_text": tables.hypervolume_text(sweep.space.objectives),
         "endings": tables.endings(sweep.trials),
         "provenance": tables.provenance(sweep.trials, sweep.space, sweep.session, datetime.now(UTC)),
         "space_text": sweep.space.to_yaml(),

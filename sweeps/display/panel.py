@@ -40,7 +40,7 @@ class SweepView:
         counts: Trials by state.
         packs: In training.
         best: Best validation accuracy with at most a given fraction of weights remaining; None when no trial has.
-        hypervolume: Of the front so far.
+        hypervolume: Of all finished trials so far, constraints aside.
         seconds: Time so far.
         seconds_left: Estimate, or None while there is no pace to judge by.
         notes: Troubles, e.g. a mirror that lags behind.

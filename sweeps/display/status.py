@@ -16,7 +16,9 @@ _RANKS = {"stopped": 3, "waiting": 2, "running": 1}
 
 
 def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
-    """Name, state, trials by state, hypervolume of the front and seconds of all sessions.
+    """Name, state, trials by state, hypervolume of all finished trials and seconds of all sessions.
+
+    The hypervolume leaves constraints aside, so it may be more than the shown front dominates.
 
     Ended trials are counted in Parquet. What else was asked is running while the driver lives, and waits after it.
 

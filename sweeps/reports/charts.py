@@ -145,7 +145,7 @@ def trial_columns(drawn: Table, across: str, up: str) -> Document:
 
 
 def hypervolume(trials: Table, space: SearchSpace) -> Document:
-    """Its history, thinned to where it grew."""
+    """The history of that of all finished trials, constraints aside, thinned to where it grew."""
     history = pareto.hypervolume_history(trials, space.objectives)
     if not history.num_rows:
         return {"finished": [], "hours": [], "volume": []}

@@ -1,5 +1,6 @@
 """What a report says in words and tables."""
 
+import math
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import SearchSpace
+from sweeps import pareto
 from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.analysis.confirmed import Confirmed
 from sweeps.display.front import PERCENT
@@ -72,6 +74,24 @@ def _range(found: Range, better: str, factor: float) -> str:
     if found.gain is None:
         return f"{span} alone has trials"
     return f"{span}, by {factor * found.gain:.2g}" if found.better != "neither" else span
+
+
+def hypervolume_text(objectives: Mapping[str, str]) -> str:
+    """What the hypervolume of a sweep is, and what its history says."""
+    ends = [_with_unit(metric, end) for metric, end in pareto.reference(objectives).items()]
+    best = math.prod(high - low for low, high in (pareto.RANGES[metric] for metric in objectives))
+    level = "a level end says less"
+    if "remaining" in objectives:
+        level += ": it counts remaining weights linearly, so that gains among few of them hardly show"
+    return (
+        f"What all finished trials dominate, constraints aside, measured from {' and '.join(ends)}; {best:.3g} would "
+        f"be perfect. While it rises, more trials help; {level}."
+    )
+
+
+def _with_unit(metric: str, value: float) -> str:
+    name, _, unit = drawing.label_of(metric).removesuffix(")").partition(" (")
+    return f"{name} {drawing.factor_of(metric) * value:.3g} {unit}"
 
 
 def front_table(members: Table, space: SearchSpace, recommended: int | None) -> Record:

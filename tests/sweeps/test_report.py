@@ -230,6 +230,18 @@ def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> No
     assert found["where"] == ["10 to 100 % remaining: small alone has trials", "100 % remaining: dense, by 5"]
 
 
+def test_the_hypervolume_is_described_by_the_sweep_s_own_objectives() -> None:
+    assert tables.hypervolume_text({"val_accuracy": "maximize", "remaining": "minimize"}) == (
+        "What all finished trials dominate, constraints aside, measured from validation accuracy 0 % and remaining "
+        "weights 100 %; 1 would be perfect. While it rises, more trials help; a level end says less: it counts "
+        "remaining weights linearly, so that gains among few of them hardly show."
+    )
+    assert tables.hypervolume_text({"val_loss": "minimize"}) == (
+        "What all finished trials dominate, constraints aside, measured from validation loss 4.61 nats; 4.61 would be "
+        "perfect. While it rises, more trials help; a level end says less."
+    )
+
+
 @pytest.mark.parametrize(
     ("network", "dataset", "width", "points"),
     [
