@@ -14,13 +14,17 @@ function drawFront() {
   const some = data.isSample ? " (a sample)" : "";
   const stopped = trials.stopped.filter(Boolean).length;
   const others = trials.stopped.length - stopped - charts.front.length;
-  const entries = [["circle", "own line", `front, ${charts.front.length} trials`]];
+  const joined = (kind) => (charts.step ? kind : kind.replace(" line", ""));
+  const entries = [["circle", joined("own line"), `front, ${charts.front.length} trials`]];
   if (data.recommended !== null) entries.push(["circle", "recommended", "recommended"]);
   entries.push(["circle", "plain", `${others} other finished trials${some}`]);
   if (stopped) entries.push(["cross", "whisker", `${stopped} stopped trials${some}`]);
   if (charts.confirmed.length) entries.push(["diamond", "confirmed", "confirmed with fresh seeds: mean test accuracy and remaining, 95 % intervals"]);
   charts.references.forEach((one, k) => entries.push([published[k], "reference", `${one.label}: ${show(one.y)} at ${show(one.x)}`]));
-  charts.beside.forEach((one, k) => entries.push([...shapes[k % shapes.length], `front of ${one.name}`]));
+  charts.beside.forEach((one, k) => {
+    const [shape, style] = shapes[k % shapes.length];
+    entries.push([shape, joined(style), `front of ${one.name}`]);
+  });
   legend(place("front-legend"), entries);
 }
 
@@ -38,14 +42,14 @@ function paintFront(area) {
   charts.beside.forEach((one, k) => {
     const [shape, style] = shapes[k % shapes.length];
     const ends = seen(one.x.map((value, place) => at(value, one.y[place])));
-    line(canvas, ends, style.replace(" line", ""), charts.step);
+    if (charts.step) line(canvas, ends, style.replace(" line", ""), charts.step);
     for (const [px, py] of ends) {
       mark(canvas, shape, px, py, 3, style.replace(" line", ""));
       points.push({ x: px, y: py, text: `front of ${one.name}\n${charts.y.label} ${show(one.y[one.x.findIndex((v) => x(v) === px)])}` });
     }
   });
   const ends = seen(charts.front.map((row) => all[row]));
-  line(canvas, ends, "own", charts.step);
+  if (charts.step) line(canvas, ends, "own", charts.step); // the front of three objectives, seen from one side, is no line
   for (const [px, py] of ends) mark(canvas, "circle", px, py, ends.length > 80 ? 2.5 : 4, "own");
   for (const [k, one] of charts.references.entries()) {
     const [px, py] = at(one.x, one.y);

@@ -287,6 +287,11 @@ def test_other_objectives_are_drawn(
     objectives: dict[str, str],
 ) -> None:
     paths = write_sweep(tmp_path, rows, objectives=objectives)
-    shown = visit(report.write(paths, space_of(paths)))
+    write_sweep(tmp_path, rows, name="other", objectives=objectives)
+    shown = visit(report.write(paths, space_of(paths), beside=["other"]))
     assert shown.said == []
     assert shown.page.locator("#front svg path.own").count() > 0
+    # Of three objectives the front is drawn from one side: steps between its points would mean nothing.
+    lines = 2 if len(objectives) == 2 else 0
+    assert shown.page.locator("#front svg path.line").count() == lines
+    assert shown.page.locator("#front-legend path.line").count() == lines
