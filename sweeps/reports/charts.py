@@ -1,4 +1,4 @@
-"""The numbers that the charts of a report draw, as a document for JSON: percent, rounded to five digits."""
+"""The numbers that the charts of a report draw, for JSON: percent, rounded to five digits unless they are whole."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,10 @@ def _plain(value: Any, factor: float) -> Any:
         return value
     if not math.isfinite(value):
         return None
-    return value if isinstance(value, int) else float(f"{value * factor:.5g}")
+    if isinstance(value, int):
+        return value
+    scaled = float(value * factor)
+    return scaled if scaled.is_integer() else float(f"{scaled:.5g}")
 
 
 def spread(count: int, most: int) -> np.ndarray:

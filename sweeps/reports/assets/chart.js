@@ -13,9 +13,10 @@ function make(parent, name, attributes = {}, text = "") {
   return node;
 }
 
-/** A number for people: four digits, no trailing zeros. */
+/** A number for people: whole ones as they are, for a seed has every digit; of others four digits, no trailing zeros. */
 function show(value) {
   if (typeof value !== "number") return value === null || value === undefined ? "-" : String(value);
+  if (Number.isInteger(value)) return String(value);
   return String(Number(value.toPrecision(4)));
 }
 

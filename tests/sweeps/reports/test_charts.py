@@ -29,6 +29,7 @@ def test_spread_keeps_first_and_last(count: int, most: int, rows: list[int]) -> 
 def test_numbers_are_rounded_and_what_is_not_finite_is_none() -> None:
     values = [0.123456789, math.nan, math.inf, None, 7, "target"]
     assert charts.plain(values, 100) == [12.346, None, None, None, 7, "target"]
+    assert charts.plain([123456.0, 123456.7]) == [123456, 123460]  # a trial's number, as the axis of one objective
 
 
 def test_front_chart_is_in_percent_and_marks_the_front_from_sparse_to_dense(

@@ -140,6 +140,17 @@ def test_hover_shows_the_trial_and_click_its_parameters_and_curves(visit: Callab
     assert tip.is_hidden()
 
 
+def test_whole_numbers_keep_their_digits(
+    visit: Callable[..., Visit], tmp_path: Path, rows: list[Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows[1] |= {"trial": 123456, "seed": 1000012, "learning_rate": 0.123456}
+    paths = write_sweep(tmp_path, rows)
+    shown = visit(report.write(paths, space_of(paths)))
+    assert shown.text("#trial-title") == "Trial 123456, recommended"
+    assert "seed\n1000012" in shown.text("#trial")
+    assert "learning rate\n0.1235" in shown.text("#trial")
+
+
 def test_the_front_is_walked_and_chosen_by_keyboard(visit: Callable[..., Visit], file: Path) -> None:
     shown = visit(file)
     shown.front.focus()
