@@ -17,12 +17,11 @@ from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed, summarise
 from sweeps.analysis.recommendation import Recommendation, recommend
 from sweeps.display.panel import duration
 from sweeps.errors import SweepError
-from sweeps.figures import drawing
+from sweeps.figures import drawing, published
 from sweeps.pareto import Table
 from sweeps.paths import SweepPaths, replacing
 from sweeps.reports import answer, charts, parameters, tables
 from sweeps.reports.page import embed_png, render
-from sweeps.reports.published import references
 from sweeps.reports.sample import draw
 from sweeps.sessions.heartbeat import read_session
 
@@ -154,7 +153,6 @@ def _summary(sweep: _Sweep) -> str:
 
 def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
     across, up = drawing.axes_of(sweep.space.objectives)
-    kinds = sweep.trials.select(["network", "dataset", "width"]).group_by(["network", "dataset", "width"]).aggregate([])
     numbers = drawn.column("trial").to_pylist()
     on_front = set(sweep.front.column("trial").to_pylist())
     recommended = sweep.recommended.trial if sweep.recommended else None
@@ -167,7 +165,7 @@ def _charts(sweep: _Sweep, drawn: Table, others: dict[str, Table]) -> dict[str, 
             sweep.trials,
             sweep.front,
             drawn,
-            references=references(**kinds.to_pylist()[0]) if kinds.num_rows == 1 else [],
+            references=published.references(published.kinds_of(sweep.trials)),
             beside=others,
             confirmed=sweep.confirmed,
         ),

@@ -122,12 +122,10 @@ def draw(paths: SweepPaths, rows: Sequence[Row]) -> bool:
     if not found:
         return False
     from sweeps.analysis.attainment import surfaces
-    from sweeps.figures import confirmed, drawing  # matplotlib takes most of a second to import
+    from sweeps.figures import confirmed, drawing, published  # matplotlib takes most of a second to import
 
-    reference = drawing.paper_reference(found[0].network, found[0].dataset)
-    figure = confirmed.confirmed_figure(
-        found, surfaces(rows), name=paths.name, references=[reference] if reference else []
-    )
+    references = published.signed_supermask(rows)
+    figure = confirmed.confirmed_figure(found, surfaces(rows), name=paths.name, references=references)
     drawing.save(figure, paths.confirmed_png)
     return True
 

@@ -5,7 +5,7 @@ import io
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
@@ -16,9 +16,6 @@ from sweeps.pareto import Table as ArrowTable
 from sweeps.paths import SweepPaths
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.storage.columns import integers, rows
-
-if TYPE_CHECKING:
-    from sweeps.figures.drawing import Reference
 
 SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
 """Names that bounds of the command line may use for short."""
@@ -97,7 +94,7 @@ def is_drawn(paths: SweepPaths) -> bool:
 
 def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
     """Writes `front.png` of a sweep."""
-    from sweeps.figures import drawing  # matplotlib takes most of a second to import
+    from sweeps.figures import drawing, published  # matplotlib takes most of a second to import
 
     members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
     recommended = recommend(trials, space)
@@ -107,7 +104,7 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
         space.objectives,
         title=f"{space.name}: {_title(space)}",
         subtitle=_subtitle(pareto.finished(trials)),
-        references=_references(trials),
+        references=published.signed_supermask(published.kinds_of(trials)),
         recommended=rows(trials, integers(trials, "trial") == recommended.trial) if recommended else None,
     )
     drawing.save(figure, paths.front_png)
@@ -140,21 +137,14 @@ def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: 
     Raises:
         SweepError: If the file cannot be written.
     """
-    from sweeps.figures import drawing, paper
+    from sweeps.figures import drawing, paper, published
 
-    figure = paper.front_figure(trials, members, space.objectives, references=_references(trials))
+    references = published.signed_supermask(published.kinds_of(trials))
+    figure = paper.front_figure(trials, members, space.objectives, references=references)
     try:
         drawing.save(figure, path)
     except OSError as error:
         raise SweepError(f"{path}: must be writable, but got: {error.strerror}. Choose another place.") from error
-
-
-def _references(trials: ArrowTable) -> list["Reference"]:
-    from sweeps.figures.drawing import paper_reference
-
-    first = trials.slice(0, 1).to_pylist()
-    found = paper_reference(first[0]["network"], first[0]["dataset"]) if first else None
-    return [found] if found else []
 
 
 def _subtitle(finished: ArrowTable) -> str:

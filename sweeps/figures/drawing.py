@@ -58,22 +58,6 @@ class Reference:
     remaining: float
 
 
-_PAPER_LABEL = "arXiv 2201.13361, test"
-_PAPER = {
-    ("fcn", "mnist"): (0.9748, 0.0377),
-    ("conv2", "cifar10"): (0.6837, 0.0060),
-    ("conv4", "cifar10"): (0.7740, 0.0291),
-    ("conv6", "cifar10"): (0.7917, 0.0236),
-    ("conv8", "cifar10"): (0.8091, 0.0117),
-}
-
-
-def paper_reference(network: str, dataset: str) -> Reference | None:
-    """The signed supermask of arXiv 2201.13361 (test accuracy, mean over up to 50 runs), if it has this pair."""
-    row = _PAPER.get((network, dataset))
-    return Reference(_PAPER_LABEL, *row) if row else None
-
-
 def front_figure(
     trials: Table,
     front: Table,

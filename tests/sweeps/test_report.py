@@ -17,7 +17,6 @@ from sweeps.confirmations import CONFIRMATIONS
 from sweeps.figures import kept_mask
 from sweeps.paths import SweepPaths
 from sweeps.reports import answer, tables
-from sweeps.reports.published import references
 from sweeps.results import trials_table
 from sweeps.storage import parts
 
@@ -240,26 +239,6 @@ def test_the_hypervolume_is_described_by_the_sweep_s_own_objectives() -> None:
         "What all finished trials dominate, constraints aside, measured from validation loss 4.61 nats; 4.61 would be "
         "perfect. While it rises, more trials help; a level end says less."
     )
-
-
-@pytest.mark.parametrize(
-    ("network", "dataset", "width", "points"),
-    [
-        ("fcn", "mnist", 1.0, [(0.9748, 0.0377), (0.9742, 1.0)]),
-        ("fcn", "mnist", 2.0, []),
-        ("fcn", "digits", 1.0, []),
-        ("conv6", "cifar10", 1.0, [(0.7917, 0.0236), (0.7591, 1.0), (0.77, 0.1), (0.82, 0.1)]),
-        ("resnet20", "cifar10", 2.0, [(0.8442, 0.0769), (0.868, 1.0)]),
-        ("resnet20", "cifar100", 2.0, []),
-        ("resnet110", "cifar100", 1.0, [(0.4642, 0.2064), (0.627, 1.0)]),
-    ],
-)
-def test_published_points_are_of_the_same_network_data_and_width(
-    network: str, dataset: str, width: float, points: list[tuple[float, float]]
-) -> None:
-    found = references(network, dataset, width)
-    assert [(one.accuracy, one.remaining) for one in found] == points
-    assert all("arXiv" in one.label and one.label.endswith(", test") for one in found)
 
 
 def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(

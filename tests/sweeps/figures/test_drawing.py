@@ -1,4 +1,3 @@
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sweeps.errors import SweepError
-from sweeps.figures.drawing import Reference, front_figure, paper_reference, save, window
+from sweeps.figures.drawing import Reference, front_figure, save, window
 from sweeps.pareto import Objectives, front
 
 DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
@@ -161,29 +160,6 @@ def test_the_window_around_one_point_has_room(only: np.ndarray) -> None:
 def test_the_window_without_anything_to_show_is_the_whole_range() -> None:
     nothing = points((0, 10))
     assert window(nothing, nothing, points()) == ((0.1, 100.0), (0.0, 100.0))
-
-
-@pytest.mark.parametrize(
-    ("network", "dataset", "accuracy", "remaining"),
-    [
-        ("fcn", "mnist", 97.48, 3.77),
-        ("conv2", "cifar10", 68.37, 0.60),
-        ("conv4", "cifar10", 77.40, 2.91),
-        ("conv6", "cifar10", 79.17, 2.36),
-        ("conv8", "cifar10", 80.91, 1.17),
-    ],
-)
-def test_the_paper_s_points(network: str, dataset: str, accuracy: float, remaining: float) -> None:
-    reference = paper_reference(network, dataset)
-    assert reference is not None
-    assert reference.label == "arXiv 2201.13361, test"
-    assert math.isclose(100 * reference.accuracy, accuracy)
-    assert math.isclose(100 * reference.remaining, remaining)
-
-
-def test_the_paper_has_no_other_pair() -> None:
-    assert paper_reference("fcn", "digits") is None
-    assert paper_reference("conv2", "mnist") is None
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
