@@ -8,6 +8,8 @@ _ALLOCATORS = (
     "can't allocate memory",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",  # what cuBLAS says where its own workspace finds no room
+    "unable to find an engine",  # what remains of cuDNN's errors when no plan for a convolution finds room
 )
 """What the errors of allocators say that have no exception class of their own."""
 

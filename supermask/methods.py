@@ -14,6 +14,7 @@ mean of abs(W) over the weights that are not hidden. All run over lanes as `sign
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int8, Int64
@@ -31,7 +32,7 @@ def holds_rate(config: TrainConfig) -> bool:
     return config.method in ("edge_popup", "multi_prize") or config.mask_rule == "target"
 
 
-def thresholds(config: TrainConfig, scores: Float[Tensor, "lane ..."], rates: Float[Tensor, " lane"]) -> Tensor:
+def thresholds(config: TrainConfig, scores: Float[Tensor, "lane ..."], rates: Sequence[float]) -> Tensor:
     """Tau of each lane; without meaning, and zero, for `dense` and `zhou`.
 
     Args:
@@ -40,9 +41,9 @@ def thresholds(config: TrainConfig, scores: Float[Tensor, "lane ..."], rates: Fl
         rates: `pruning_rate` of each lane.
     """
     if config.method in ("dense", "zhou"):
-        return torch.zeros_like(rates)
+        return scores.new_zeros(len(rates))
     if not holds_rate(config):
-        return thresholds_of_maximum(scores, rates)
+        return thresholds_of_maximum(scores, torch.tensor(rates, dtype=scores.dtype, device=scores.device))
     return thresholds_of_fraction(scores if config.method == "edge_popup" else scores.abs(), rates)
 
 
@@ -150,9 +151,7 @@ def initial_offset(config: TrainConfig) -> float:
 
 
 def step_keys(config: TrainConfig, *, epoch: int, steps: int) -> list[int]:
-    """The draws' keys of one lane and epoch: they depend on its seed, the epoch and the step alone."""
-    if config.method != "zhou":
-        return [0] * steps
+    """The draws' keys of one lane of `zhou` and epoch: they depend on its seed, the epoch and the step alone."""
     import numpy as np
 
     seed = np.random.SeedSequence([config.seed, 2, epoch])  # 0 and 1 begin the seeds of weights and scores

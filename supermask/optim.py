@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from supermask.config import TrainConfig
@@ -54,7 +55,9 @@ class Plateau:
         return config.schedule == "plateau" and self.reductions > config.plateau_reductions
 
 
-def schedule_factors(config: TrainConfig, *, epoch: int, steps_per_epoch: int, reductions: int = 0) -> list[float]:
+def schedule_factors(
+    config: TrainConfig, *, epoch: int, steps_per_epoch: int, reductions: int = 0
+) -> Float64[np.ndarray, " step"]:
     """Factors on learning rate and weight decay at each step of one epoch.
 
     `exponential`: decay_rate ** (t / decay_epochs), t in epochs and continuous in steps. `plateau`: plateau_factor **
@@ -68,9 +71,8 @@ def schedule_factors(config: TrainConfig, *, epoch: int, steps_per_epoch: int, r
     """
     if config.schedule != "exponential":
         factor = config.plateau_factor**reductions if config.schedule == "plateau" else 1.0
-        return [factor] * steps_per_epoch
-    times = ((epoch + step / steps_per_epoch) / config.decay_epochs for step in range(steps_per_epoch))
-    return [config.decay_rate**time for time in times]
+        return np.full(steps_per_epoch, factor)
+    return config.decay_rate ** ((epoch + np.arange(steps_per_epoch) / steps_per_epoch) / config.decay_epochs)
 
 
 def rates(
@@ -90,13 +92,11 @@ def rates(
         keys: Of the draws that follow each step; as many as there are steps, on the device of the result.
         dtype: Of the result.
     """
-    factors = torch.tensor(
-        [
-            schedule_factors(config, epoch=epoch, steps_per_epoch=len(keys), reductions=stalls)
-            for config, stalls in zip(configs, reductions, strict=True)
-        ],
-        dtype=torch.float64,
-    )
+    of_configs = [
+        schedule_factors(config, epoch=epoch, steps_per_epoch=len(keys), reductions=stalls)
+        for config, stalls in zip(configs, reductions, strict=True)
+    ]
+    factors = torch.from_numpy(np.stack(of_configs))
     of_lanes = {
         name: torch.tensor([getattr(config, name) for config in configs], dtype=torch.float64)[:, None]
         for name in ("learning_rate", "weight_decay", "momentum")

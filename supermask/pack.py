@@ -253,7 +253,10 @@ class Pack:
                 f"pack state: must hold an epoch and lanes out of {len(self.configs)}, but got epoch {epoch!r} and "
                 f"lanes {lanes!r}. Load it into a pack built from the same configurations."
             )
-        self._start(in_order)
+        if self._filled(in_order) == self._slots:
+            self.lanes = in_order  # what is frozen is there already, the rest follows
+        else:
+            self._start(in_order)
         rows = torch.tensor([in_order.index(lane) for lane in self._slots])
         of_slots = {
             # A tensor of another number of lanes is left as it is, to be refused.
@@ -264,6 +267,7 @@ class Pack:
             own.restore(layer.name, of_slots)
         for norm, values in zip(self.network.norms, self._norms, strict=True):
             values.restore(norm.name, of_slots)
+        self._plateaus = {lane: optim.Plateau() for lane in self.lanes}
         for lane, plateau in zip(self.lanes, state.get("plateaus", []), strict=False):
             self._plateaus[lane] = optim.Plateau(*plateau)
         self.epoch = epoch
@@ -316,21 +320,18 @@ class Pack:
             total += self._program.step(self._states, self._norms, images, labels, rate)
             self.batches_done += 1
             if methods.holds_rate(shared) and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
-                rates_of_lanes = self._lane_values("pruning_rate")
                 for state in self._states:
-                    state.retarget(shared, rates_of_lanes)
+                    state.retarget(shared, [self.configs[lane].pruning_rate for lane in self._slots])
         # A score that overflowed hides its weight, and the loss looks harmless again: say that the lane is lost.
         sound = torch.stack([state.sound() for state in self._states]).all(dim=0)
         return torch.where(sound, total / len(order), math.nan)
 
     def _keys(self, count: int) -> list[Tensor]:
         """The keys of the draws of each lane, in turn."""
+        if self.configs[0].method != "zhou":
+            return [torch.zeros(len(self._slots), dtype=torch.int64, device=self.device)] * count
         drawn = [methods.step_keys(self.configs[lane], epoch=self.epoch, steps=count) for lane in self._slots]
         return list(torch.tensor(drawn, device=self.device).T.contiguous().unbind())
-
-    def _lane_values(self, name: str) -> Tensor:
-        values = [getattr(self.configs[lane], name) for lane in self._slots]
-        return torch.tensor(values, dtype=self._wide, device=self.device)
 
     def _of_lanes(self, values: Tensor) -> list[Any]:
         """Numbers of the slots as a list of those of the lanes in training."""

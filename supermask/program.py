@@ -124,7 +124,8 @@ def _maybe_compiled(function: Callable[..., Any], compiled: bool) -> Callable[..
 
     # Each layer shape and number of lanes is a program of its own; past Dynamo's limit (8) the rest would run eagerly.
     dynamo.recompile_limit = dynamo.accumulated_recompile_limit = RECOMPILE_LIMIT
-    return torch.compile(function, dynamic=False)
+    # A graph that breaks would run eagerly in parts, slowly and without a word.
+    return torch.compile(function, dynamic=False, fullgraph=True)
 
 
 COMPILE_PAYS = 1e9

@@ -77,9 +77,9 @@ class LayerState:
                 initial_scores(config, layer, index).to(wide) + methods.initial_offset(config) for config in configs
             ]
             scores = torch.stack(drawn).to(device)
-        rates = torch.tensor([config.pruning_rate for config in configs], dtype=wide, device=device)
+        rates = [config.pruning_rate for config in configs]
         if shared.method == "edge_popup":
-            scale = methods.widened_scale(scale, rates)
+            scale = methods.widened_scale(scale, torch.tensor(rates, dtype=wide, device=device))
         masked = torch.empty_like(scores, dtype=dtype)
         threshold = methods.thresholds(shared, scores, rates)
         velocity = torch.zeros_like(scores)
@@ -123,7 +123,7 @@ class LayerState:
         keys = methods.layer_keys(rates.keys, index) if self.method == "zhou" else None
         self.masked.copy_(self._effective(keys))
 
-    def retarget(self, config: TrainConfig, pruning_rates: Float[Tensor, " lane"]) -> None:
+    def retarget(self, config: TrainConfig, pruning_rates: Sequence[float]) -> None:
         """Moves the thresholds so that the prescribed fraction is hidden again."""
         self.threshold.copy_(methods.thresholds(config, self.scores, pruning_rates))
         self.apply_mask()

@@ -41,7 +41,7 @@ def _lanes(table: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _fraction_of_magnitudes(scores: Tensor, rates: Tensor) -> Tensor:
-    return masks.thresholds_of_fraction(scores.abs(), rates)
+    return masks.thresholds_of_fraction(scores.abs(), rates.tolist())
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,18 @@ def test_rule_target_hides_exactly_the_rounded_fraction_and_the_smallest(
     assert hidden.sum() == round(rate * len(scores))
     assert np.abs(scores[hidden]).max(initial=0) < np.abs(scores[~hidden]).min(initial=2)
     assert (np.sign(scores)[~hidden] == mask.numpy()[~hidden]).all()
+
+
+@given(
+    numpy_strategies.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 40)), elements=st.floats(width=32)),
+    st.data(),
+)
+@settings(deadline=None)
+def test_halving_finds_the_value_of_every_rank(values: Any, data: st.DataObject) -> None:
+    rows = torch.from_numpy(values)
+    ranks = [data.draw(st.integers(1, rows.shape[1])) for _ in rows]
+    expected = torch.stack([row.kthvalue(rank).values for row, rank in zip(rows, ranks, strict=True)])
+    torch.testing.assert_close(masks.smallest(rows, torch.tensor(ranks)), expected, rtol=0, atol=0)
 
 
 @given(layers(), RATES)
