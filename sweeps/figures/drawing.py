@@ -102,7 +102,7 @@ def draw_trials_and_front(
     if front.num_rows:
         _draw_front(axes, points_of(front, across, up), step=step_of(objectives, across))
     else:
-        axes.text(0.5, 0.5, "no finished trial yet", transform=axes.transAxes, ha="center", color="0.4")
+        axes.text(0.5, 0.5, "no trial on the front", transform=axes.transAxes, ha="center", color="0.4")
     if across == "remaining" and up in _ACCURACIES:
         draw_references(axes, references)
         focus(axes, points_of(trials, across, up), points_of(front, across, up), references)

@@ -112,11 +112,16 @@ def test_one_objective_is_drawn_over_the_trials_and_three_without_a_step() -> No
 @pytest.mark.parametrize("trials", [TRIALS.slice(0, 0), TRIALS.slice(3, 3)])
 def test_a_sweep_without_a_front_says_so(trials: pa.Table, objectives: Objectives, tmp_path: Path) -> None:
     figure = draw(trials, objectives)
-    assert "no finished trial yet" in texts(figure)
+    assert "no trial on the front" in texts(figure)
     assert not figure.axes[0].lines
     save(figure, tmp_path / "front.png")
     with Image.open(tmp_path / "front.png") as image:
         assert image.size == (1080, 720)
+
+
+def test_trials_that_finished_but_keep_no_bound_are_not_denied() -> None:
+    shown = texts(front_figure(TRIALS, TRIALS.slice(0, 0), DEFAULT, title="T"))
+    assert shown[-3:-1] == ["no trial on the front", "1 of 5 trials outside this window"]
 
 
 def points(*pairs: tuple[float, float]) -> np.ndarray:
