@@ -134,6 +134,21 @@ def knee(front: Table, objectives: Objectives) -> Table:
     Raises:
         SweepError: If there are not exactly two objectives.
     """
+    members, place = _bulging(front, objectives)
+    return members.slice(place, 1)
+
+
+def has_knee(front: Table, objectives: Objectives) -> bool:
+    """Whether any member bulges beyond the chord, so that `knee` is not just the front's end.
+
+    Raises:
+        SweepError: If there are not exactly two objectives.
+    """
+    return _bulging(front, objectives)[1] > 0
+
+
+def _bulging(front: Table, objectives: Objectives) -> tuple[Table, int]:
+    """The members of which one may be the knee, and the place of the one that bulges most; 0 where none does."""
     if len(objectives) != 2:
         raise SweepError(
             f"knee: the sweep must have two objectives, but has {len(objectives)}. Choose trials by their numbers."
@@ -141,12 +156,12 @@ def knee(front: Table, objectives: Objectives) -> Table:
     positive = values(front, "remaining") > 0 if "remaining" in objectives else np.ones(front.num_rows, dtype=bool)
     members = rows(front, positive) if positive.any() else front
     if members.num_rows < 3 or not positive.any():
-        return members.slice(0, 1)
+        return members, 0
     bulge = np.ones(members.num_rows)
     for metric, way in objectives.items():
         costs = _sign(metric, way) * (np.log if metric == "remaining" else np.asarray)(values(members, metric))
         bulge -= (costs - costs.min()) / np.ptp(costs)
-    return members.slice(int(np.argmax(np.round(bulge, 12))), 1)
+    return members, int(np.argmax(np.round(bulge, 12)))
 
 
 def hypervolume(table: Table, objectives: Objectives) -> float:

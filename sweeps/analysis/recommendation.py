@@ -51,6 +51,11 @@ class Recommendation:
     commands: dict[str, str]
 
     @property
+    def confirmed_by_several(self) -> Confirmed | None:
+        """`confirmed`, if by two seeds or more: one alone has no interval."""
+        return self.confirmed if self.confirmed and self.confirmed.test_accuracy.low is not None else None
+
+    @property
     def spread(self) -> str:
         """Within which pruning rates the near-equal trials lie, in words; empty where there is but one."""
         if self.pruning_rates is None or self.near < 2:
@@ -105,7 +110,7 @@ def recommend(
         config={field: row[field] for field in CONFIG_COLUMNS},
         metrics={metric: row[metric] for metric in metrics},
         confirmed=next((one for one in found if one.trial == row["trial"] and one.seeds), None),
-        rule=_rule(objectives, sought, bounds),
+        rule=_rule(front, objectives, sought, bounds),
         pruning_rate=row["pruning_rate"] if prunes else None,
         pruning_rates=(float(np.nanmin(rates)), float(np.nanmax(rates))) if prunes else None,
         near=near.num_rows,
@@ -120,11 +125,11 @@ def recommend(
 
 def line(found: Recommendation, root_option: str = "") -> str:
     """The recommendation in one line; `root_option` is that of `sweeps.paths.SweepPaths`."""
-    if found.confirmed and found.confirmed.test_accuracy.low is not None:
-        accuracy, remaining = found.confirmed.test_accuracy, found.confirmed.remaining
+    if confirmed := found.confirmed_by_several:
+        accuracy, remaining = confirmed.test_accuracy, confirmed.remaining
         low, high, mean, left = (100 * (x or 0.0) for x in (accuracy.low, accuracy.high, accuracy.mean, remaining.mean))
         numbers = f"{mean:.2f} % [{low:.2f}, {high:.2f}] test accuracy at {left:.2f} % remaining, "
-        numbers += f"{found.confirmed.seeds} fresh seeds"
+        numbers += f"{confirmed.seeds} fresh seeds"
         then = f"export it: {found.commands['export']}{root_option}"
     else:
         shown = {"validation accuracy": found.metrics["val_accuracy"], "remaining": found.metrics["remaining"]}
@@ -168,8 +173,17 @@ def _scaled(table: Table, metric: str) -> np.ndarray:
         return np.log(found)
 
 
-def _rule(objectives: Objectives, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
+def _rule(front: Table, objectives: Objectives, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
     within = f" of the trials with {', '.join(map(str, bounds))}" if bounds else ""
     if len(sought) == 1:
-        return f"{'greatest' if objectives[sought[0]] == 'maximize' else 'least'} {sought[0]}{within}"
-    return f"knee of the front{within}: beyond it, fewer weights cost accuracy fast"
+        return f"{_best_in_words(objectives, sought[0])}{within}"
+    if not pareto.has_knee(front, objectives):
+        return f"{_best_in_words(objectives, next(iter(objectives)))} of the front{within}, which has no knee"
+    beyond = "a little more of one objective costs much of the other"
+    if objectives in ({name: "maximize", "remaining": "minimize"} for name in ("val_accuracy", "test_accuracy")):
+        beyond = "fewer weights cost accuracy fast"
+    return f"knee of the front{within}: beyond it, {beyond}"
+
+
+def _best_in_words(objectives: Objectives, metric: str) -> str:
+    return f"{'greatest' if objectives[metric] == 'maximize' else 'least'} {metric}"

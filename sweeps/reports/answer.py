@@ -23,7 +23,7 @@ def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) 
         }
     rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"
     purposes = {"confirm": "confirm it", "train": "train it again", "export": "export it"}
-    if found.confirmed:
+    if found.confirmed_by_several:
         del purposes["confirm"]
     enough = ("ask for more accuracy", f"sweeps pareto {paths.name} --min accuracy=0.97{paths.root_option}")
     return {
@@ -68,7 +68,7 @@ def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
 
 def _reasons(found: Recommendation) -> list[str]:
     why = f"Chosen as the {found.rule}. Trained for {found.config['epochs']} epochs: another length, another front."
-    if found.confirmed:
+    if found.confirmed_by_several:
         return [why]
     luck = "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it."
     return [why, luck]

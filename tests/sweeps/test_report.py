@@ -211,6 +211,11 @@ def test_confirmed_numbers_come_first_with_their_intervals(
     assert found["figures"][3] == ("validation accuracy", "90.00 %", "in the sweep, one run")
     assert len(found["reasons"]) == 1
     assert found["commands"][0] == ("train it again", f"sweeps train small:0 --root '{tmp_path}/a folder'")
+    # One seed has no interval: it may be luck as well.
+    found = answered(write_sweep(tmp_path / "one", rows), rows, again[:1])
+    assert found["figures"][1] == ("test accuracy", "90.00 %", "mean of 1 fresh seed")
+    assert "luck" in found["reasons"][1]
+    assert found["commands"][0][0] == "confirm it"
 
 
 def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> None:

@@ -76,7 +76,7 @@ def test_it_keeps_to_the_constraints(rows: list[dict[str, Any]], small_space: Sp
     found = recommend(results.trials_table(rows), space, None)
     assert found is not None
     assert found.trial == 0  # of two members, the more accurate
-    assert found.rule.startswith("knee of the front of the trials with val_accuracy >= 0.98: ")
+    assert found.rule == "greatest val_accuracy of the front of the trials with val_accuracy >= 0.98, which has no knee"
     nothing = small_space(constraints=(Constraint("val_accuracy", ">=", 0.999),))
     assert recommend(results.trials_table(rows), nothing, None) is None
     assert recommend(results.trials_table([]), small_space()) is None
@@ -87,7 +87,11 @@ def test_it_keeps_to_the_constraints(rows: list[dict[str, Any]], small_space: Sp
     [
         (Constraint("val_accuracy", ">=", 0.975), 1, "least remaining of the trials with val_accuracy >= 0.975"),
         (Constraint("remaining", "<=", 0.1), 1, "greatest val_accuracy of the trials with remaining <= 0.1"),
-        (Constraint("inverted", "<=", 0.5), 2, "knee of the front of the trials with inverted <= 0.5"),
+        (
+            Constraint("inverted", "<=", 0.5),
+            2,
+            "knee of the front of the trials with inverted <= 0.5: beyond it, fewer ",
+        ),
     ],
 )
 def test_who_asks_for_one_objective_gets_the_best_of_the_other(
@@ -97,6 +101,18 @@ def test_who_asks_for_one_objective_gets_the_best_of_the_other(
     assert found is not None
     assert found.trial == trial
     assert found.rule.startswith(rule)
+
+
+def test_the_knee_of_other_objectives_is_said_without_accuracy_and_weights(
+    rows: list[dict[str, Any]], small_space: Space
+) -> None:
+    for row in rows:
+        row["val_loss"] = 1 - row["val_accuracy"]
+    objectives = {"val_loss": "minimize", "remaining": "minimize"}
+    found = recommend(results.trials_table(rows), small_space(objectives=objectives))
+    assert found is not None
+    assert found.trial == 2
+    assert found.rule == "knee of the front: beyond it, a little more of one objective costs much of the other"
 
 
 @pytest.mark.parametrize("asked", [(), (Constraint("val_accuracy", ">=", 0.9),)])
@@ -158,6 +174,8 @@ def test_what_is_confirmed_is_said_with_its_interval(
 def test_one_seed_confirms_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:
     found = recommend(results.trials_table(rows), small_space(), confirmed(0.96))
     assert found is not None
+    assert found.confirmed is not None
+    assert found.confirmed_by_several is None
     assert "one seed; confirm it" in line(found)
 
 
