@@ -14,6 +14,7 @@ from supermask.config import ConfigError
 from sweeps import confirmations, pareto, results
 from sweeps.analysis.comparison import check_objectives
 from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed, summarise
+from sweeps.analysis.importance import FEWEST_TRIALS
 from sweeps.analysis.recommendation import Recommendation, recommend
 from sweeps.display.panel import duration
 from sweeps.errors import SweepError
@@ -126,6 +127,7 @@ def _words(sweep: _Sweep) -> dict[str, Any]:
         "front": tables.front_table(sweep.front, sweep.space, recommended),
         "searched": list(sweep.space.parameters) if sweep.front.num_rows else [],
         "importance": parameters.importances(sweep.trials, sweep.space),
+        "fewest": FEWEST_TRIALS,
         "confirmed": tables.confirmed_table(sweep.confirmed),
         "interval_name": INTERVAL_NAME,
         "hypervolume_text": tables.hypervolume_text(sweep.space.objectives),

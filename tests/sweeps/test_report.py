@@ -246,6 +246,17 @@ def test_the_hypervolume_is_described_by_the_sweep_s_own_objectives() -> None:
     )
 
 
+@pytest.mark.parametrize("count", [49, 50])
+def test_importances_or_from_when_on_there_are_some(
+    count: int, tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows = [ended_row(k, val_accuracy=0.5 + k / 200, pruning_rate=0.1 + k / 100) for k in range(count)]
+    paths = write_sweep(tmp_path, rows)
+    page = report.write(paths, space_of(paths)).read_text()
+    assert ("Importances appear from 50 finished trials on" in page) == (count < 50)
+    assert ("Share of the importance (PED-ANOVA)" in page) == (count >= 50)
+
+
 def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
     tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:

@@ -58,8 +58,8 @@ def test_only_finished_trials_with_finite_metrics_count(
 ) -> None:
     others = [ended_row(100, "failed"), ended_row(101, "stopped"), ended_row(102, val_accuracy=math.nan)]
     assert shares([*rows, *others], small_space()) == shares(rows, small_space())
-    assert shares(rows[:9], small_space()) == {}
-    assert shares(rows[:10], small_space()) != {}
+    assert shares(rows[:49], small_space()) == {}
+    assert shares(rows[:50], small_space()) != {}
 
 
 def test_what_does_not_vary_has_no_rows(rows: list[dict[str, Any]], small_space: Space) -> None:
@@ -98,7 +98,7 @@ def test_a_large_sweep_gives_the_same_every_time(
     rows: list[dict[str, Any]], small_space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = shares(rows, small_space())
-    monkeypatch.setattr("sweeps.analysis.importance.MOST_TRIALS", 30)
+    monkeypatch.setattr("sweeps.analysis.importance.MOST_TRIALS", 50)
     part = shares(rows, small_space())
     assert part == shares(rows, small_space()) != whole
     assert part["val_accuracy"]["learning_rate"] > 0.6

@@ -82,7 +82,7 @@ def test_importances_name_targets_and_parameters_in_words(
 ) -> None:
     rows = [
         ended_row(k, pruning_rate=0.1 + k / 60, learning_rate=0.01 * (1 + k % 7), remaining=0.9 - k / 60)
-        for k in range(40)
+        for k in range(50)
     ]
     found = parameters.importances(trials_table(rows), small_space())
     assert [target for target, _ in found][1:] == ["remaining weights", "all together (hypervolume)"]
