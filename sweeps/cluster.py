@@ -88,6 +88,8 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
     # Tune would write every nested result to JSON, CSV and TensorBoard, and swallow the first SIGINT.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    # Nor would any session read the state that it writes again and again, which ends it where /tmp is full.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     images = sum(dataset.train_images.nbytes + dataset.test_images.nbytes for dataset in datasets.values())

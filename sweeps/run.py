@@ -309,7 +309,8 @@ def _fit(searcher: PackSearcher, plan: PackPlan, supplies: dict[str, Any]) -> bo
     trainable = tune.with_resources(
         tune.with_parameters(PackTrainable, **supplies), {"cpu": plan.cpus, "gpu": plan.gpus}
     )
-    with tempfile.TemporaryDirectory(prefix="sweeps-tune-") as scratch:
+    # Tune may still copy into it when Ctrl-C has left `fit`; a folder that stays must not hide that.
+    with tempfile.TemporaryDirectory(prefix="sweeps-tune-", ignore_cleanup_errors=True) as scratch:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
