@@ -115,7 +115,7 @@ def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table],
     """
     return [
         *_at_reference(found, names, sides, objectives),
-        *_other_lengths(names, sides),
+        *_other_lengths(found, names, sides),
         *_differences(names, sides),
     ]
 
@@ -129,10 +129,10 @@ def _at_reference(
             yield f"the hypervolume says nothing of {name}: all its finished trials have {ends}, or worse"
 
 
-def _other_lengths(names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:
+def _other_lengths(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:
     counts = [pareto.finished(side).num_rows for side in sides]
     (fewer, shorter), (more, _) = sorted(zip(counts, names, strict=True))
-    if 0 < fewer < more:
+    if fewer < more and all(found.volumes):  # without a volume there is nothing that a resample could lose
         yield (
             f"the interval leans against {shorter}, which finished fewer trials ({fewer:,} against {more:,}): a "
             "resample only loses, the more the fewer there are"
