@@ -168,9 +168,8 @@ class PackWorker:
             due = time.monotonic() + REPORT_SECONDS
             while self._pack.lanes and not self._pausing and time.monotonic() < due:
                 began = time.monotonic()
-                epochs += self._epoch(self._pack, report)
+                self._epoch(self._pack, report, epochs)
                 self._pace.train(time.monotonic() - began)
-                report["epoch"] = self._pack.epoch
             self._keeping = bool(self._pack.lanes) and (self._pausing or self._is_due(self._pack))
             report["keeps"] = self._keeping
         except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
@@ -213,10 +212,18 @@ class PackWorker:
             "started": self._started,
         }
 
-    def _epoch(self, pack: Pack, report: Row) -> list[Row]:
-        """One epoch of every lane, as rows; lanes that diverged or are done have ended and leave the pack."""
+    def _epoch(self, pack: Pack, report: Row, epochs: list[Row]) -> None:
+        """One epoch of every lane; lanes that diverged or are done have ended and leave the pack.
+
+        Args:
+            pack: Not empty.
+            report: Takes the lanes that have ended.
+            epochs: Takes the rows of the epoch, before anything else can break: no lane may have ended without them.
+        """
         before = remaining_before(pack, self._stopping)
         metrics = pack.train_epoch()
+        epochs += [self._identity(found.lane) | _epoch_row(found) for found in metrics]
+        report["epoch"] = pack.epoch
         for found in metrics:
             self._share(found.seconds, [found.lane])
         failed = [found for found in metrics if found.fault]
@@ -226,7 +233,6 @@ class PackWorker:
             self._finish(pack, [found for found in metrics if found.lane in complete], report)
         if pack.lanes and self._stopping and is_rung(pack.epoch, self._stopping):
             self._stop(pack, metrics, before, report)
-        return [self._identity(found.lane) | _epoch_row(found) for found in metrics]
 
     def _stop(self, pack: Pack, metrics: list[EpochMetrics], before: dict[int, float], report: Row) -> None:
         """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty."""

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from supermask.pack import Pack
+from supermask.artifact import Artifact
+from supermask.pack import Pack, Part
 from sweeps.trial import PackTrainable, PackWorker
-from tests.sweeps.orders import Row, config, gather, order, train
+from tests.sweeps.orders import EPOCHS, Row, config, gather, order, train
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,48 @@ def test_what_ended_before_a_pack_broke_is_reported(
     reports = train(start(order([config(0), config(1, weight_gain=1e25)])))
     assert [row["trial"] for row in gather(reports, "ended")] == [11]
     assert reports[-1]["error"] == "RuntimeError: bang"
+
+
+def test_a_pack_that_breaks_after_an_epoch_has_reported_its_rows(
+    datasets: dict[str, Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = Pack.evaluate
+
+    def fail_on_the_test_set(pack: Pack, part: Part) -> Any:
+        if part == "test":
+            raise RuntimeError("bang")
+        return evaluate(pack, part)
+
+    worker = PackWorker(datasets)
+    worker.take(order([config(0, epochs=1), config(1, epochs=1, weight_gain=1e25)]))
+    monkeypatch.setattr(Pack, "evaluate", fail_on_the_test_set)
+    report = worker.step()
+    assert (report["error"], report["epoch"], report["done"]) == ("RuntimeError: bang", 1, True)
+    assert [(row["trial"], row["epochs_done"]) for row in report["ended"]] == [(11, 1)]
+    assert [(row["trial"], row["epoch"]) for row in report["epochs"].to_pylist()] == [(10, 1), (11, 1)]
+
+
+def test_a_lane_that_ended_before_one_beside_it_broke_the_pack_has_all_its_rows(
+    datasets: dict[str, Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = Artifact.of
+
+    def fail_for_the_second(pack: Pack, lane: int, numbers: Any) -> Artifact:
+        if lane:
+            raise RuntimeError("bang")
+        return of(pack, lane, numbers)
+
+    worker = PackWorker(datasets)
+    worker.take(order([config(0), config(1)], rivals=[]))
+    monkeypatch.setattr(Artifact, "of", fail_for_the_second)
+    reports = [worker.step()]
+    while not reports[-1]["done"]:
+        reports.append(worker.step())
+    assert reports[-1]["error"] == "RuntimeError: bang"
+    assert [(row["trial"], row["state"], row["epochs_done"]) for row in gather(reports, "ended")] == [
+        (10, "finished", EPOCHS)
+    ]
+    assert [row["epoch"] for row in gather(reports, "epochs") if row["trial"] == 10] == [1, EPOCHS]
 
 
 def test_a_worker_goes_on_after_a_broken_pack(
