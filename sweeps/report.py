@@ -35,7 +35,12 @@ DrawMask = Callable[[SweepPaths, int], Path]
 
 
 def write(
-    paths: SweepPaths, space: SearchSpace, *, beside: Sequence[str] = (), draw_mask: DrawMask | None = None
+    paths: SweepPaths,
+    space: SearchSpace,
+    *,
+    beside: Sequence[str] = (),
+    draw_mask: DrawMask | None = None,
+    state: str | None = None,
 ) -> Path:
     """Writes `ROOT/NAME/report.html`; readers see the old file or the new one, whole.
 
@@ -44,6 +49,7 @@ def write(
         space: Of the sweep.
         beside: Names of other sweeps of the root; their fronts are drawn as well.
         draw_mask: Draws the recommended trial's mask if it was not drawn before. Needs PyTorch, this module does not.
+        state: Of the sweep, from its driver, whose session file says that last of all.
 
     Returns:
         The file.
@@ -51,19 +57,21 @@ def write(
     Raises:
         SweepError: If one of the sweeps does not exist or has other objectives, or there are too many beside this one.
     """
-    page = _page(paths, space, beside, draw_mask)
+    page = _page(paths, space, beside, draw_mask, state)
     with replacing(paths.report) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return paths.report
 
 
-def renew(paths: SweepPaths, space: SearchSpace, *, draw_mask: DrawMask | None = None) -> None:
-    """Writes the report of a sweep whose results have changed.
+def renew(
+    paths: SweepPaths, space: SearchSpace, *, draw_mask: DrawMask | None = None, state: str | None = None
+) -> None:
+    """Writes the report of a sweep whose results have changed; see `write`.
 
     Results without a report are as good: a fault is logged, and no report of an earlier state stays.
     """
     try:
-        write(paths, space, draw_mask=draw_mask)
+        write(paths, space, draw_mask=draw_mask, state=state)
     except Exception:
         _LOG.exception("the report could not be written; try again: sweeps report %s%s", paths.name, paths.root_option)
         paths.report.unlink(missing_ok=True)
@@ -82,7 +90,9 @@ class _Sweep:
     recommended: Recommendation | None
 
 
-def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mask: DrawMask | None) -> str:
+def _page(
+    paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mask: DrawMask | None, state: str | None
+) -> str:
     if len(set(beside)) > MOST_BESIDE:
         raise SweepError(
             f"--beside: at most {MOST_BESIDE} sweeps can be told apart, but got {len(set(beside))}. Leave some out."
@@ -99,7 +109,7 @@ def _page(paths: SweepPaths, space: SearchSpace, beside: Sequence[str], draw_mas
         trials,
         front=_front(trials, space),
         confirmed=summarise(repeated.to_pylist()),
-        session=read_session(paths),
+        session=read_session(paths) | ({"state": state} if state else {}),
         recommended=recommend(trials, space, repeated),
     )
     mask, no_mask = _mask(sweep, draw_mask)

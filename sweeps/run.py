@@ -3,8 +3,7 @@
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from sweeps.session import Session
 from sweeps.sessions import provenance
 from sweeps.sessions.heartbeat import read_session
 from sweeps.sessions.leaders import Leaders
+from sweeps.sessions.log import logged
 from sweeps.sessions.reconciliation import reconcile, resend
 from sweeps.storage import lease
 from sweeps.storage.database import check_free
@@ -172,7 +172,7 @@ class _Work:
 def _begin(work: _Work) -> Outcome:
     """Takes the sweep's lease and works while it holds."""
     paths, name = work.paths, work.space.name
-    with _logged(paths):
+    with logged(paths):
         earlier = read_session(paths)
         told = {"options": to_remember(work.options), "seconds": earlier["seconds"]}
         with lease.hold(paths.sessions, what=f"sweep {name}", told=told) as held:
@@ -251,9 +251,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     finally:
         ahead.close()
         session.close(state)
-        unmirrored = _conclude(work, mirror, state)
-        with suppress(OSError, SweepError):
-            held.renew(unmirrored=unmirrored)  # for the next session to send them
+        unmirrored = _conclude(work, session, mirror, state)
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
 
 
@@ -270,20 +268,24 @@ def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:
         work.say(f"all have ended; for more of them: sweeps resume {space.name} --trials +20{work.paths.root_option}")
 
 
-def _conclude(work: _Work, mirror: Mirror, state: str) -> int:
-    """Draws what was found, and ends the mirror.
+def _conclude(work: _Work, session: Session, mirror: Mirror, state: str) -> int:
+    """Draws what was found, ends the mirror, and only then gives the sweep free: the next driver writes all of these.
 
     Returns:
         The number of rows that MLflow has not taken.
     """
-    paths, space = work.paths, work.space
-    table = results.load(paths.root, space.name)
-    if table.num_rows:
-        with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
-            draw(paths, space, table)
-        report.renew(paths, space, draw_mask=kept_mask.draw)
-    mirror.finish(state, overview(paths, space) if table.num_rows else None)
-    return mirror.close(MIRROR_SECONDS[state])
+    paths, space, unmirrored = work.paths, work.space, None
+    try:
+        table = results.load(paths.root, space.name)
+        if table.num_rows:
+            with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
+                draw(paths, space, table)
+            report.renew(paths, space, draw_mask=kept_mask.draw, state=state)
+        mirror.finish(state, overview(paths, space) if table.num_rows else None)
+        unmirrored = mirror.close(MIRROR_SECONDS[state])
+        return unmirrored
+    finally:
+        session.end(state, unmirrored=unmirrored)
 
 
 def _supplies(work: _Work, keeper: Any) -> dict[str, Any]:
@@ -329,21 +331,3 @@ def _fit(searcher: PackSearcher, plan: PackPlan, supplies: dict[str, Any]) -> bo
             _LOG.warning("Ray Tune broke off and is started again: %s", str(error).splitlines()[0])
             return False
     return True
-
-
-@contextmanager
-def _logged(paths: SweepPaths) -> Iterator[None]:
-    """Keeps what the sweep's modules log in the sweep's folder."""
-    log = logging.getLogger("sweeps")
-    handler = logging.FileHandler(paths.log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.handleError = lambda record: None  # noqa: ARG005 - of a full disk; Python's own would print a traceback
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-        log.removeHandler(handler)
-        handler.close()

@@ -227,7 +227,7 @@ class Session:
         return len(lanes)
 
     def close(self, state: str) -> None:
-        """Writes everything that is still in memory.
+        """Writes everything that is still in memory. Nobody else may go on yet, see `end`.
 
         Args:
             state: How the session ended: `finished`, `interrupted` or `failed`.
@@ -242,13 +242,26 @@ class Session:
                 f"sweeps resume {self._paths.name}{self._paths.root_option}",
                 exit_code=1,
             )
+        self._beat_if_possible()
+
+    def end(self, state: str, *, unmirrored: int | None) -> None:
+        """Gives the sweep free for the next session, as the last thing that is written.
+
+        Args:
+            state: As for `close`.
+            unmirrored: Rows that MLflow has not taken, for the next session to send; None if that is not known.
+        """
+        self._beat_if_possible(state, unmirrored=unmirrored)
+
+    def _beat_if_possible(self, state: str = "running", **told: Any) -> None:
         try:
-            self._beat(state)
+            self._beat(state, **told)
         except OSError as error:
             _LOG.warning("%s: must be written, but got: %s", self._lease.path, error)
 
-    def _beat(self, state: str = "running") -> None:
-        self._lease.renew(name=self._paths.name, state=state, seconds=round(self.seconds, 3), trials=self.counts)
+    def _beat(self, state: str = "running", **told: Any) -> None:
+        seconds = round(self.seconds, 3)
+        self._lease.renew(name=self._paths.name, state=state, seconds=seconds, trials=self.counts, **told)
 
     def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
         if not rows:

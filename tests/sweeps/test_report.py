@@ -19,6 +19,7 @@ from sweeps.paths import SweepPaths
 from sweeps.reports import answer, tables
 from sweeps.results import trials_table
 from sweeps.storage import parts
+from tests.sweeps.heartbeats import beat
 
 Row = dict[str, Any]
 
@@ -269,6 +270,16 @@ def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
     assert "0.safetensors: " in page
     (paths.masks / "0.png").write_bytes(b"a picture")
     assert "data:image/png;base64,YSBwaWN0dXJl" in report.write(paths, space_of(paths)).read_text()
+
+
+def test_a_driver_writes_its_last_report_while_its_session_file_still_says_that_it_runs(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    beat(paths, "running")
+    assert "The sweep is still running." in report.write(paths, space_of(paths)).read_text()
+    report.renew(paths, space_of(paths), state="finished")
+    assert "The sweep is still running." not in paths.report.read_text()
 
 
 def test_a_fault_of_the_report_is_logged_and_no_old_one_stays(

@@ -5,13 +5,16 @@ import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 import pytest
 from ray import tune
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # pyright: ignore[reportPrivateUsage]
 
 from sweeps import run
+from sweeps.sessions.heartbeat import read_session
+from tests.sweeps.driver import Driver
 
 
 def test_an_interrupt_is_not_hidden_by_a_folder_of_tune_that_cannot_be_removed(
@@ -46,3 +49,40 @@ def test_tune_writes_its_state_when_it_begins_and_no_more(monkeypatch: pytest.Mo
     for step in range(3):
         manager.sync_up_experiment_state(lambda: saved.append(step))  # noqa: B023 - called at once
     assert saved == [0]
+
+
+class Ending:
+    """Stands for the mirror: notes what the lease says while the session waits for it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver, self.said = driver, list[str]()
+
+    def finish(self, *_: Any) -> None:
+        self.said.append(read_session(self.driver.paths)["state"])
+
+    def close(self, _: float) -> int:
+        self.said.append(read_session(self.driver.paths)["state"])
+        return 7
+
+
+def conclude(driver: Driver, mirror: Ending) -> int:
+    driver.session.close("finished")
+    work: Any = SimpleNamespace(paths=driver.paths, space=driver.space)
+    return run._conclude(work, driver.session, cast(Any, mirror), "finished")  # pyright: ignore[reportPrivateUsage]
+
+
+def test_nobody_is_let_in_before_the_last_rows_are_in_mlflow(driver: Driver) -> None:
+    mirror = Ending(driver)
+    assert conclude(driver, mirror) == 7
+    assert mirror.said == ["running", "running"]
+    found = read_session(driver.paths)
+    assert (found["state"], found["unmirrored"]) == ("finished", 7)
+
+
+def test_who_does_not_wait_for_mlflow_has_finished_all_the_same(driver: Driver) -> None:
+    mirror = Ending(driver)
+    mirror.close = mock.Mock(side_effect=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        conclude(driver, mirror)
+    found = read_session(driver.paths)
+    assert (found["state"], found["unmirrored"]) == ("finished", None)  # not known: the next session looks

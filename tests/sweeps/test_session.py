@@ -97,5 +97,8 @@ def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
     }
     assert read_session(driver.paths)["state"] == "running"
     driver.session.close("failed")
-    assert read_session(driver.paths)["state"] == "failed"
+    assert read_session(driver.paths)["state"] == "running"  # it has a report to write, and a mirror to end
+    driver.session.end("failed", unmirrored=7)
+    found = read_session(driver.paths)
+    assert (found["state"], found["unmirrored"]) == ("failed", 7)
     assert list(driver.paths.folder.glob(".tmp-*")) == []
