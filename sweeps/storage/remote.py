@@ -103,7 +103,8 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
         mlflow: Whether the root's MLflow store is written, too: it is sent at the end.
 
     Raises:
-        SweepError: If the store does not answer at the beginning, or did not take everything.
+        SweepError: If the store does not answer at the beginning, another process of this machine works on the sweep or
+            sends it, or the store did not take everything.
     """
     uri = uri_of(paths.root)
     if uri is None:
@@ -123,8 +124,10 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
             for copy in [*copies, *books]:
                 copy.fetch()
         last_of = {copy: stack.enter_context(copy.used()) for copy in books}
-        # Where another process of this machine holds the copy, its lease refuses this one.
-        senders = [Sender(copy) for copy in copies if stack.enter_context(copy.claimed())]
+        for copy in copies:
+            if not stack.enter_context(copy.claimed()):
+                raise _taken(copy, what=f"{'sweeps confirm' if what == 'confirm' else what} {paths.name}")
+        senders = [Sender(copy) for copy in copies]
         failed = True
         try:
             yield
@@ -139,6 +142,20 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
                 _tell(_unsent(left, paths, [*senders, *late], what), say, failed=failed)
             elif any(sender.sent for sender in (*senders, *late)):
                 say(f"store:    everything is in {uri}")
+
+
+def _taken(copy: "LocalCopy", *, what: str) -> SweepError:
+    """Why another process of this machine has a copy: it holds the lease, or has given it back and sends the rest."""
+    from sweeps.storage import lease
+
+    try:
+        lease.refuse_if_held(copy.root / str(copy.part.sessions), what=what)
+    except SweepError as error:
+        return error
+    return SweepError(
+        f"{what}: only one process may work on it, but one of this machine still sends what it did to "
+        f"{shown(copy.root)}. Wait for it."
+    )
 
 
 def _tell(text: str, say: Say, *, failed: bool) -> None:
