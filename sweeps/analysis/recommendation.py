@@ -180,7 +180,7 @@ def _rule(front: Table, objectives: Objectives, sought: Sequence[str], bounds: S
     if not pareto.has_knee(front, objectives):
         return f"{_best_in_words(objectives, next(iter(objectives)))} of the front{within}, which has no knee"
     beyond = "a little more of one objective costs much of the other"
-    if objectives in ({name: "maximize", "remaining": "minimize"} for name in ("val_accuracy", "test_accuracy")):
+    if any(objectives == {name: "maximize", "remaining": "minimize"} for name in ("val_accuracy", "test_accuracy")):
         beyond = "fewer weights cost accuracy fast"
     return f"knee of the front{within}: beyond it, {beyond}"
 
