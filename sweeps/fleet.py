@@ -19,6 +19,7 @@ from supermask.data import Dataset
 from supermask.probe import excerpt, seconds_per_lane_step
 from supermask.program import compiler_present, earns_compiling
 from sweeps.packs import lanes
+from sweeps.packs.device import device_of
 from sweeps.plan import PackPlan, most_useful
 from sweeps.queue import Lane, PackOrder, TrialQueue
 from sweeps.sampling import sample
@@ -97,7 +98,7 @@ def _device() -> str:
 
 
 def _probe(config: TrainConfig, arrays: Row, lanes: int, plan: PackPlan, *, compiled: bool) -> float | None:
-    device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
+    device = device_of(plan.gpus)
     compiled = compiled and compiler_present(device)
     data = Dataset.from_arrays(arrays)
     return seconds_per_lane_step(config, data, device, lanes=lanes, threads=plan.cpus, compiled=compiled)

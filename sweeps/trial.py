@@ -19,6 +19,7 @@ from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.packs.checkpoints import Checkpoint, Reached, fingerprint
+from sweeps.packs.device import device_of
 from sweeps.packs.keeping import claim_of, is_beaten
 from sweeps.packs.pace import Pace
 from sweeps.packs.watchdog import HANG_SECONDS, Watchdog
@@ -191,8 +192,7 @@ class PackWorker:
         name = configs[0].dataset
         if name not in self._loaded:
             self._loaded[name] = Dataset.from_arrays(self._datasets[name])
-        device = torch.device("cuda" if self._order["gpus"] and torch.cuda.is_available() else "cpu")
-        data = self._loaded[name]
+        data, device = self._loaded[name], device_of(self._order["gpus"])
         compiled = compile_pays(configs[0], data, device)
         pack = Pack(configs, data, device=device, compiled=compiled, slots=self._order["slots"])
         if self._order["epoch"]:

@@ -83,13 +83,14 @@ def train(monkeypatch: pytest.MonkeyPatch) -> Train:
         *,
         lanes: int = 2,
         concurrent: int = 2,
+        gpus: float = 0,
         dies: Callable[[Row], bool] = lambda _: False,
     ) -> tuple[list[Row], FakeRay]:
         fake = FakeRay(dies)
         monkeypatch.setattr(fleet, "ray", fake)
         trainings = [Training(5, index, config) for index, config in enumerate(configs)]
         queue = TrialQueue(Trainings(trainings), trials=len(trainings), lanes=lanes)
-        plan = PackPlan(lanes, 1, 0, concurrent, "as asked")
+        plan = PackPlan(lanes, 1, gpus, concurrent, "as asked")
         rows = [row for _, ended in fleet.train(queue, plan, DATASETS) for row in ended]
         return sorted(rows, key=lambda row: row["trial"]), fake
 
@@ -146,3 +147,11 @@ def test_what_breaks_a_pack_without_killing_it_is_the_reason_too(train: Train) -
     rows, fake = train([config(0, dataset="mnist")])
     assert [(row["state"], row["reason"]) for row in rows] == [("failed", "KeyError: 'mnist'")]
     assert (len(fake.orders), fake.killed, fake.actors) == (LOSSES, 0, 1)
+
+
+def test_a_gpu_that_cannot_be_used_is_the_reason_too(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    ((row,), _) = train([config(0)], gpus=0.5)
+    assert row["state"] == "failed"
+    assert "a pack that was given 0.5 GPU must train there, but PyTorch" in row["reason"]
+    assert row["reason"].endswith("or train on the CPU: --gpus-per-pack 0.")

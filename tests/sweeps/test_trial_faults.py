@@ -1,5 +1,6 @@
 """What a worker reports of packs that break, hang or run out of memory."""
 
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -93,6 +94,15 @@ def test_a_pack_that_cannot_be_built_is_an_error_too(start: Callable[[Row], Pack
     (report,) = train(start(order([config(0), config(1, batch_size=128)])))
     assert report["error"].startswith("ConfigError: pack: batch_size must be equal for all lanes")
     assert (report["done"], report["started"]) == (True, [])
+
+
+def test_a_pack_whose_gpu_cannot_be_used_says_so(
+    start: Callable[[Row], PackTrainable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (report,) = train(start(order([config(0)]) | {"gpus": 1}))
+    assert report["error"].startswith(f"RuntimeError: {socket.gethostname()}: a pack that was given 1 GPU must train")
+    assert (report["done"], report["out_of_memory"], report["started"]) == (True, False, [])
 
 
 def test_what_ended_before_a_pack_broke_is_reported(
