@@ -16,6 +16,7 @@ mean of abs(W) over the weights that are not hidden. All run over lanes as `sign
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int8, Int64
 from torch import Tensor
@@ -150,12 +151,16 @@ def initial_offset(config: TrainConfig) -> float:
     return math.log((1 - hidden) / hidden)
 
 
-def step_keys(config: TrainConfig, *, epoch: int, steps: int) -> list[int]:
-    """The draws' keys of one lane of `zhou` and epoch: they depend on its seed, the epoch and the step alone."""
-    import numpy as np
-
-    seed = np.random.SeedSequence([config.seed, 2, epoch])  # 0 and 1 begin the seeds of weights and scores
-    return np.random.Generator(np.random.PCG64(seed)).integers(2**32, size=steps).tolist()
+def step_keys(
+    configs: Sequence[TrainConfig], *, epoch: int, steps: int, device: torch.device
+) -> list[Int64[Tensor, " lane"]]:
+    """The keys of the draws of `zhou` at each step: a lane's depend on its seed, the epoch and the step alone."""
+    if configs[0].method != "zhou":
+        return [torch.zeros(len(configs), dtype=torch.int64, device=device)] * steps
+    # 0 and 1 begin the seeds of weights and scores.
+    seeds = (np.random.SeedSequence([config.seed, 2, epoch]) for config in configs)
+    drawn = [np.random.Generator(np.random.PCG64(seed)).integers(2**32, size=steps) for seed in seeds]
+    return list(torch.from_numpy(np.stack(drawn, axis=1)).to(device).unbind())
 
 
 def layer_keys(keys: Int64[Tensor, " lane"], index: int) -> Int64[Tensor, " lane"]:

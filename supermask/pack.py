@@ -75,6 +75,9 @@ class Pack:
         self.dtype = dtype or default_dtype(self.device)
         self.network = network_of(shared, input_shape=data.input_shape, classes=data.classes)
         train, validation = split(data, shared)
+        if self.device.type == "cuda":
+            # Partial sums in bfloat16 would make a lane's numbers depend on how its pack's products are split.
+            torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
         self._data = data.to(self.device)
         self._train, self._validation = train.to(self.device), validation.to(self.device)
         self._compiled, self._most_slots = compiled, max(slots or 0, len(self.configs))
@@ -300,9 +303,10 @@ class Pack:
         """One epoch of updates; returns the mean loss of each lane, NaN for a lane that has diverged."""
         shared = self.configs[0]
         order = batches(self._train, shared, self.epoch)
-        keys = self._keys(1 + len(order))
+        configs = [self.configs[lane] for lane in self._slots]
+        keys = methods.step_keys(configs, epoch=self.epoch, steps=1 + len(order), device=self.device)
         rates = optim.rates(
-            [self.configs[lane] for lane in self._slots],
+            configs,
             epoch=self.epoch,
             reductions=[self._plateaus[lane].reductions for lane in self._slots],
             keys=keys[1:],
@@ -321,17 +325,10 @@ class Pack:
             self.batches_done += 1
             if methods.holds_rate(shared) and (step + 1 == len(order) or step % REFRESH_STEPS == 0):
                 for state in self._states:
-                    state.retarget(shared, [self.configs[lane].pruning_rate for lane in self._slots])
+                    state.retarget(shared, [config.pruning_rate for config in configs])
         # A score that overflowed hides its weight, and the loss looks harmless again: say that the lane is lost.
         sound = torch.stack([state.sound() for state in self._states]).all(dim=0)
         return torch.where(sound, total / len(order), math.nan)
-
-    def _keys(self, count: int) -> list[Tensor]:
-        """The keys of the draws of each lane, in turn."""
-        if self.configs[0].method != "zhou":
-            return [torch.zeros(len(self._slots), dtype=torch.int64, device=self.device)] * count
-        drawn = [methods.step_keys(self.configs[lane], epoch=self.epoch, steps=count) for lane in self._slots]
-        return list(torch.tensor(drawn, device=self.device).T.contiguous().unbind())
 
     def _of_lanes(self, values: Tensor) -> list[Any]:
         """Numbers of the slots as a list of those of the lanes in training."""

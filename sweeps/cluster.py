@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supermask.data import Dataset
 from sweeps.errors import SweepError
-from sweeps.plan import PackPlan, Resources
+from sweeps.plan import PackPlan, Resources, local_resources
 from sweeps.sessions.interrupts import deferred
 
 PACKAGES = ("supermask", "search_spaces", "sweeps")
@@ -94,6 +94,7 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     images = sum(dataset.train_images.nbytes + dataset.test_images.nbytes for dataset in datasets.values())
     here = {"address": "local", "include_dashboard": False, "object_store_memory": 2 * images + 256 * 2**20}
+    here["num_gpus"] = int(local_resources().gpus)  # those that PyTorch can use
     # Ray listens on every interface of a machine, unless it takes it for one that no cluster can reach.
     ray_constants.ENABLE_RAY_CLUSTER = address is not None
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it warns of being safe

@@ -53,7 +53,7 @@ def measured(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -
     """
     config = sample(space, 1)[0]
     whole, beside = datasets[config.dataset], min(plan.concurrent, BESIDE)
-    data, compiled = excerpt(whole, config), earns_compiling(config, whole)
+    data, compiled = excerpt(whole, config, "cuda" if plan.gpus else "cpu"), earns_compiling(config, whole)
     remote: Any = ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus, max_retries=0)
     probe = remote(_probe)
     place: str = ray.get(ray.remote(num_cpus=plan.cpus, num_gpus=plan.gpus)(_device).remote())

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from supermask import data
 from supermask.config import TrainConfig
 from supermask.cost import lane_cost
 from supermask.data import Dataset
+from supermask.initialisers import TERNARY_INITS
 from supermask.models import build
 from supermask.network import Network
 from supermask.pack import Pack
@@ -153,7 +154,9 @@ def choices(space: SearchSpace, name: str) -> tuple[Any, ...]:
 
 def local_resources() -> Resources:
     """Of this machine."""
-    return Resources(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())
+    # A driver may be too old for PyTorch and still show its GPUs.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Resources(cpus=os.cpu_count() or 1, gpus=gpus)
 
 
 def plan_packs(space: SearchSpace, options: Options, resources: Resources, datasets: dict[str, Dataset]) -> PackPlan:
@@ -175,7 +178,8 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
     if options.lanes:
         return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", limit)
     network = largest_network(space, datasets)
-    fitting = _gpu_lanes(network, gpus) if gpus else max(1, min(CPU_LANES, round(CPU_WEIGHTS / network.parameters)))
+    on_cpu = max(1, min(CPU_LANES, round(CPU_WEIGHTS / network.parameters)))
+    fitting = _gpu_lanes(space, datasets, gpus) if gpus else on_cpu
     useful = max(1, -(-space.trials // (ROUNDS * concurrent)))
     lanes = min(fitting, useful)
     reason = (
@@ -202,12 +206,13 @@ def most_useful(space: SearchSpace, plan: PackPlan) -> int:
 
 def largest_network(space: SearchSpace, datasets: dict[str, Dataset]) -> Network:
     """The network with the most weights that the space allows."""
-    pairs = itertools.product(choices(space, "network"), choices(space, "width"), datasets.values())
-    networks = (
-        build(str(name), width=float(width), input_shape=dataset.input_shape, classes=dataset.classes)
-        for name, width, dataset in pairs
-    )
-    return max(networks, key=lambda network: network.parameters)
+    return max(_networks(space, datasets), key=lambda network: network.parameters)
+
+
+def _networks(space: SearchSpace, datasets: dict[str, Dataset]) -> Iterator[Network]:
+    for name, width in itertools.product(choices(space, "network"), choices(space, "width")):
+        for dataset in datasets.values():
+            yield build(str(name), width=float(width), input_shape=dataset.input_shape, classes=dataset.classes)
 
 
 def estimate(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> Estimate:
@@ -220,7 +225,7 @@ def estimate(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -
     torch.set_num_threads(plan.cpus)
     full = datasets[config.dataset]
     compiled = compile_pays(config, full, device)
-    pack = Pack(alike, excerpt(full, config), device=device, compiled=compiled)
+    pack = Pack(alike, excerpt(full, config, device.type), device=device, compiled=compiled)
     # The first epoch compiles. So does each process, but all of them at the same time: it is waited for once.
     first, later = _seconds(pack.train_epoch), _seconds(pack.train_epoch)
     once = STARTING_SECONDS + max(0.0, first - later)
@@ -243,12 +248,18 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _gpu_lanes(network: Network, gpus: float) -> int:
+def _gpu_lanes(space: SearchSpace, datasets: dict[str, Dataset], gpus: float) -> int:
+    """As many as fit into a pack's share of a GPU, of the lanes that need most."""
     memory = 16 * 2**30
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory
-    cost = lane_cost(network, batch_size=128, dtype=default_dtype(torch.device("cuda")))
-    return max(1, min(GPU_LANES, int(GPU_MEMORY_FRACTION * min(gpus, 1.0) * memory / cost.memory_bytes)))
+    largest_batch = max(int(size) for size in choices(space, "batch_size"))
+    ternary, dtype = set(choices(space, "weight_init")) <= set(TERNARY_INITS), default_dtype(torch.device("cuda"))
+    needed = max(
+        lane_cost(network, batch_size=largest_batch, dtype=dtype, ternary=ternary).memory_bytes
+        for network in _networks(space, datasets)
+    )
+    return max(1, min(GPU_LANES, int(GPU_MEMORY_FRACTION * min(gpus, 1.0) * memory / needed)))
 
 
 def extend(space: SearchSpace, trials: str | None) -> SearchSpace:

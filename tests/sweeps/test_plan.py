@@ -147,6 +147,10 @@ def test_lanes_on_a_gpu_are_bounded_by_its_memory(small_space: Space, digits: di
     whole = plan_packs(space, options(), GPU_NODE, digits).lanes
     share = plan_packs(space, options(gpus_per_pack=0.001), GPU_NODE, digits).lanes
     assert 1 <= share < whole <= GPU_LANES
+    large = small_space(fixed={"dataset": "digits", "batch_size": 1024}, trials=1_000_000)
+    drawn = small_space(fixed={"dataset": "digits", "weight_init": "normal"}, trials=1_000_000)
+    for needs_more in (large, drawn):
+        assert plan_packs(needs_more, options(gpus_per_pack=0.001), GPU_NODE, digits).lanes < share
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_a_place_that_cannot_be_written_is_no_obstacle(tmp_path: Path, monkeypat
 def test_a_real_pack_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "SECONDS", 0.05)
     config = TrainConfig(dataset="digits", width=0.2, batch_size=64, validation_fraction=0.2)
-    images = probe.excerpt(data.load("digits"), config)
+    images = probe.excerpt(data.load("digits"), config, "cpu")
     assert len(images.train_labels) < 500
     seconds = probe.seconds_per_lane_step(config, images, torch.device("cpu"), lanes=2, threads=1, compiled=False)
     assert seconds is not None
