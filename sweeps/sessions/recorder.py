@@ -112,15 +112,13 @@ class Recorder:
             patience_seconds: How long to wait for room where there is none; Ctrl-C waits no longer.
 
         Returns:
-            Why not everything could be written, if so.
+            Why not everything could be written, if so: of a full disk, or one that cannot be reached.
 
         Raises:
             SweepError: If another driver has taken over.
         """
         self.stop()
         self._check()
-        self._lease.check()
-        self._take()
         until = time.monotonic() + patience_seconds
         fault = self._write_all()
         try:
@@ -134,11 +132,14 @@ class Recorder:
             return fault
         try:
             self._writer.compact(more_than=1)
-        except SweepError as error:  # nothing is lost by it
-            _LOG.warning("%s", error.message)
+        except (SweepError, OSError) as error:  # nothing is lost by it
+            _LOG.warning("%s", error)
         return fault
 
     def _write_all(self) -> str | None:
+        if not self._holds():
+            return f"{self._lease.path.parent}: must be readable, but got: {self.disk_fault}."
+        self._take()
         try:
             self._writer.flush()
         except SweepError as error:
@@ -176,17 +177,30 @@ class Recorder:
     def _turn(self) -> None:
         with self._changed:
             booked, urgent, self._urgent = self._booked, self._urgent, False
-        self._lease.check()
-        self._take()
-        if urgent or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
-        try:
-            self._beat()
-        except OSError as error:
-            self.disk_fault = str(error)
+        if self._holds():
+            self._take()
+            if urgent or time.monotonic() - self._flushed > FLUSH_SECONDS:
+                self._flush()
+            try:
+                self._beat()
+            except OSError as error:
+                self.disk_fault = str(error)
         with self._changed:
             self._tried = booked
             self._changed.notify_all()
+
+    def _holds(self) -> bool:
+        """Whether the lease is known to hold: while its folder cannot be reached nothing is written, as on a full disk.
+
+        Raises:
+            SweepError: If another driver has taken over.
+        """
+        try:
+            self._lease.check()
+        except OSError as error:
+            self.disk_fault = str(error)
+            return False
+        return True
 
     def _take(self) -> None:
         with self._changed:

@@ -79,11 +79,11 @@ class Journal(BaseJournalBackend):
             with contextlib.suppress(OSError):
                 os.truncate(self._path, size)  # half a line would make the file unreadable
             raise
+        # From here on they are written, even if the disk cannot be reached any more.
+        written, self._gathered = len(self._gathered), []
+        before, self._read = self._read + self._passed_over, self._read + written
         # Optuna has seen these; its reader must pass over them once, or it would look for the next from the start.
-        came = sum(1 for _ in self._file.read_logs(self._read + self._passed_over))
-        self._read += len(self._gathered)
-        self._passed_over += came - len(self._gathered)
-        self._gathered = []
+        self._passed_over += sum(1 for _ in self._file.read_logs(before)) - written
 
 
 def _mend(path: Path) -> None:

@@ -1,6 +1,10 @@
 """What a session does when packs, disks, Tune or its lease are lost."""
 
 import errno
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -142,6 +146,59 @@ def test_the_end_of_a_session_waits_for_room(
     driver.session.close("finished")
     assert [row["state"] for row in driver.written()] == ["finished"] * 3
     assert "The session waits 600 s for that; Ctrl-C gives up what is not written yet." in caplog.text
+
+
+@contextmanager
+def unreachable(folder: Path, *, times: float = math.inf) -> Iterator[None]:
+    """As of a file server that does not answer: whoever asks for a file there gets an error, so many times."""
+    exists, asked = Path.exists, list[Path]()
+
+    def ask(path: Path) -> bool:
+        if path.parent != folder or len(asked) >= times:
+            return exists(path)
+        asked.append(path)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "exists", ask)
+        yield
+
+
+def test_while_nobody_can_say_who_holds_the_lease_rows_wait_in_memory(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.sessions.recorder.FLUSH_SECONDS", 0.0)
+    order = driver.start()
+    driver.session.recorder.wait()
+    with unreachable(driver.paths.sessions):
+        finish(driver, order)
+        assert driver.rows() == []
+        assert driver.session.recorder.disk_fault == "[Errno 5] Input/output error"
+        assert driver.states() == ["waiting"] * 3
+    finish(driver, driver.start())
+    assert [row["trial"] for row in driver.rows()] == [0, 1, 2, 3, 4, 5]
+    assert driver.states() == ["finished"] * 6
+    assert driver.session.recorder.disk_fault is None
+
+
+def test_the_end_of_a_session_waits_for_a_disk_that_does_not_answer(driver: Driver) -> None:
+    order = driver.start()
+    driver.session.recorder.wait()
+    driver.session.recorder.stop()
+    finish(driver, order)
+    with unreachable(driver.paths.sessions, times=2):
+        driver.session.close("finished")
+    assert [row["state"] for row in driver.written()] == ["finished"] * 3
+
+
+def test_a_disk_that_does_not_answer_to_the_end_is_an_error(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.session.ROOM_SECONDS", 0.1)
+    finish(driver, driver.start())
+    with unreachable(driver.paths.sessions), pytest.raises(SweepError) as raised:
+        driver.session.close("finished")
+    assert raised.value.message.startswith(
+        f"{driver.paths.sessions}: must be readable, but got: [Errno 5] Input/output error. What is not written yet "
+    )
 
 
 def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:

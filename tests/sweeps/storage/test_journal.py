@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -98,6 +99,26 @@ def test_a_full_disk_keeps_the_entries_and_leaves_no_half_line(
     assert [trial.value for trial in other.trials] == [1.0, 2.0]
     study.tell(study.ask(), 3.0)
     assert [trial.value for trial in other.trials] == [1.0, 2.0, 3.0]
+
+
+def test_a_disk_that_is_gone_right_after_a_write_has_it_once(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(journal)
+
+    def gone(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def tell_and_lose() -> None:
+        with monkeypatch.context() as patch, journal.together():
+            study.tell(study.ask(), 1.0)
+            patch.setattr(JournalFileBackend, "read_logs", gone)
+
+    with pytest.raises(OSError, match="Input/output error"):
+        tell_and_lose()
+    study.tell(study.ask(), 2.0)
+    other = optuna.load_study(study_name="x", storage=JournalStorage(JournalFileBackend(str(path))))
+    assert [trial.value for trial in study.trials] == [trial.value for trial in other.trials] == [1.0, 2.0]
 
 
 def test_what_others_add_to_the_file_moves_no_trial(journal: Journal, path: Path) -> None:
