@@ -140,7 +140,7 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
     artifact = Artifact.load(source.path)
     store = uri or tracking.default_uri(source.sweep.root)
     with sending(source.sweep, say, what="mlflow", mlflow=not uri):
-        run_id = model_registry.run_of(store, source.sweep.name, source.trial)
+        run_id = model_registry.run_of(store, source.sweep.name, source.trial, root=source.sweep.root)
         images = example_images(artifact, data_root, say)
         model = onnx_model.convert(plain_network(artifact), images)
         address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())

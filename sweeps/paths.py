@@ -116,6 +116,11 @@ class SweepPaths:
         return self.folder / "study.url"
 
     @property
+    def sweep_id(self) -> Path:
+        """What tells the sweep from others of its name; see `sweeps.mirroring.identity`."""
+        return self.folder / "sweep.id"
+
+    @property
     def sessions(self) -> Path:
         """A numbered file for each session, by which it holds the sweep; see `sweeps.storage.lease`."""
         return self.folder / "sessions"

@@ -1,8 +1,9 @@
 """MLflow, a mirror of a sweep for browsing: filled by `sweeps.mirroring.mirror`, rebuilt by `sync`.
 
 A sweep is one experiment with one parent run (tag `role=sweep`) and one child run per trial (`role=trial`); see
-`sweeps.mirroring.experiment` for what they hold. Only this module and `sweeps.mirroring.model_registry` import mlflow,
-and only when there is something to do: that takes seconds.
+`sweeps.mirroring.experiment` for what they hold. Sweeps of one name share the experiment, and each sees those runs only
+that have its tag `sweep_id`. Only this module and `sweeps.mirroring.model_registry` import mlflow, and only when there
+is something to do: that takes seconds.
 """
 
 import logging
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
 from sweeps.mirroring.experiment import Experiment, add_confirmations
+from sweeps.mirroring.identity import SWEEP_ID, make_id, read_id
 from sweeps.mirroring.outbox import Row
 from sweeps.mirroring.overview import Overview, params
 from sweeps.mirroring.store import Run, Store
 from sweeps.mirroring.views import ALL, FRONT, run_address, view_address
+from sweeps.paths import SweepPaths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,9 +61,10 @@ def redact(text: str) -> str:
 
 
 class _Store:
-    """The experiment of one sweep in MLflow, made if missing."""
+    """The runs of one sweep in MLflow, in the experiment of its name, which is made if missing."""
 
     def __init__(self, uri: str, sweep: str, root: Path) -> None:
+        self.sweep_id = make_id(SweepPaths(root, sweep))
         self._client = connect(uri)
         found = experiment_id(self._client, sweep)
         if found is None:
@@ -70,10 +74,10 @@ class _Store:
         self._experiment = found
 
     def runs(self) -> Iterable[Run]:
-        return runs_of(self._client, self._experiment)
+        return runs_of(self._client, self._experiment, self.sweep_id)
 
     def create(self, name: str, tags: Mapping[str, str], stamp: int) -> str:
-        return self._client.create_run(self._experiment, stamp, dict(tags), name).info.run_id
+        return self._client.create_run(self._experiment, stamp, {**tags, SWEEP_ID: self.sweep_id}, name).info.run_id
 
     def delete(self, run_id: str) -> None:
         self._client.delete_run(run_id)
@@ -173,7 +177,7 @@ def send_confirmations(
     Raises:
         SweepError: If the store does not answer or refuses.
     """
-    if is_missing(uri):
+    if is_missing(uri) or read_id(SweepPaths(root, sweep)) is None:
         return 0, sorted(confirmations)
     with answering(uri):
         if experiment_id(connect(uri), sweep) is None:
@@ -193,7 +197,7 @@ def ui_command(uri: str, *, root: Path, port: int) -> list[str]:
     return [sys.executable, "-m", "mlflow", "ui", *store, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
-def addresses(uri: str, sweep: str, *, port: int = 5000) -> dict[str, str]:
+def addresses(uri: str, sweep: str, *, root: Path, port: int = 5000) -> dict[str, str]:
     """Where a browser finds the sweep: on the server of `uri`, or on the page of `ui_command` at `port`.
 
     Returns:
@@ -204,16 +208,20 @@ def addresses(uri: str, sweep: str, *, port: int = 5000) -> dict[str, str]:
         SweepError: If the store does not answer.
     """
     server = redact(uri).rstrip("/") if uri.startswith(("http://", "https://")) else f"http://127.0.0.1:{port}"
-    if is_missing(uri):
+    own = read_id(SweepPaths(root, sweep))
+    if own is None or is_missing(uri):
         return {"MLflow": server}
     with answering(uri):
         client = connect(uri)
         found = experiment_id(client, sweep)
-        parent = next(iter(runs_of(client, found, "tags.role = 'sweep'")), None) if found else None
-    if found is None:
+        parent = next(runs_of(client, found, own, "tags.role = 'sweep'"), None) if found else None
+    if found is None or parent is None:
         return {"MLflow": server}
-    whole = {"report, files": run_address(server, found, parent.run_id)} if parent else {}
-    return {"trials": view_address(server, found, ALL), "front": view_address(server, found, FRONT), **whole}
+    return {
+        "trials": view_address(server, found, ALL, own),
+        "front": view_address(server, found, FRONT, own),
+        "report, files": run_address(server, found, parent.run_id),
+    }
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -266,8 +274,9 @@ def experiment_id(client: "MlflowClient", sweep: str) -> str | None:
     return found.experiment_id if found else None
 
 
-def runs_of(client: "MlflowClient", experiment: str, where: str = "") -> Iterator[Run]:
-    """The active runs of an experiment that mirror a sweep or a trial, oldest first, of those that MLflow finds."""
+def runs_of(client: "MlflowClient", experiment: str, sweep_id: str, where: str = "") -> Iterator[Run]:
+    """The active runs in an experiment that mirror a sweep or its trials, oldest first, of those that MLflow finds."""
+    where = " and ".join([f"tags.{SWEEP_ID} = '{sweep_id}'", *([where] if where else [])])
     token: str | None = None
     while token is None or token:
         page = client.search_runs([experiment], where, order_by=["start_time ASC"], max_results=_PAGE, page_token=token)

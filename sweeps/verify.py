@@ -40,7 +40,7 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     counted = results.up_to(results.load_epochs(paths.root, paths.name), last)
     epochs = Counter(counted.column("trial").to_pylist())
     study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
-    runs = mirrored.read(uri, space.name, count_steps=True)
+    runs = mirrored.read(uri, paths.name, root=paths.root, count_steps=True)
     mirror = {run.trial: run for run in runs}
     finished = Counter(row["trial"] for row in every if row["state"] == "finished")
     twice = sorted(trial for trial, count in finished.items() if count > 1)
@@ -51,7 +51,8 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
         differences += [f"trial {number}: {text}" for text in found]
     if rows and not differences:  # what follows from the trials can only differ more
         whole = overview(paths, space)
-        differences = [f"sweep: {text}" for text in _of_sweep(whole, mirrored.read_parent(uri, space.name))]
+        parent = mirrored.read_parent(uri, paths.name, root=paths.root)
+        differences = [f"sweep: {text}" for text in _of_sweep(whole, parent)]
         for number, row in rows.items():
             differences += [f"trial {number}: {text}" for text in _of_front_and_note(row, mirror[number], whole)]
     return {

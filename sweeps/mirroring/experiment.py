@@ -124,7 +124,7 @@ class Experiment:
         return run
 
     def _restart(self, run: Run, values: Mapping[str, Any], stamp: int) -> Run:
-        if run.differs(_params(values)):  # a trial of this number from a sweep that was removed since
+        if run.differs(_params(values)):  # sampled anew, after the study lost its end
             self._forget(int(values["trial"]))
             return self._create(values, stamp)
         # Its epochs may be asked for. It goes last: if this is cut short, it is known as replaced.
@@ -188,7 +188,7 @@ class Experiment:
         changed = {name: value for name, value in texts.items() if run.params.get(name, value) != value}
         run.describe(tags | changed, texts)
         if "space" in row.values:
-            self._store.label(experiment_tags(row.values["space"]))
+            self._store.label(experiment_tags(row.values["space"], self._store.sweep_id))
         if "front" in row.values:
             self._mark(row.values["front"], row.stamp)
         if overview:

@@ -1,8 +1,11 @@
 """What MLflow holds of a sweep, for comparison."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from sweeps.mirroring.identity import read_id
 from sweeps.mirroring.store import Run
+from sweeps.paths import SweepPaths
 from sweeps.tracking import answering, connect, experiment_id, is_missing, runs_of
 
 
@@ -35,23 +38,25 @@ class MirroredTrial:
     steps: int | None
 
 
-def read(uri: str, sweep: str, *, count_steps: bool = False) -> list[MirroredTrial]:
+def read(uri: str, sweep: str, *, root: Path, count_steps: bool = False) -> list[MirroredTrial]:
     """All active runs of trials, in order of their trials; empty when there is no such sweep. Creates nothing.
 
     Args:
         uri: See `Mirror`.
         sweep: See `Mirror`.
+        root: See `Mirror`.
         count_steps: Whether to count each run's steps, which takes one request per run.
 
     Raises:
         SweepError: If the store does not answer.
     """
-    if is_missing(uri):
+    own = read_id(SweepPaths(root, sweep))
+    if own is None or is_missing(uri):
         return []
     with answering(uri):
         client = connect(uri)
         found = experiment_id(client, sweep)
-        runs = list(runs_of(client, found)) if found else []
+        runs = list(runs_of(client, found, own)) if found else []
         trials = [
             MirroredTrial(
                 trial=int(run.tags["trial"]),
@@ -71,15 +76,16 @@ def read(uri: str, sweep: str, *, count_steps: bool = False) -> list[MirroredTri
     return sorted(trials, key=lambda trial: trial.trial)
 
 
-def read_parent(uri: str, sweep: str) -> Run | None:
+def read_parent(uri: str, sweep: str, *, root: Path) -> Run | None:
     """The sweep's own run; None when there is none. Creates nothing.
 
     Raises:
         SweepError: If the store does not answer.
     """
-    if is_missing(uri):
+    own = read_id(SweepPaths(root, sweep))
+    if own is None or is_missing(uri):
         return None
     with answering(uri):
         client = connect(uri)
         found = experiment_id(client, sweep)
-        return next(iter(runs_of(client, found, "tags.role = 'sweep'")), None) if found else None
+        return next(runs_of(client, found, own, "tags.role = 'sweep'"), None) if found else None

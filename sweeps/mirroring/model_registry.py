@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -13,18 +14,19 @@ from sweeps.mirroring import mirrored
 MODEL_NAME = "network"
 
 
-def run_of(uri: str, sweep: str, trial: int) -> str:
+def run_of(uri: str, sweep: str, trial: int, *, root: Path) -> str:
     """MLflow's name of a trial's run.
 
     Args:
         uri: MLflow store.
         sweep: Name of the sweep.
         trial: Number of the trial.
+        root: Folder of all sweeps.
 
     Raises:
         SweepError: If there is none, or the store does not answer.
     """
-    runs = [run.run_id for run in mirrored.read(uri, sweep) if run.trial == trial]
+    runs = [run.run_id for run in mirrored.read(uri, sweep, root=root) if run.trial == trial]
     if not runs:
         raise SweepError(
             f"MLflow store {tracking.redact(uri)}: trial {trial} of sweep {sweep} must have a run, but got none. "

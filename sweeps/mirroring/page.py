@@ -31,7 +31,7 @@ def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[dict[st
     Raises:
         SweepError: If the store does not answer, the port is in use, or the page ends by itself.
     """
-    addresses = tracking.addresses(uri, sweep, port=port)
+    addresses = tracking.addresses(uri, sweep, root=root, port=port)
     if uri.startswith(("http://", "https://")):
         say(addresses)
         return

@@ -84,7 +84,13 @@ class Run:
 
 
 class Store(Protocol):
-    """What is asked of the place where the runs are kept."""
+    """What is asked of the place where the runs are kept.
+
+    Attributes:
+        sweep_id: Whose runs these are: others of the place are neither found nor touched.
+    """
+
+    sweep_id: str
 
     def runs(self) -> Iterable[Run]:
         """The active runs of the sweep, oldest first."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_SUMMARY = ("space.yaml", "study.url", "sessions", "trials", "confirm")
+_SUMMARY = ("space.yaml", "sweep.id", "study.url", "sessions", "trials", "confirm")
 _RARE = ("checkpoints",)
 
 

@@ -16,6 +16,7 @@ from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps import tracking
+from sweeps.mirroring.identity import make_id
 from sweeps.packs.checkpoints import Reached
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
@@ -140,7 +141,7 @@ def epoch_rows_fixture() -> Callable[[Row], list[Row]]:
 
 @pytest.fixture(scope="session")
 def write_sweep() -> Callable[..., SweepPaths]:
-    """Writes a sweep as a driver leaves it, without training: space, Parquet and session file."""
+    """Writes a sweep as a driver leaves it, without training: space, id, Parquet and session file."""
 
     def write(
         root: Path, rows: Iterable[Row], *, state: str = "finished", asked: int | None = None, **changes: Any
@@ -153,6 +154,7 @@ def write_sweep() -> Callable[..., SweepPaths]:
         writer.add_epochs(epochs_table(epoch for row in rows for epoch in epoch_rows(row)))
         writer.flush()
         paths.space.write_text(space.to_yaml())
+        make_id(paths)
         counts = {"asked": len(rows) if asked is None else asked, "running": 0}
         document = {"name": space.name, "state": state, "host": "elsewhere", "pid": 1, "seconds": 12.5}
         write_session(paths, document | {"updated": STARTED.isoformat(), "trials": counts})
@@ -165,6 +167,7 @@ def write_sweep() -> Callable[..., SweepPaths]:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of MLflow's tables, made once: that takes seconds."""
     root = tmp_path_factory.mktemp("store")
+    (root / "warm-up").mkdir()
     assert tracking.sync(tracking.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
     return root / "mlflow.db"
 

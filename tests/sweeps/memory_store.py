@@ -11,6 +11,8 @@ from sweeps.mirroring.store import Run
 class MemoryStore:
     """A store that keeps what MLflow would: all points, the latest ones, and deleted runs out of sight."""
 
+    sweep_id = "0" * 32
+
     def __init__(self) -> None:
         self.all: dict[str, Run] = {}
         self.points: dict[str, list[tuple[str, float, int, int]]] = {}

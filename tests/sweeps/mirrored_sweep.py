@@ -40,6 +40,7 @@ def trial_row(trial: int, *, attempt: int = 1, epochs_done: int = 3, **changed: 
 
 
 def mirror(root: Path) -> Mirror:
+    (root / "digits").mkdir(exist_ok=True)
     return Mirror(tracking.default_uri(root), "digits", root=root, interval_seconds=0.01)
 
 
@@ -51,7 +52,7 @@ def mirror_whole_trials(made: Mirror, trials: range) -> None:
 
 
 def read(root: Path) -> list[MirroredTrial]:
-    return mirrored.read(tracking.default_uri(root), "digits", count_steps=True)
+    return mirrored.read(tracking.default_uri(root), "digits", root=root, count_steps=True)
 
 
 def client(root: Path) -> Any:

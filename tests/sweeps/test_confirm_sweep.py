@@ -61,7 +61,7 @@ def test_trials_are_confirmed_and_all_records_agree(machine: Machine, paths: Swe
     assert "mean of 2 fresh seeds" in paths.report.read_text()
     with Image.open(paths.confirmed_png) as picture:
         assert picture.format == "PNG"
-    runs = {run.trial: run for run in mirrored.read(tracking.default_uri(machine.root), "tiny")}
+    runs = {run.trial: run for run in mirrored.read(tracking.default_uri(machine.root), "tiny", root=machine.root)}
     for record in records:
         assert runs[record["trial"]].metrics["confirm/test_accuracy_mean"] == record["test_accuracy"]["mean"]
     assert "confirm/test_accuracy_mean" not in runs[1].metrics

@@ -143,7 +143,7 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
     uri = tracking.default_uri(sweep.root)
     tracking.sync(uri, "small", root=sweep.root, trials=rows, epochs=epochs)
-    before = mirrored.read(uri, "small", count_steps=True)
+    before = mirrored.read(uri, "small", root=sweep.root, count_steps=True)
     done = sweeps("export", "small:1", "--to", "mlflow")
     assert (done.code, done.err) == (0, "")
     address = done.out.strip()
@@ -164,7 +164,7 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     ]
     np.testing.assert_array_equal(example["images"], data.load("digits").train_images[:2].numpy())
     # The run is what it was: the mirror still agrees with the study.
-    assert mirrored.read(uri, "small", count_steps=True) == before
+    assert mirrored.read(uri, "small", root=sweep.root, count_steps=True) == before
 
     for version in ("1", "2"):
         done = sweeps("export", "small:1", "--to", "mlflow", "--register", "my digits")

@@ -79,8 +79,8 @@ def test_sync_rebuilds_and_repairs(root: Path) -> None:
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:
     uri = tracking.default_uri(tmp_path)
-    assert mirrored.read(uri, "digits") == []
-    assert tracking.addresses(uri, "digits", port=5001) == {"MLflow": "http://127.0.0.1:5001"}
+    assert mirrored.read(uri, "digits", root=tmp_path) == []
+    assert tracking.addresses(uri, "digits", root=tmp_path, port=5001) == {"MLflow": "http://127.0.0.1:5001"}
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,12 +100,13 @@ def test_where_things_are(root: Path) -> None:
     page = f"http://127.0.0.1:5005/#/experiments/{experiment}/runs"
     kind = "?workflowType=machine_learning"  # MLflow's part for training, not that for language models
     (parent,) = parents(root)
-    assert tracking.addresses(uri, "digits", port=5005) == {
-        "trials": f"{page}{kind}&viewStateShareKey=sweep",
-        "front": f"{page}{kind}&viewStateShareKey=front",
+    own = parent.data.tags["sweep_id"]
+    assert tracking.addresses(uri, "digits", root=root, port=5005) == {
+        "trials": f"{page}{kind}&viewStateShareKey=sweep-{own}",
+        "front": f"{page}{kind}&viewStateShareKey=front-{own}",
         "report, files": f"{page}/{parent.info.run_id}{kind}",
     }
-    assert tracking.addresses(uri, "no-such-sweep", port=5005) == {"MLflow": "http://127.0.0.1:5005"}
+    assert tracking.addresses(uri, "no-such-sweep", root=root, port=5005) == {"MLflow": "http://127.0.0.1:5005"}
 
 
 def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:
@@ -131,6 +132,7 @@ def test_files_of_a_mirror_in_any_database_lie_in_the_root_not_where_the_command
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (root / "called").mkdir()
+    (root / "digits").mkdir()
     monkeypatch.chdir(root / "called")
     other = root / "elsewhere.db"
     shutil.copy(root / "mlflow.db", other)

@@ -13,7 +13,9 @@ from sweeps import tracking
 from sweeps.errors import SweepError
 from sweeps.mirroring import mirrored
 from sweeps.mirroring.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.mirroring.identity import make_id
 from sweeps.mirroring.mirror import Mirror
+from sweeps.paths import SweepPaths
 from sweeps.results import epochs_table
 from tests.sweeps.mlflow_server import free_port, server
 
@@ -48,6 +50,7 @@ def port() -> int:
 def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) -> None:
     """Takes about 20 s: a real server is started twice, and rows are said before, between and after."""
     uri = f"http://127.0.0.1:{port}"
+    (tmp_path / "digits").mkdir()
     made = Mirror(uri, "digits", root=tmp_path, interval_seconds=0.01)
     with server(tmp_path, port):
         made.start_sweep({"trials": 3}, {})
@@ -65,7 +68,7 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) ->
         made.trials_ended([trial_row(1)])
         made.finish("finished")
         assert made.close(60) == 0
-        trials = mirrored.read(uri, "digits", count_steps=True)
+        trials = mirrored.read(uri, "digits", root=tmp_path, count_steps=True)
     assert made.rejected == {}
     assert [(trial.trial, trial.state, trial.steps) for trial in trials] == [(n, "finished", 2) for n in range(3)]
     for trial in trials:
@@ -76,6 +79,7 @@ def test_a_server_that_is_killed_and_started_again(tmp_path: Path, port: int) ->
 def test_a_dead_server_costs_nothing_but_the_mirror(
     tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "digits").mkdir()
     with caplog.at_level(logging.WARNING):
         made = Mirror(f"http://me:secret@127.0.0.1:{port}", "digits", root=tmp_path)
         made.start_sweep({"trials": 1}, {})
@@ -90,11 +94,13 @@ def test_a_dead_server_costs_nothing_but_the_mirror(
     assert "secret" not in caplog.text
 
 
-def test_a_store_that_does_not_answer_is_told_in_one_line() -> None:
+def test_a_store_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    make_id(SweepPaths(tmp_path, "digits"))
     with pytest.raises(
         SweepError, match=r"^MLflow store http://\*\*\*@127\.0\.0\.1:1: must answer, but got: "
     ) as raised:
-        mirrored.read("http://me:secret@127.0.0.1:1", "digits")
+        mirrored.read("http://me:secret@127.0.0.1:1", "digits", root=tmp_path)
     assert "secret" not in str(raised.value)
     assert str(raised.value).endswith("Check the address and try again.")
     assert raised.value.exit_code == 1

@@ -29,10 +29,12 @@ Row = dict[str, Any]
 STATES = ("finished", "finished", "failed", "stopped")
 
 
-def add_runs(paths: SweepPaths, rows: list[Row], epoch_rows: Callable[[Row], list[Row]]) -> None:
+def add_runs(
+    paths: SweepPaths, rows: list[Row], epoch_rows: Callable[[Row], list[Row]], uri: str | None = None
+) -> None:
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
     whole = overview(paths, load(paths.space))
-    uri = tracking.default_uri(paths.root)
+    uri = uri or tracking.default_uri(paths.root)
     tracking.sync(uri, paths.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
 
 
@@ -103,9 +105,8 @@ def client(paths: SweepPaths) -> MlflowClient:
 
 
 def run_of(paths: SweepPaths, trial: int) -> str:
-    (run_id,) = [
-        run.run_id for run in mirrored.read(tracking.default_uri(paths.root), paths.name) if run.trial == trial
-    ]
+    found = mirrored.read(tracking.default_uri(paths.root), paths.name, root=paths.root)
+    (run_id,) = [run.run_id for run in found if run.trial == trial]
     return run_id
 
 
@@ -208,6 +209,22 @@ def test_a_second_run_of_a_trial_in_mlflow_is_found(paths: SweepPaths, space: Se
     assert "trial 2: 2 runs in MLflow" in differences(paths, space)
 
 
+def test_two_sweeps_of_one_name_in_one_store_are_compared_with_their_own_runs(
+    paths: SweepPaths, space: SearchSpace, epoch_rows: Callable[[Row], list[Row]]
+) -> None:
+    uri, other = tracking.default_uri(paths.root), SweepPaths(paths.root / "other", paths.name)
+    shutil.copytree(paths.folder, other.folder)
+    other.sweep_id.unlink()
+    assert verify(other, space, uri)["mlflow_runs"] == 0
+    add_runs(other, results.load(other.root, other.name).to_pylist(), epoch_rows, uri)
+    for own in (paths, other):
+        found = verify(own, space, uri)
+        assert (found["mlflow_runs"], found["differences"]) == (4, [])
+    client(paths).delete_run(run_of(paths, 2))
+    assert differences(paths, space) == ["trial 2: not in MLflow"]
+    assert verify(other, space, uri)["ok"]
+
+
 def test_a_changed_metric_and_a_step_too_many_in_mlflow_are_found(paths: SweepPaths, space: SearchSpace) -> None:
     store = client(paths)
     store.log_metric(run_of(paths, 0), "remaining", 0.25, step=2)
@@ -280,7 +297,7 @@ def test_what_follows_from_the_trials_is_compared_and_mended(
     def of(trial: int | None) -> str:
         if trial is not None:
             return run_of(paths, trial)
-        parent = mirrored.read_parent(tracking.default_uri(paths.root), paths.name)
+        parent = mirrored.read_parent(tracking.default_uri(paths.root), paths.name, root=paths.root)
         assert parent
         return parent.run_id
 

@@ -25,8 +25,8 @@ def test_the_store_of_the_last_session_is_meant_unless_another_is_named(
 
     code, out, errors = sweeps("mlflow-sync", paths.name, "--root", str(root))
     assert (code, out) == (0, f"1 trials, 1 runs changed in {other}\n"), errors
-    assert [run.trial for run in mirrored.read(other, paths.name)] == [0]
-    assert not mirrored.read(tracking.default_uri(root), paths.name)
+    assert [run.trial for run in mirrored.read(other, paths.name, root=root)] == [0]
+    assert not mirrored.read(tracking.default_uri(root), paths.name, root=root)
     code, out, errors = sweeps("verify", paths.name, "--root", str(root))
     assert (code, out.split(":")[0]) == (1, "0 trials, 1 MLflow runs")  # it has no study
     assert f"sweeps mlflow-sync {paths.name} --root {root} --tracking-uri {other}\n" in errors

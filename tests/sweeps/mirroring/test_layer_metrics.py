@@ -21,6 +21,8 @@ FIRST = "layers/linear1/remaining"
 class Memory:
     """A store that keeps all points in order and counts the requests for a history."""
 
+    sweep_id = "0" * 32
+
     def __init__(self) -> None:
         self.runs_by_id: dict[str, Run] = {}
         self.points: dict[str, list[tuple[str, int, float]]] = {}

@@ -45,7 +45,7 @@ def test_trials_for_which_there_was_no_room_are_mirrored_from_parquet(
     made.finish("finished")
     assert made.close(60) == 0
     assert made.rejected == {}
-    found = mirrored.read(tracking.default_uri(tmp_path), "small", count_steps=True)
+    found = mirrored.read(tracking.default_uri(tmp_path), "small", root=tmp_path, count_steps=True)
     assert [(run.trial, run.attempt, run.state, run.steps) for run in found] == [
         (row["trial"], row["attempt"], "finished", 2) for row in rows
     ]

@@ -121,7 +121,7 @@ def test_a_server_that_is_filled_later_shows_what_the_sweep_itself_sent(
 ) -> None:
     shutil.copy(empty_store, tmp_path)
     space = load(served.paths.space)
-    live = Mirror(tracking.default_uri(tmp_path), "small", root=tmp_path, interval_seconds=0.01)
+    live = Mirror(tracking.default_uri(tmp_path), "small", root=served.paths.root, interval_seconds=0.01)
     live.start_sweep(params(space) | {"lanes": 4}, {"commit": "abc"}, space=space)
     live.trials_started([{"trial": row["trial"], "attempt": 1} for row in served.rows])
     live.epochs(epochs_table(row for rows in served.epochs.values() for row in rows))
@@ -158,7 +158,7 @@ def opened(browser: Browser, address: str) -> Page:
 
 
 def test_the_address_of_the_trials_shows_all_of_them_best_first_and_the_sweep(served: Served, browser: Browser) -> None:
-    page = opened(browser, tracking.addresses(served.uri, "small")["trials"])
+    page = opened(browser, tracking.addresses(served.uri, "small", root=served.paths.root)["trials"])
     table = page.locator(".ag-root")
     expect(table.get_by_role("link", name="small", exact=True)).to_be_visible(timeout=60_000)
     names = [f"trial-{trial:05d}" for trial in (0, 1, 2, 3, 4, 10, 5, 6, 7, 8, 9, 11)]  # 5 and 10 are equal
@@ -172,7 +172,7 @@ def test_the_address_of_the_trials_shows_all_of_them_best_first_and_the_sweep(se
 
 
 def test_the_address_of_the_front_shows_it_best_first(served: Served, browser: Browser) -> None:
-    page = opened(browser, tracking.addresses(served.uri, "small")["front"])
+    page = opened(browser, tracking.addresses(served.uri, "small", root=served.paths.root)["front"])
     table = page.locator(".ag-root")
     expect(table.get_by_role("link", name="trial-00009")).to_be_visible(timeout=60_000)
     assert table.get_by_role("link").all_inner_texts() == [f"trial-{trial:05d}" for trial in range(10)]
@@ -180,7 +180,7 @@ def test_the_address_of_the_front_shows_it_best_first(served: Served, browser: B
 
 
 def test_the_page_of_the_parent_shows_note_numbers_and_files(served: Served, browser: Browser) -> None:
-    address = tracking.addresses(served.uri, "small")["report, files"]
+    address = tracking.addresses(served.uri, "small", root=served.paths.root)["report, files"]
     page = opened(browser, address)
     expect(page.get_by_text("sweeps confirm small --select")).to_be_visible(timeout=60_000)
     for metric in ("hypervolume", "recommended_remaining"):

@@ -175,9 +175,10 @@ def test_the_note_of_a_sweep_stays_short_however_long_its_front_is(
 
 
 def test_the_views_name_what_the_space_searches(small_space: Callable[..., Any]) -> None:
-    tags = experiment_tags(small_space())
-    whole, front = (json.loads(tags[f"mlflow.sharedViewState.{view}"]) for view in ("sweep", "front"))
-    assert front == whole | {"searchFilter": "tags.front = 'true'"}
+    tags = experiment_tags(small_space(), "5e")
+    whole, front = (json.loads(tags[f"mlflow.sharedViewState.{view}-5e"]) for view in ("sweep", "front"))
+    assert whole["searchFilter"] == "tags.sweep_id = '5e'"
+    assert front == whole | {"searchFilter": "tags.sweep_id = '5e' and tags.front = 'true'"}
     assert whole["selectedColumns"][:4] == [
         "metrics.`val_accuracy`", "metrics.`remaining`", "metrics.`test_accuracy`", "params.`pruning_rate`",
     ]  # fmt: skip
