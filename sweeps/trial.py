@@ -9,6 +9,7 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray.exceptions import GetTimeoutError
 
 from search_spaces.space import Stopping
 from supermask import lane_states, memory
@@ -22,6 +23,7 @@ from sweeps.packs.checkpoints import Checkpoint, Reached, fingerprint
 from sweeps.packs.device import device_of
 from sweeps.packs.keeping import claim_of, is_beaten
 from sweeps.packs.pace import Pace
+from sweeps.packs.reporting import ended_row, epoch_row, nothing_of
 from sweeps.packs.watchdog import HANG_SECONDS, Watchdog
 from sweeps.results import epochs_table
 from sweeps.rungs import is_rung, remaining_before
@@ -119,6 +121,8 @@ class PackWorker:
         checkpoint_seconds: float | None = None,
     ) -> None:
         self._watchdog = Watchdog(hang_seconds)
+        # Well within the watchdog's limit: that an actor is slow is not the pack's fault.
+        self._patience_seconds, self._kept = hang_seconds / 2, 0
         self._datasets, self._stopping, self._judge, self._keeper = datasets, stopping, judge, keeper
         self._loaded: dict[str, Dataset] = {}
         self._pace = Pace(checkpoint_seconds)
@@ -138,28 +142,16 @@ class PackWorker:
         if self._watchdog.hung or self._broken:
             os._exit(1)
         try:
-            return self._watchdog.watch(self._train, lambda: self._pack and self._pack.batches_done)
+            return self._watchdog.watch(self._train, self._progress)
         except TimeoutError as error:
-            return self._nothing() | {"error": str(error)}
+            return nothing_of(self._order["pack"]) | {"error": str(error)}
 
-    def _nothing(self) -> Row:
-        return {
-            "pack": self._order["pack"],
-            "started": [],
-            "epochs": epochs_table([]),
-            "epoch": 0,
-            "trials": [],
-            "ended": [],
-            "paused": [],
-            "keeps": False,
-            "unkept": None,
-            "error": None,
-            "out_of_memory": False,
-            "done": False,
-        }
+    def _progress(self) -> object:
+        """What changes while work goes on: also while states are kept, which of many lanes may take very long."""
+        return self._pack and self._pack.batches_done, self._kept
 
     def _train(self) -> Row:
-        epochs, report = list[Row](), self._nothing()
+        epochs, report = list[Row](), nothing_of(self._order["pack"])
         try:
             if self._pack is None:
                 self._pack = self._build()
@@ -222,7 +214,7 @@ class PackWorker:
         """
         before = remaining_before(pack, self._stopping)
         metrics = pack.train_epoch()
-        epochs += [self._identity(found.lane) | _epoch_row(found) for found in metrics]
+        epochs += [self._identity(found.lane) | epoch_row(found) for found in metrics]
         report["epoch"] = pack.epoch
         for found in metrics:
             self._share(found.seconds, [found.lane])
@@ -235,13 +227,19 @@ class PackWorker:
             self._stop(pack, metrics, before, report)
 
     def _stop(self, pack: Pack, metrics: list[EpochMetrics], before: dict[int, float], report: Row) -> None:
-        """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty."""
+        """A rung: lanes that are not among the best of the sweep there have ended, and leave the pack half empty.
+
+        A judge that does not answer stops nobody: a healthy pack is worth more than what the rung would save.
+        """
         lanes = {self._lanes[found.lane]["trial"]: found for found in metrics if found.lane in pack.lanes}
         reached = {
             trial: {name: getattr(found, name) for name in RECORDED} | {"remaining_before": before.get(found.lane)}
             for trial, found in lanes.items()
         }
-        stopped = ray.get(self._judge.judge.remote(pack.epoch, reached))
+        try:
+            stopped = ray.get(self._judge.judge.remote(pack.epoch, reached), timeout=self._patience_seconds)
+        except GetTimeoutError:
+            return
         eta = self._stopping.eta if self._stopping else 0
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{eta} of the trials that came so far"
         report["ended"] += [self._ended(lanes[trial], state="stopped", reason=reason) for trial in stopped]
@@ -257,16 +255,30 @@ class PackWorker:
         One after the other: all together they might fill the memory that the processes of a node share.
         """
         durable, size, began = self._is_due(pack), _state_bytes(pack), time.monotonic()
-        for lane in list(pack.lanes):
+        taken = list[int]()
+        for lane in pack.lanes:
             sent = self._keeper.keep.remote(self._checkpoint(pack, lane), waiting=self._pausing, durable=durable)
-            report["unkept"] = ray.get(sent) or report["unkept"]
-            if self._pausing:
-                reached = {"trial": self._lanes[lane]["trial"], "epoch": pack.epoch, "seconds": self._seconds[lane]}
-                report["paused"].append(reached)
+            try:
+                report["unkept"] = ray.get(sent, timeout=self._patience_seconds) or report["unkept"]
+            except GetTimeoutError:
+                report["unkept"] = (
+                    f"the process that keeps states must take one within {self._patience_seconds:g} s, but did not. "
+                    "Look whether the disk of the sweep is well."
+                )
+                break  # the others would wait as long; they are kept the next time
+            taken.append(lane)
+            self._kept += 1
         if durable:
             self._pace.keep(size, time.monotonic() - began)
         if self._pausing:
-            pack.drop(list(pack.lanes))
+            # No other pack can go on without the state of a lane, so one that was not taken goes on in this pack, half
+            # empty as it is. To wait on would be a hang in the end, and the lane's training since its last file lost.
+            report["paused"] = [
+                {"trial": self._lanes[lane]["trial"], "epoch": pack.epoch, "seconds": self._seconds[lane]}
+                for lane in taken
+            ]
+            pack.drop(taken)
+            self._pausing = False
 
     def _checkpoint(self, pack: Pack, lane: int) -> Checkpoint:
         state, known = lane_states.split(pack.state_dict([lane]))[lane], self._lanes[lane]
@@ -285,8 +297,7 @@ class PackWorker:
         tests = {test.lane: test for test in pack.evaluate("test")}
         self._share(time.perf_counter() - started, pack.lanes)
         for found in metrics:
-            test = tests[found.lane]
-            row = self._ended(found, state="finished", test_loss=test.loss, test_accuracy=test.accuracy)
+            row = self._ended(found, state="finished", test=tests[found.lane])
             if not is_beaten(claim_of(row, self._order["objectives"]), self._order["rivals"]):
                 numbers = {name: row[name] for name in (*RECORDED, "test_loss", "test_accuracy")}
                 row["artifact"] = Artifact.of(pack, found.lane, numbers).to_bytes()
@@ -296,26 +307,8 @@ class PackWorker:
     def _identity(self, lane: int) -> Row:
         return {"trial": self._lanes[lane]["trial"], "attempt": self._lanes[lane]["attempt"]}
 
-    def _ended(
-        self,
-        found: EpochMetrics,
-        *,
-        state: str,
-        reason: str | None = None,
-        test_loss: float | None = None,
-        test_accuracy: float | None = None,
-    ) -> Row:
-        return self._identity(found.lane) | {
-            "state": state,
-            "reason": reason,
-            "epochs_done": found.epoch,
-            **{name: getattr(found, name) for name in RECORDED},
-            "layers": _layer_rows(found),
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            "ended": datetime.now(UTC),
-            "seconds": self._seconds[found.lane],
-        }
+    def _ended(self, found: EpochMetrics, **end: Any) -> Row:
+        return self._identity(found.lane) | ended_row(found, **end) | {"seconds": self._seconds[found.lane]}
 
     def _share(self, seconds: float, lanes: list[int]) -> None:
         """Books time on lanes, in equal parts."""
@@ -326,11 +319,3 @@ class PackWorker:
 def _state_bytes(pack: Pack) -> int:
     """About what the states of all lanes take: a score and its momentum for each weight."""
     return 2 * torch.float32.itemsize * pack.network.parameters * len(pack.lanes)
-
-
-def _epoch_row(found: EpochMetrics) -> Row:
-    return {name: getattr(found, name) for name in ("epoch", *RECORDED, "seconds")} | {"layers": _layer_rows(found)}
-
-
-def _layer_rows(found: EpochMetrics) -> list[Row]:
-    return [dict(vars(layer)) for layer in found.layers]

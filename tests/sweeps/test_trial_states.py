@@ -6,11 +6,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import GetTimeoutError
 
 from search_spaces.space import Stopping
+from sweeps.packs.checkpoints import Checkpoint
 from sweeps.packs.keeper import Keeper
+from sweeps.packs.watchdog import Watchdog
 from sweeps.trial import PackTrainable, PackWorker
 from tests.sweeps.orders import Row, config, gather, order, train
+
+LATE = object()
+"""What an actor gives that does not answer in time."""
+
+
+def answer(given: Any, timeout: float | None = None) -> Any:
+    """Stands for `ray.get`."""
+    if given is LATE and timeout:
+        raise GetTimeoutError
+    return given
 
 
 class Local:
@@ -46,7 +59,7 @@ Begin = Callable[..., PackWorker]
 @pytest.fixture
 def begin(datasets: dict[str, Row], kept: Keeper, monkeypatch: pytest.MonkeyPatch) -> Begin:
     """A worker with rungs after epochs 1, 2 and 4, which keeps states on disk every so many seconds."""
-    monkeypatch.setattr("sweeps.trial.ray.get", lambda value: value)
+    monkeypatch.setattr("sweeps.trial.ray.get", answer)
     monkeypatch.setattr("sweeps.trial.REPORT_SECONDS", 1e-4)  # one epoch a step
 
     def make(stops: dict[int, list[int]] | Stops, checkpoint_seconds: float | None = None) -> PackWorker:
@@ -183,6 +196,74 @@ def test_a_state_that_cannot_be_written_is_reported_and_training_goes_on(
     reports = race(begin({}, checkpoint_seconds=0), [order([config(0, epochs=3)])])
     assert {report["unkept"] for report in reports[1:-1]} == {"no space"}
     assert [row["state"] for row in gather(reports, "ended")] == ["finished"]
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Trials whose states the keeper does not take in time."""
+    trials, keep = set[int](), Keeper.keep
+
+    def keep_or_not(kept: Keeper, checkpoint: Checkpoint, **how: bool) -> Any:
+        return LATE if checkpoint.reached.trial in trials else keep(kept, checkpoint, **how)
+
+    monkeypatch.setattr(Keeper, "keep", keep_or_not)
+    return trials
+
+
+def test_every_state_that_is_kept_is_progress(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[object]()
+
+    def watch(_: Watchdog, work: Callable[[], Row], progress: Callable[[], object]) -> Row:
+        monkeypatch.setattr(Keeper, "keep", lambda *_, **__: seen.append(progress()))
+        return work()
+
+    monkeypatch.setattr(Watchdog, "watch", watch)
+    race(begin({}, checkpoint_seconds=0), [order([config(seed) for seed in range(3)])])
+    assert len(set(seen)) == len(seen) == 3
+
+
+def test_a_keeper_that_does_not_answer_costs_a_checkpoint_and_training_goes_on(
+    begin: Begin, kept: Keeper, late: set[int]
+) -> None:
+    late.add(11)
+    worker = begin({}, checkpoint_seconds=0)
+    worker.take(order([config(seed) for seed in range(3)]))
+    worker.step()
+    report = worker.step()
+    assert report["unkept"] == (
+        "the process that keeps states must take one within 300 s, but did not. Look whether the disk of the sweep is "
+        "well."
+    )
+    assert list(kept.reached([10, 11, 12])) == [10]  # nor is it asked to take the third one
+    assert [(row["trial"], row["state"]) for row in report["ended"]] == [(trial, "finished") for trial in (10, 11, 12)]
+    assert (report["done"], report["paused"]) == (True, [])
+
+
+def test_lanes_that_the_keeper_does_not_take_at_a_rung_go_on_in_their_pack(
+    start: Callable[[Row], PackTrainable], begin: Begin, kept: Keeper, late: set[int]
+) -> None:
+    late.add(12)
+    lanes = [config(seed, epochs=3) for seed in range(4)]
+    straight = {row["trial"]: row for row in gather(train(start(order(lanes))), "ended")}
+    reports = race(begin({1: [11]}), [order(lanes)])
+    assert [(row["trial"], row["epoch"]) for row in gather(reports, "paused")] == [(10, 1)]
+    assert kept.reached([10, 11, 12, 13]).keys() == {10}
+    ended = {row["trial"]: row for row in gather(reports, "ended")}
+    assert {trial: (row["state"], row["epochs_done"]) for trial, row in ended.items()} == {
+        11: ("stopped", 1), 12: ("finished", 3), 13: ("finished", 3),
+    }  # fmt: skip
+    for trial in (12, 13):
+        assert {name: ended[trial][name] for name in RESULT} == {name: straight[trial][name] for name in RESULT}
+    epochs = [(row["trial"], row["epoch"]) for row in gather(reports, "epochs")]
+    assert sorted(epochs) == [(10, 1), (11, 1), *((trial, epoch) for trial in (12, 13) for epoch in (1, 2, 3))]
+    assert [report["unkept"] is not None for report in reports] == [False, True, False]
+
+
+def test_a_judge_that_does_not_answer_stops_nobody(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stops, "judge", lambda *_: LATE)
+    reports = race(begin({1: [10]}), [order([config(0), config(1)])])
+    assert [row["state"] for row in gather(reports, "ended")] == ["finished", "finished"]
+    assert gather(reports, "paused") == []
 
 
 def test_a_pack_whose_states_are_gone_says_so(begin: Begin) -> None:
