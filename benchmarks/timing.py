@@ -84,6 +84,7 @@ def sized(name: str, make: Callable[[int], Loop], *, most_steps: int, seconds: f
         if elapsed >= seconds / 2 or steps == most_steps:
             return Contender(name, loop, steps, max(1, round(seconds / elapsed)), first_seconds)
         loop.close()
+        del loop  # its memory must not count for the next one
         growth = min(_FASTEST_GROWTH, seconds / elapsed)
         steps = min(most_steps, max(steps + 1, round(steps * growth)))
 

@@ -1,26 +1,26 @@
 """One command for every question about a GPU. It can be called again and again: what is measured is kept."""
 
-import json
+import functools
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 
 from benchmarks import limits, record, script
-from benchmarks.gpu import cases, table
+from benchmarks.gpu import cases, convolutions, table
+from benchmarks.gpu.kept import Kept
 from benchmarks.limits import Limits
-from benchmarks.record import Row
 from benchmarks.workload import DATASETS, find_images, first
 from supermask.data import Dataset
 from supermask.program import default_dtype
 
-NETWORKS = ("fcn", "conv4", "conv8", "conv2", "conv6")
-err = Console(stderr=True, highlight=False)
+NETWORKS = ("conv4", "conv8", "conv2", "conv6")
+"""Measured after FCN."""
 
 
 def main(
@@ -33,55 +33,46 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Toy size: narrow networks, few images.")] = False,
 ) -> None:
     """Lane-steps per second, share of the device's peak, and ratios to processes that share the device."""
-    began, place = time.monotonic(), script.device_of(device)
-    dtype, width = default_dtype(place), 0.1 if quick else 1.0
-    repeats, seconds = (2, 0.002) if quick else (5, 1.0)
-    images: dict[str, Dataset] = {}
-    measured: dict[cases.Case, Row] = {}
+    place, width = script.device_of(device), 0.1 if quick else 1.0
+    dtype, repeats, seconds = default_dtype(place), 2 if quick else 5, 0.002 if quick else 1.0
+    layers = convolutions.TOY if quick else convolutions.LAYERS
+
+    @functools.cache
+    def images_of(network: str) -> Dataset:
+        found = find_images(DATASETS.get(network, "cifar10-jpeg"), data)
+        return first(found, 1000) if quick else found
+
+    def wanted(*networks: str) -> Iterator[cases.Case]:
+        lanes, processes = ((1, 2), (2,)) if quick else ((1, 8, 32, 128, 512, 2048), (4, 8, 16))
+        return cases.all_cases(networks, lanes=lanes, processes=processes)
+
     with tempfile.TemporaryDirectory() as temporary:
-        kept = folder or Path(temporary)
-        kept.mkdir(parents=True, exist_ok=True)
-        peak = _peak(kept / "peak.json", place, dtype, seconds=seconds)
-        wanted = cases.all_cases(
-            ("fcn",) if quick else NETWORKS,
-            lanes=(1, 2) if quick else (1, 8, 32, 128, 512, 2048),
-            processes=(2,) if quick else (4, 8, 16),
+        kept = Kept(folder or Path(temporary), place, minutes=minutes)
+        peak = kept.get("peak", lambda: vars(limits.measure(place, dtype, seconds=seconds)))
+        if not peak or "reason" in peak:
+            raise typer.BadParameter(f"--device {device} must multiply matrices, but got: {peak}.")
+        speed = Limits(**peak)
+        train = partial(cases.measure, images_of=images_of, device=place, width=width, repeats=repeats, seconds=seconds)
+        convolve = partial(convolutions.measure, layers=layers, device=place, dtype=dtype, repeats=repeats)
+        measured = kept.all(wanted("fcn"), train)
+        forms = kept.all(
+            convolutions.all_cases(layers, lanes=(2,) if quick else (8, 32, 128)),
+            partial(convolve, seconds=seconds / 5),
         )
-        left = 0
-        for case in wanted:
-            file = kept / f"{case.name}.json"
-            if case.network not in images:
-                found = find_images(DATASETS.get(case.network, "cifar10-jpeg"), data)
-                images[case.network] = first(found, 1000) if quick else found
-            if not file.exists():
-                if time.monotonic() - began > 60 * minutes:
-                    left += 1
-                    continue
-                new = cases.measure(
-                    case, images[case.network], device=place, width=width, repeats=repeats, seconds=seconds
-                )
-                cases.keep(file, new)
-                err.print(f"{case.name}: {max(new['rates']):,.0f} lane-steps/s" if new["rates"] else f"{case.name}: -")
-                if place.type == "cuda":
-                    torch.cuda.empty_cache()
-            measured[case] = json.loads(file.read_text(encoding="utf-8"))
-    rows = table.rows(measured, images, peak, width=width, dtype=dtype)
+        measured |= kept.all(wanted(*([] if quick else NETWORKS)), train)
+    images = {case.network: images_of(case.network) for case in measured}
+    rows = table.rows(measured, images, speed, width=width, dtype=dtype)
+    rows += convolutions.rows(forms, layers, speed)
     if json_file:
         about = {
-            "matmul_gflops": round(peak.flops_per_second / 1e9, 1),
-            "copy_gb_per_second": round(peak.bytes_per_second / 1e9, 2),
+            "matmul_gflops": round(speed.flops_per_second / 1e9, 1),
+            "copy_gb_per_second": round(speed.bytes_per_second / 1e9, 2),
         }
         record.write(json_file, rows, measured=about)
     out = Console()
     out.print(table.short(rows))
-    if left:
-        out.print(f"{left} cases are left: call again with the same --folder.", highlight=False)
-
-
-def _peak(file: Path, device: torch.device, dtype: torch.dtype, *, seconds: float) -> Limits:
-    if not file.exists():
-        cases.keep(file, vars(limits.measure(device, dtype, seconds=seconds)))
-    return Limits(**json.loads(file.read_text(encoding="utf-8")))
+    if kept.left:
+        out.print(f"{kept.left} cases are left: call again with the same --folder.", highlight=False)
 
 
 if __name__ == "__main__":

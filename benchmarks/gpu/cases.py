@@ -1,10 +1,8 @@
 """The cases: each is one loop on one network, measured by itself and kept in a file of its own."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -13,12 +11,11 @@ from benchmarks.peers import DataLoaderLoop, PlainLoop
 from benchmarks.processes import Processes
 from benchmarks.record import Row
 from benchmarks.timing import Loop, sized
-from benchmarks.workload import Workload
-from supermask import memory
+from benchmarks.workload import Workload, free_memory_bytes
 from supermask.config import TrainConfig
+from supermask.cost import lane_cost
 from supermask.data import Dataset
-from supermask.program import compiler_present
-from sweeps.paths import replacing
+from supermask.program import compiler_present, default_dtype
 
 PACK, TUNED, DOCUMENTED = "pack", "tuned", "documented"
 """Ours, and the stock trainable tuned by hand (images on the device) and as documented (a DataLoader)."""
@@ -56,14 +53,30 @@ def all_cases(networks: Sequence[str], *, lanes: Sequence[int], processes: Seque
                 yield Case(network, kind, count)
 
 
-def measure(case: Case, images: Dataset, *, device: torch.device, width: float, repeats: int, seconds: float) -> Row:
+def measure(
+    case: Case,
+    *,
+    images_of: Callable[[str], Dataset],
+    device: torch.device,
+    width: float,
+    repeats: int,
+    seconds: float,
+) -> Row:
     """Lane-steps per second of one case.
 
     Returns:
-        `rates` of the repetitions, empty where the memory does not suffice; `compile_seconds`, the time of the first
-        call; and `memory_gib`, the most that was taken on the device.
+        `rates` of the repetitions; `compile_seconds`, the time of the first call; and `memory_gib`, the most that was
+        taken on the device.
+
+    Raises:
+        MemoryError: If the lanes need more memory than is free.
     """
-    work = Workload(case.network, width, images)
+    work = Workload(case.network, width, images_of(case.network))
+    if case.kind == PACK:
+        cost = lane_cost(work.shapes, batch_size=work.batch_size, dtype=default_dtype(device))
+        needed, free = cost.memory_bytes * case.count / 2**30, free_memory_bytes(device) / 2**30
+        if needed > free:  # drawing so many lanes takes minutes, to no end
+            raise MemoryError(f"{case.count} lanes need {needed:.0f} GiB, and {free:.0f} are free")
 
     def make(steps: int) -> Loop:
         configs, part = work.cut(steps, case.count)
@@ -77,23 +90,12 @@ def measure(case: Case, images: Dataset, *, device: torch.device, width: float, 
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    try:
-        found = sized(case.name, make, most_steps=work.most_steps, seconds=seconds)
-        for _ in range(repeats):
-            found.repeat()
-        found.loop.close()
-    except Exception as error:
-        if not memory.ran_out(error):
-            raise
-        return {"rates": [], "compile_seconds": None, "memory_gib": None}
+    found = sized(case.name, make, most_steps=work.most_steps, seconds=seconds)
+    for _ in range(repeats):
+        found.repeat()
+    found.loop.close()
     taken = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
     return {"rates": found.rates, "compile_seconds": found.first_seconds, "memory_gib": taken}
-
-
-def keep(file: Path, measured: Row) -> None:
-    """Writes a measured case; a reader never sees half of it."""
-    with replacing(file) as temporary:
-        temporary.write_text(json.dumps(measured), encoding="utf-8")
 
 
 def _tuned(configs: Sequence[TrainConfig], images: Dataset, *, device: torch.device) -> PlainLoop:

@@ -127,7 +127,8 @@ def test_the_gpu_benchmark_runs_at_toy_size_and_goes_on_where_it_was(tmp_path: P
     cases = [found["case"] for found in rows]
     assert sum(case.startswith("best: fcn") for case in cases) == 2
     assert all(found["ratio"] > 0 and found["teraflops"] > 0 for found in rows)
-    before = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    assert sum(case.startswith("toy convolution, K=2: ") for case in cases) == 3
+    before = {file: file.stat().st_mtime_ns for file in kept.rglob("*.json")}
     again = quick(tmp_path / "again.json", script)
     assert [found["ours"] for found in again] == [found["ours"] for found in rows]
-    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
+    assert {file: file.stat().st_mtime_ns for file in kept.rglob("*.json")} == before
