@@ -144,7 +144,7 @@ def _train(
     held: lease.Lease,
 ) -> None:
     datasets = plan.load_datasets(space, options)
-    writer, commit = ConfirmationWriter(paths.confirm), provenance.commit()
+    writer, commit = ConfirmationWriter(paths.confirm, check=held.check), provenance.commit()
     with connect(options.address, datasets) as resources:
         # The planner keeps packs small for a sampler to learn between their rounds; here one round is best.
         packs = plan.plan_packs(
@@ -159,7 +159,6 @@ def _train(
         try:
             for rows in _ended(missing, packs, datasets, console):
                 with deferred():
-                    held.check()
                     writer.write([{"commit": commit} | row for row in rows])
         except KeyboardInterrupt:
             raise SweepError(

@@ -1,6 +1,6 @@
 """Confirmations of a sweep as Parquet files: one row per chosen trial and fresh seed, in `ROOT/NAME/confirm/`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,14 @@ class ConfirmationWriter:
 
     Args:
         folder: `ROOT/NAME/confirm`; created if missing.
+        check: Raises a SweepError if this process may write no more; called before each file.
 
     Raises:
         SweepError: If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._parts = Parts(folder, CONFIRMATIONS, keys=_KEYS)
+    def __init__(self, folder: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        self._parts = Parts(folder, CONFIRMATIONS, keys=_KEYS, check=check)
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes rows of `CONFIRMATIONS` at once, and with them what an earlier call could not write.

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,16 +209,17 @@ def _is_sweep(folder: Path) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, place: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what was written there takes its place when the block ends without error.
 
-    The name does not end in the suffix of `path`, so that no pattern such as `*.parquet` finds an unfinished file.
+    `place` does that, from the one to the other. The temporary name does not end in the suffix of `path`, so that no
+    pattern such as `*.parquet` finds an unfinished file.
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
     try:
         yield temporary
         _sync(temporary)
-        temporary.replace(path)
+        place(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

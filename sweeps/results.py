@@ -6,7 +6,7 @@ folder; a file is never changed. A row that was written twice, as after a crash,
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,15 @@ class ResultsWriter:
 
     Args:
         folder: The sweep's folder, `ROOT/NAME`; created if missing. What a dead writer left unfinished is removed.
+        check: Raises a SweepError if this process may write no more; called before each file.
 
     Raises:
         SweepError: If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._trials = Parts(folder / "trials", TRIALS, keys=_TRIAL_KEYS)
-        self._epochs = Parts(folder / "epochs", EPOCHS, keys=_EPOCH_KEYS)
+    def __init__(self, folder: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        self._trials = Parts(folder / "trials", TRIALS, keys=_TRIAL_KEYS, check=check)
+        self._epochs = Parts(folder / "epochs", EPOCHS, keys=_EPOCH_KEYS, check=check)
 
     def add_epochs(self, epochs: Table) -> None:
         """Keeps a table of `EPOCHS` until the next flush; see `epochs_table`."""

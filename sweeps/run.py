@@ -195,8 +195,8 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     learned = warm_start.read(paths.warm_start)
-    study = SweepStudy(space, place_of(paths), earlier=learned.trials if learned else ())
-    writer = ResultsWriter(paths.folder)
+    study = SweepStudy(space, place_of(paths), earlier=learned.trials if learned else (), check=held.check)
+    writer = ResultsWriter(paths.folder, check=held.check)
     found = reconcile(paths, study, writer)
     commit = provenance.commit()
     mirror = Mirror(work.options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)

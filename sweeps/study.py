@@ -6,7 +6,7 @@ again without asking anew.
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,13 +78,21 @@ _TOLD = {state: told for told, state in _STATES.items()}
 class SweepStudy:
     """Asks for trials and is told how they ended; may be used from several threads."""
 
-    def __init__(self, space: SearchSpace, place: Place, *, earlier: Sequence[Earlier] = ()) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        place: Place,
+        *,
+        earlier: Sequence[Earlier] = (),
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Opens the study of a sweep, or creates it.
 
         Args:
             space: What may vary.
             place: File of Optuna's journal storage, or address of a database.
             earlier: Trials of another sweep that the sampler learns from.
+            check: Raises a SweepError if this process may write no more; called before each write to a journal.
 
         Raises:
             SweepError: If the file cannot be written, or is damaged, or the database does not answer.
@@ -92,7 +100,7 @@ class SweepStudy:
         self._space, self._seed, self.place = space, space.sampler.seed, place
         self._lock = threading.RLock()
         try:
-            self._backend = Database(place) if isinstance(place, str) else Journal(place)
+            self._backend = Database(place) if isinstance(place, str) else Journal(place, check=check)
             self._storage = self._backend.storage
             with self._backend.together():
                 self._open_study()

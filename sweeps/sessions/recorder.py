@@ -140,10 +140,8 @@ class Recorder:
         if not self._holds():
             return f"{self._lease.path.parent}: must be readable, but got: {self.disk_fault}."
         self._take()
-        try:
-            self._writer.flush()
-        except SweepError as error:
-            return error.message
+        if not self._is_flushed():
+            return self.disk_fault
         self._settle()
         return f"the study must be written, but got: {self.disk_fault}. Free some space." if self.untold else None
 
@@ -225,13 +223,23 @@ class Recorder:
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
+        if self._is_flushed():
+            self.disk_fault = None
+            self._settle()
+
+    def _is_flushed(self) -> bool:
+        """Writes what Parquet lacks; whether that succeeded.
+
+        Raises:
+            SweepError: If another driver has taken over meanwhile.
+        """
         try:
             self._writer.flush()
         except SweepError as error:
+            self._holds()  # if not, that is what happened, and no fault of the disk
             self.disk_fault = error.message
-            return
-        self.disk_fault = None
-        self._settle()
+            return False
+        return True
 
     def _settle(self) -> None:
         """What is in Parquet now goes everywhere else."""

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,15 @@ class Journal(BaseJournalBackend):
     Entries that could not be written, as on a full disk, are kept and go first in the next write.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Opens the file, or creates it; cuts off what a crash left of a line."""
+    def __init__(self, path: Path, *, check: Callable[[], None] = lambda: None) -> None:
+        """Opens the file, or creates it; cuts off what a crash left of a line.
+
+        Args:
+            path: The file.
+            check: Raises a SweepError if this process may write no more; called right before each write.
+        """
         _mend(path)
-        self._path, self._file = path, JournalFileBackend(str(path))
+        self._path, self._check, self._file = path, check, JournalFileBackend(str(path))
         self._read = 0  # entries that Optuna has seen
         self._passed_over = 0  # entries of others among them in the file, which it has not seen
         self._gathered: list[Entry] = []
@@ -72,6 +77,7 @@ class Journal(BaseJournalBackend):
     def _write(self) -> None:
         if not self._gathered:
             return
+        self._check()
         size = self._path.stat().st_size
         try:
             self._file.append_logs(self._gathered)

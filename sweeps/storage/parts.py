@@ -6,8 +6,9 @@ that was written twice, as after a crash, is read once.
 
 import difflib
 import logging
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,16 @@ class Parts:
             set aside.
         schema: Of every file.
         keys: Columns whose values name a row; whole numbers that no row may lack.
+        check: Raises a SweepError if this process may write no more; called right before a file gets its name.
 
     Raises:
         SweepError: If the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, *, keys: tuple[str, ...]) -> None:
-        self._folder, self._schema, self._keys = folder, schema, keys
+    def __init__(
+        self, folder: Path, schema: pa.Schema, *, keys: tuple[str, ...], check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._schema, self._keys, self._check = folder, schema, keys, check
         self._waiting: list[Table] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,16 +86,24 @@ class Parts:
                 path.unlink()
 
     def _write(self, table: Table) -> None:
-        path = self._folder / f"part-{self._number + 1:06d}.parquet"
+        self._number += 1
+        path = self._folder / f"part-{self._number:06d}.parquet"
         try:
-            with replacing(path) as temporary:
+            with replacing(path, self._place) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
+        except FileExistsError:  # of a driver that wrote it while this one took over
+            self._write(table)
         except OSError as error:
+            self._number -= 1
             raise SweepError(
                 f"{path}: must be written, but got: {error}. Free some space.",
                 exit_code=1,
             ) from error
-        self._number += 1
+
+    def _place(self, temporary: Path, path: Path) -> None:
+        self._check()
+        os.link(temporary, path)  # which fails where there is such a file, and is how a lease is taken, too
+        temporary.unlink()
 
 
 def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, keys: tuple[str, ...], where: str) -> Table:

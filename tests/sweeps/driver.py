@@ -32,15 +32,16 @@ class Driver:
     keeper: Any
 
     def __post_init__(self) -> None:
-        self.study = SweepStudy(self.space, self.paths.journal)
+        held = lease.take(self.paths.sessions, what="sweep small")
+        self.study = SweepStudy(self.space, self.paths.journal, check=held.check)
         self.queue = TrialQueue(self.study, trials=self.space.trials, lanes=3)
         self.session = Session(
             self.paths,
             self.queue,
             self.study,
-            ResultsWriter(self.paths.folder),
+            ResultsWriter(self.paths.folder, check=held.check),
             self.mirror,
-            lease=lease.take(self.paths.sessions, what="sweep small"),
+            lease=held,
             masks=MaskStore(self.paths, self.space, []),
             states=self.keeper,
             leaders=Leaders(self.space.objectives),

@@ -278,3 +278,26 @@ def test_a_driver_that_another_one_has_taken_over_from_writes_nothing_more(
     with pytest.raises(SweepError, match="only the last to take over may write"):
         driver.session.close("failed")
     assert {path: path.read_bytes() for path in driver.paths.folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_so_does_one_from_which_it_is_taken_in_the_middle_of_a_write(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    write = pq.write_table
+
+    def slowly(*arguments: Any, **options: Any) -> None:
+        write(*arguments, **options)
+        (driver.paths.sessions / "000002.json").write_text('{"state": "running", "host": "node9", "pid": 77}')
+
+    finish(driver, driver.start())
+    driver.session.recorder.wait()
+    driver.session.recorder.stop()
+    late = driver.start()
+    monkeypatch.setattr("sweeps.storage.parts.pq.write_table", slowly)
+    finish(driver, late)
+    with pytest.raises(SweepError, match="only the last to take over may write: process 77 on node9"):
+        driver.session.close(state)
+    assert [row["trial"] for row in driver.written()] == [0, 1, 2]
+    with pytest.raises(SweepError, match="only the last to take over may write: process 77 on node9"):
+        driver.study.ask()

@@ -9,6 +9,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from sweeps.errors import SweepError
 from sweeps.storage.journal import Journal
 
 
@@ -65,6 +66,27 @@ def test_what_was_made_before_an_error_is_written(journal: Journal, path: Path) 
     with pytest.raises(KeyError):
         breaking()
     assert entries(path) == [{"a": 1}]
+
+
+def test_who_may_write_no_more_adds_nothing(path: Path) -> None:
+    lost = list[int]()
+
+    def check() -> None:
+        if lost:
+            raise SweepError("another driver has taken over", exit_code=1)
+
+    journal = Journal(path, check=check)
+    study = study_of(journal)
+    before = path.read_bytes()
+
+    def ask_too_late() -> None:
+        with journal.together():
+            study.ask()
+            lost.append(1)
+
+    with pytest.raises(SweepError, match="another driver has taken over"):
+        ask_too_late()
+    assert path.read_bytes() == before
 
 
 def test_together_within_together_ends_with_the_outer_one(journal: Journal, path: Path) -> None:

@@ -42,14 +42,16 @@ def test_numbers_count_on_past_six_digits(tmp_path: Path) -> None:
     assert load(tmp_path, "s")["val_accuracy"].to_pylist() == [0.2]
 
 
-def test_a_crash_before_the_rename_leaves_nothing_to_read_and_the_next_writer_cleans_up(tmp_path: Path) -> None:
+def test_a_crash_before_a_file_has_its_name_leaves_nothing_to_read_and_the_next_writer_cleans_up(
+    tmp_path: Path,
+) -> None:
     write(tmp_path / "s", [trial_row(0)])
     # The process ends as by SIGKILL: neither exception handlers nor finally blocks run.
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
         "from sweeps.results import ResultsWriter, trials_table\n"
-        "Path.replace = lambda *_: os._exit(9)\n"
+        "os.link = lambda *_: os._exit(9)\n"
         "writer = ResultsWriter(Path(sys.argv[1]))\n"
         "writer.add_trials(trials_table([{'trial': 1, 'attempt': 1}]))\n"
         "writer.flush()\n"
@@ -82,6 +84,37 @@ def test_a_failed_write_keeps_the_rows_for_the_next_flush(tmp_path: Path, monkey
     writer.flush()
     assert files(tmp_path / "s" / "trials") == ["part-000001.parquet"]
     assert load(tmp_path, "s")["trial"].to_pylist() == [0, 1]
+
+
+def test_a_file_that_another_driver_wrote_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
+    writer, other = ResultsWriter(tmp_path / "s"), ResultsWriter(tmp_path / "s")
+    other.add_trials(trials_table([trial_row(0)]))
+    other.flush()
+    writer.add_trials(trials_table([trial_row(1)]))
+    writer.flush()
+    assert files(tmp_path / "s" / "trials") == ["part-000001.parquet", "part-000002.parquet"]
+    assert load(tmp_path, "s")["trial"].to_pylist() == [0, 1]
+
+
+def test_who_loses_the_lease_while_it_writes_a_file_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, true_write = list[int](), pq.write_table
+
+    def check() -> None:
+        if lost:
+            raise SweepError("another driver has taken over", exit_code=1)
+
+    def write_slowly(*arguments: Any, **options: Any) -> None:
+        true_write(*arguments, **options)
+        lost.append(1)
+
+    monkeypatch.setattr(pq, "write_table", write_slowly)
+    writer = ResultsWriter(tmp_path / "s", check=check)
+    writer.add_trials(trials_table([trial_row(0)]))
+    with pytest.raises(SweepError, match="another driver has taken over"):
+        writer.flush()
+    assert files(tmp_path / "s" / "trials") == []
 
 
 def test_epochs_are_on_disk_before_their_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +174,12 @@ def test_a_compaction_cut_short_leaves_duplicates_that_are_read_once(
     for trial in range(3):
         write(tmp_path / "s", [trial_row(trial)], [epoch_row(trial, 1)])
     before = load(tmp_path, "s"), load_epochs(tmp_path, "s")
-    writer = ResultsWriter(tmp_path / "s")
+    writer, unlink = ResultsWriter(tmp_path / "s"), Path.unlink
 
-    def crash(_: Path) -> None:
-        raise KeyboardInterrupt
+    def crash(path: Path, **options: bool) -> None:
+        if path.suffix == ".parquet":
+            raise KeyboardInterrupt
+        unlink(path, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", crash)
