@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _STATUS = {"running": "RUNNING", "waiting": "SCHEDULED", "finished": "FINISHED", "failed": "FAILED"}
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own 120 would outlast any patience at the end of a sweep
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a request that only seemed to fail would be carried out twice
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what is wrong arrives here as an exception; MLflow would print its traceback
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, among the results

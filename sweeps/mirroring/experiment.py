@@ -9,6 +9,7 @@ results. A value that is not finite is left out and named in the tag `non_finite
 import math
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,10 +47,9 @@ class Experiment:
         self._store, self._sweep = store, sweep
         self._parent: Run | None = None
         self._runs: dict[int, Run] = {}
-        found = list(store.runs())
-        replaced = {run.tags.get("replaces") for run in found}
-        for run in sorted(found, key=lambda run: (run.run_id not in replaced, run.attempt)):
+        for run in _in_order(list(store.runs())):
             if run.tags["role"] == "sweep":
+                self._drop(self._parent)
                 self._parent = run
             else:
                 self._forget(int(run.tags["trial"]))
@@ -134,7 +134,9 @@ class Experiment:
         return new
 
     def _forget(self, trial: int) -> None:
-        run = self._runs.pop(trial, None)
+        self._drop(self._runs.pop(trial, None))
+
+    def _drop(self, run: Run | None) -> None:
         if run is not None:
             self._store.delete(run.run_id)
             self.removed += 1
@@ -220,6 +222,21 @@ class Experiment:
             elif trial not in front and FRONT in run.tags:
                 self._store.untag(run.run_id, FRONT)
                 del run.tags[FRONT]
+
+
+def _in_order(runs: Sequence[Run]) -> list[Run]:
+    """Of several runs of a trial, or of the sweep, puts that last which is to stay.
+
+    A request that was given up may have been carried out all the same, so there are doubles, of which one is empty.
+    """
+    replaced = {run.tags.get("replaces") for run in runs}
+    children = Counter(run.tags.get("mlflow.parentRunId") for run in runs)
+
+    def worth(run: Run) -> tuple[Any, ...]:
+        content = run.tags.get("state") in _ENDED, run.last, len(run.params), len(run.tags)
+        return run.run_id not in replaced, run.attempt, children[run.run_id], *content
+
+    return sorted(runs, key=worth)
 
 
 def _epoch_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:

@@ -1,6 +1,7 @@
 """The mirror of a running sweep in MLflow: filled from the background, allowed to fail."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,11 @@ class Mirror:
 
     def __init__(self, uri: str, sweep: str, *, root: Path, interval_seconds: float = 2.0) -> None:
         self._behind: set[int] = set()
+        made = count()
         self._outbox = Outbox(
-            lambda: _Receiver(Experiment(open_store(uri, sweep, root), sweep), _Recall(root, sweep)),
+            lambda: _Receiver(
+                lambda: Experiment(open_store(uri, sweep, root), sweep), _Recall(root, sweep), doubtful=next(made) > 0
+            ),
             refused,
             name=f"MLflow store {redact(uri)}",
             explain=explain,
@@ -119,13 +123,23 @@ def _keyed(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str
 
 
 class _Receiver:
-    """Brings runs up to date: from the rows it is given, or from Parquet where there are none."""
+    """Brings runs up to date: from the rows it is given, or from Parquet where there are none.
 
-    def __init__(self, experiment: Experiment, recall: "_Recall") -> None:
-        self._experiment, self._recall = experiment, recall
+    Args:
+        look: Finds the runs, and removes doubles among them.
+        recall: Reads Parquet.
+        doubtful: Whether a request has failed before. It may be carried out after this has looked, and make a double:
+            so the end of the sweep looks again.
+    """
+
+    def __init__(self, look: Callable[[], Experiment], recall: "_Recall", *, doubtful: bool) -> None:
+        self._look, self._recall, self._doubtful = look, recall, doubtful
+        self._experiment = look()
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Takes the rows of one key."""
+        if self._doubtful and rows[-1].key == LAST:
+            self._experiment, self._doubtful = self._look(), False
         repairs = [row for row in rows if row.kind == _REPAIR]
         if repairs:
             self._experiment.repair(*self._recall(repairs[-1].values["trial"]))

@@ -3,7 +3,9 @@
 import logging
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -119,3 +121,22 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> Non
 )
 def test_redact(text: str, shown: str) -> None:
     assert tracking.redact(text) == shown
+
+
+class Mute(BaseHTTPRequestHandler):
+    """Reads what it is sent and hangs up: whether it did what it was asked nobody knows."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        self.close_connection = True
+
+
+def test_a_request_that_seems_to_fail_is_not_sent_again_by_itself() -> None:
+    with HTTPServer(("127.0.0.1", 0), Mute) as mute:
+        mute.asked = []  # type: ignore[attr-defined]
+        Thread(target=mute.serve_forever, daemon=True).start()
+        with pytest.raises(SweepError, match="must answer, but got: "), tracking.answering("http://it"):
+            tracking.connect(f"http://127.0.0.1:{mute.server_port}").create_run("0")
+        mute.shutdown()
+    assert mute.asked == ["/api/2.0/mlflow/runs/create"]  # type: ignore[attr-defined]

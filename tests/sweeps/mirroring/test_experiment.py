@@ -127,13 +127,34 @@ def test_what_the_end_says_counts(changed: dict[str, Any]) -> None:
     assert store.history(run_id, "val_loss")[-1] == (last, changed["val_loss"])
 
 
-def test_a_trial_of_a_removed_sweep_does_not_lend_its_epochs() -> None:
+def test_a_trial_that_was_sampled_anew_does_not_lend_its_epochs() -> None:
     store = MemoryStore()
     Experiment(store, "s").apply(whole(0))
     Experiment(store, "s").apply([started(0, seed=5), epoch(0, 2)])
     (run_id,) = store.active(0)
     assert steps(store, run_id) == [2]
     assert store.all[run_id].params["seed"] == "5"
+
+
+@pytest.mark.parametrize("rows", [whole(0)[:1], whole(0)[:3], whole(0)])
+@pytest.mark.parametrize("first", [True, False])
+def test_of_a_run_that_was_made_twice_the_one_that_was_filled_stays(rows: list[Row], *, first: bool) -> None:
+    """A request to make a run that seemed to fail was carried out late; which of both is listed first is chance."""
+    store = MemoryStore()
+    Experiment(store, "s").apply(rows)
+    filled = list(store.all)
+    for run_id in filled:
+        store.create(
+            "late", {k: v for k, v in store.all[run_id].tags.items() if k != "state"} | {"state": "running"}, 0
+        )
+    if first:
+        store.all = dict(sorted(store.all.items()))
+        assert next(iter(store.all)).startswith("late")
+    experiment = Experiment(store, "s")
+    assert experiment.removed == 2
+    assert [run.run_id for run in store.runs()] == filled
+    experiment.apply(whole(0)[1:])
+    assert steps(store, store.active(0)[0]) == [1, 2, 3]
 
 
 def test_a_replacement_cut_short_leaves_one_run() -> None:

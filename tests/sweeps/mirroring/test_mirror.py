@@ -1,6 +1,6 @@
 """A mirror that falls behind keeps little in memory, and is complete in the end: against a real store in SQLite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,9 @@ import pytest
 from sweeps import tracking
 from sweeps.mirroring import mirror, mirrored
 from sweeps.mirroring.mirror import Mirror
+from sweeps.mirroring.store import Run
 from sweeps.results import ResultsWriter, epochs_table, trials_table
+from tests.sweeps.memory_store import MemoryStore
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -55,3 +57,41 @@ def test_trials_for_which_there_was_no_room_are_mirrored_from_parquet(
     # Nothing is left to repair.
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
     assert tracking.sync(tracking.default_uri(tmp_path), "small", root=tmp_path, trials=rows, epochs=epochs) == 0
+
+
+class Late(MemoryStore):
+    """Makes runs when nobody waits for them any more: each is found only after another was made in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: dict[str, Run] = {}
+
+    def create(self, name: str, tags: Mapping[str, str], stamp: int) -> str:
+        if name not in self.late:
+            self.late[name] = Run(f"{name}-late", tags=dict(tags))
+            raise TimeoutError(name)
+        made = super().create(name, tags, stamp)
+        self.all |= {run.run_id: run for run in self.late.values()}
+        return made
+
+
+def test_a_run_that_was_made_after_its_request_was_given_up_is_removed_when_the_sweep_ends(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_row: Callable[..., Row],
+    epoch_rows: Callable[[Row], list[Row]],
+) -> None:
+    store, row = Late(), ended_row(0)
+    monkeypatch.setattr(mirror, "open_store", lambda *_: store)
+    made = Mirror("http://nobody", "small", root=tmp_path, interval_seconds=0.01)
+    made.start_sweep({"trials": 1}, {})
+    made.trials_started([row])
+    made.epochs(epochs_table(epoch_rows(row)))
+    made.trials_ended([row])
+    made.finish("finished")
+    assert made.close(60) == 0
+    assert len(store.deleted) == len(store.late) == 2
+    parent, run = store.runs()
+    assert (parent.tags["role"], parent.tags["state"], parent.params) == ("sweep", "finished", {"trials": "1"})
+    assert (run.tags["state"], run.tags["mlflow.parentRunId"]) == ("finished", parent.run_id)
+    assert run.last == row["epochs_done"]
