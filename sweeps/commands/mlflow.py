@@ -13,14 +13,19 @@ from sweeps.storage.remote import fetch, sending
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
     """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
 
+    Not while the sweep runs, which fills its mirror itself.
+
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
     from sweeps import confirmations, results, tracking
     from sweeps.analysis import confirmed
     from sweeps.mirroring.overview import overview
     from sweeps.sessions.heartbeat import read_session
+    from sweeps.storage import lease
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+    # What a driver has on its way would arrive a second time.
+    lease.refuse_if_held(paths.sessions, what=f"sweep {name}")
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     uri = named or tracking.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):

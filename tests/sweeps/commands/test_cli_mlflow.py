@@ -8,6 +8,7 @@ from sweeps import tracking
 from sweeps.mirroring import mirrored
 from sweeps.paths import SweepPaths
 from sweeps.sessions.heartbeat import read_session, write_session
+from sweeps.storage import lease
 
 
 def test_the_store_of_the_last_session_is_meant_unless_another_is_named(
@@ -34,3 +35,18 @@ def test_the_store_of_the_last_session_is_meant_unless_another_is_named(
     named = tracking.default_uri(root)
     code, out, errors = sweeps("mlflow-sync", paths.name, "--root", str(root), "--tracking-uri", named)
     assert (code, out) == (0, f"1 trials, 1 runs changed in {named}\n"), errors
+
+
+def test_the_mirror_of_a_sweep_that_runs_is_left_to_its_driver(
+    tmp_path: Path,
+    write_sweep: Callable[..., SweepPaths],
+    ended_row: Callable[..., dict[str, object]],
+    sweeps: Callable[..., tuple[int, str, str]],
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0, "finished")])
+    with lease.hold(paths.sessions, what="test"):
+        code, out, errors = sweeps("mlflow-sync", paths.name, "--root", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"sweep {paths.name}: only one process may work on it, but process ")
+    assert errors.endswith(" does. Wait for it, or stop it with SIGINT.\n")
+    assert not (tmp_path / "mlflow.db").exists()
