@@ -1,5 +1,6 @@
 """Asks the sampler for the next pack while the devices train the last one."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +9,8 @@ from sweeps.study import AskedTrial, SweepStudy
 
 FIRST_PACKS = 10
 """Packs' worth of trials that are asked when they are needed: early in a sweep each result teaches the sampler much."""
+TOGETHER_SECONDS = 1.0
+"""Time that trials may take which are asked in one write: whoever tells the study how others ended waits so long."""
 
 
 class AskAhead:
@@ -73,11 +76,20 @@ class AskAhead:
         self._thread.shutdown()
 
     def _ask(self, count: int) -> None:
+        """Asks one by one until the last one was so quick that the others are worth a single write.
+
+        Random trials take less than a millisecond each, their writes ten. Those of a Gaussian process take seconds, and
+        nothing that ends may wait for a whole pack of them.
+        """
         self._settled()
         asked = list[AskedTrial]()
         try:
-            with self._study.together():
-                while len(asked) < count and not self._closed:
-                    asked.append(self._study.ask())
+            while (missing := count - len(asked)) and not self._closed:
+                began = time.monotonic()
+                asked.append(self._study.ask())
+                if (missing - 1) * (time.monotonic() - began) < TOGETHER_SECONDS:
+                    with self._study.together():
+                        while len(asked) < count and not self._closed:
+                            asked.append(self._study.ask())
         finally:
             self._ready += asked

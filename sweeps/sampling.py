@@ -49,7 +49,10 @@ class Drawn:
 
 
 class Sampling:
-    """The sampler of a sweep. The same seed and the same trials before give the same next one, in any process."""
+    """The sampler of a sweep. The same seed and the same trials before give the same next one, in any process.
+
+    One thread draws; others may say meanwhile that a trial has ended.
+    """
 
     def __init__(self, space: SearchSpace, earlier: Sequence[Earlier] = ()) -> None:
         """Nothing is read before the first trial is drawn.
@@ -61,10 +64,11 @@ class Sampling:
         self._space, self._seed = space, space.sampler.seed
         self._earlier = [_finished(space, one) for one in earlier]
         self._study: optuna.Study | None = None
+        self._ended = self._known = 0
 
     def renew(self) -> None:
         """A trial has ended: the next one is drawn with the knowledge of it."""
-        self._study = None
+        self._ended += 1
 
     def draw(self, number: int, history: History) -> Drawn:
         """Samples a trial.
@@ -73,9 +77,10 @@ class Sampling:
             number: Of the trial, which is how many were sampled before.
             history: Gives all trials, ended and running; called only after `renew`.
         """
-        if self._study is None or self._space.sampler.name == "random":
+        ended = self._ended  # before the history is read: what ends meanwhile may be missing there
+        if self._study is None or self._known != ended or self._space.sampler.name == "random":
             # A random trial follows from its number alone: a sweep that was cut off draws as one that was not.
-            self._study = self._shown(number, history)
+            self._study, self._known = self._shown(number, history), ended
         trial = self._study.ask()
         values = self._space.suggest(trial)
         notes = self._study.get_trials(deepcopy=False)[trial.number].system_attrs

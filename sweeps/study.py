@@ -76,7 +76,7 @@ _TOLD = {state: told for told, state in _STATES.items()}
 
 
 class SweepStudy:
-    """Asks for trials and is told how they ended; may be used from several threads."""
+    """Asks for trials and is told how they ended; may be used from several threads, of which one asks."""
 
     def __init__(
         self,
@@ -160,13 +160,15 @@ class SweepStudy:
     def ask(self) -> AskedTrial:
         """Samples the next trial and stores it with its configuration.
 
+        Whoever tells meanwhile does not wait for the sampler, unless this is done `together` with something else.
+
         Raises:
             OSError: If the disk or the database fails. Asking again gives the trial of the same number.
         """
+        number = self._asked
+        drawn = self._sampling.draw(number, self._trials)
+        config = TrainConfig.from_dict({"seed": self._seed * 1_000_000 + number} | drawn.values)
         with self._lock:
-            number = self._asked
-            drawn = self._sampling.draw(number, self._trials)
-            config = TrainConfig.from_dict({"seed": self._seed * 1_000_000 + number} | drawn.values)
             return self._add(drawn, config)
 
     def _add(self, drawn: Drawn, config: TrainConfig) -> AskedTrial:
@@ -294,7 +296,7 @@ class SweepStudy:
             ]
 
     def _trials(self, *states: TrialState) -> Sequence[FrozenTrial]:
-        with self._backend.together():
+        with self.together():
             return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)
 
 

@@ -1,11 +1,15 @@
+import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from search_spaces.space import SearchSpace
 from sweeps.ahead import FIRST_PACKS, AskAhead
+from sweeps.sampling import Drawn, History, Sampling
 from sweeps.study import AskedTrial, SweepStudy
 
 Space = Callable[..., SearchSpace]
@@ -69,6 +73,56 @@ def test_asking_happens_elsewhere_and_whoever_needs_a_trial_waits_for_it(
     assert [ahead.ask().number for _ in range(LANES)] == [FIRST, FIRST + 1]
     assert all(name.startswith("ask-ahead") for name in asked_by)
     assert len(asked_by) == LANES
+    ahead.close()
+
+
+def test_nobody_who_tells_how_trials_ended_waits_for_a_slow_sampler(
+    study: SweepStudy,
+    small_space: Space,
+    tmp_path: Path,
+    ended_row: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead, may_go, began, draw = AskAhead(study, trials=100), threading.Event(), threading.Event(), Sampling.draw
+    first = [ahead.ask().number for _ in range(FIRST)]
+
+    def slow(sampling: Sampling, number: int, history: History) -> Drawn:
+        began.set()
+        assert may_go.wait(20)
+        return draw(sampling, number, history)
+
+    monkeypatch.setattr(Sampling, "draw", slow)
+    ahead.prepare(LANES)
+    assert began.wait(20)
+    teller = threading.Thread(target=lambda: (study.start({first[1]: 1}), study.tell([ended_row(first[0])])))
+    teller.start()
+    teller.join(10)
+    told = not teller.is_alive()
+    may_go.set()
+    assert told
+    assert [ahead.ask().number for _ in range(LANES)] == [FIRST, FIRST + 1]
+    ahead.close()
+    later = SweepStudy(small_space(), tmp_path / "journal")
+    assert [trial.number for trial in later.open_trials()] == list(range(1, FIRST + LANES))
+
+
+@pytest.mark.parametrize(("together_seconds", "writes"), [(math.inf, 2), (0.0, 8)])
+def test_quick_trials_are_asked_in_one_write_after_the_first_and_slow_ones_in_one_each(
+    study: SweepStudy, monkeypatch: pytest.MonkeyPatch, together_seconds: float, writes: int
+) -> None:
+    monkeypatch.setattr("sweeps.ahead.TOGETHER_SECONDS", together_seconds)
+    append, written = JournalFileBackend.append_logs, list[int]()
+
+    def counting(file: JournalFileBackend, logs: list[Any]) -> None:
+        written.append(len(logs))
+        append(file, logs)
+
+    monkeypatch.setattr(JournalFileBackend, "append_logs", counting)
+    ahead = AskAhead(study, trials=100)
+    assert not ahead.is_ready(8)
+    settle(ahead)
+    assert (len(written), sum(written)) == (writes, 8)
+    assert [ahead.ask().number for _ in range(8)] == list(range(8))
     ahead.close()
 
 

@@ -95,6 +95,22 @@ def test_the_same_history_gives_the_same_trial_and_a_longer_one_another(
     assert draws.draw(43, lambda: history[:20]) != stale
 
 
+def test_what_ends_while_the_history_is_read_is_known_to_the_next_trial(
+    small_space: Space, history: list[FrozenTrial]
+) -> None:
+    draws, read = Sampling(small_space(sampler=Sampler("tpe", 1))), list[int]()
+
+    def reading(number: int) -> list[FrozenTrial]:
+        read.append(number)
+        if number == 42:
+            draws.renew()  # as another thread does
+        return history
+
+    for number in (42, 43, 44):
+        draws.draw(number, lambda number=number: reading(number))
+    assert read == [42, 43]
+
+
 def test_generations_go_on_under_the_bound(small_space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sampling.SHOWN, "nsga2", 220)
     draws, trials = Sampling(small_space(sampler=Sampler("nsga2", 1))), list[FrozenTrial]()
