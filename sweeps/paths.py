@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from sweeps.storage.cache import cached_root, is_uri, shown
 ROOT_VARIABLE = "SWEEPS_ROOT"
 DEFAULT_ROOT = "sweeps-out"
 TEMPORARY_PREFIX = ".tmp-"
+_OWN = uuid.uuid4().hex[:8]
+"""Tells this process from others: two machines that share a root may give the same process number."""
 _LEAST_BYTES = 2**20  # a disk that cannot take so much is full before the first trial ends
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -215,7 +218,7 @@ def replacing(path: Path, place: Callable[[Path, Path], object] = Path.replace) 
     `place` does that, from the one to the other. The temporary name does not end in the suffix of `path`, so that no
     pattern such as `*.parquet` finds an unfinished file.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}-{_OWN}")
     try:
         yield temporary
         _sync(temporary)
