@@ -1,7 +1,8 @@
 """Sends what a driver writes to the object store, from a thread: the sweep never waits for it and never ends by it.
 
 What lies in the store is at any time a state from which another machine can go on: results before the study that
-knows of them, the study before the lease, and nothing is removed before what took its place has arrived.
+knows of them, the study before the lease, and nothing is removed before what took its place has arrived. Meanwhile
+another thread keeps the lease in the store from looking like that of a dead driver.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sweeps.storage import lease
@@ -22,6 +24,8 @@ CLAIM_SECONDS = 2.0
 """After which a driver looks whether another one has claimed the sweep at the same moment."""
 LAST_SECONDS = 60.0
 """How long the end of a session waits for a store that does not answer."""
+PULSE_SECONDS = 15.0
+"""Between two signs of life in the store, at most, also while a round takes longer; see `lease.STALE_SECONDS`."""
 _LONGEST_SECONDS = 60.0
 _ORDER = ("/epochs/", "/trials/", "")
 """Results are sent in this order: a trial that is there has all its epochs there."""
@@ -45,14 +49,17 @@ class Sender:
     def __init__(self, copy: LocalCopy, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._copy, self._interval_seconds = copy, interval_seconds
         self._claimed: Path | None = None
+        self._said, self._renewed, self._pulse_lock = b"", time.monotonic(), threading.Lock()
         self.lost = self.sent = False
         self.fault: str | None = None
         self._took_seconds = 0.0
-        self._over = threading.Event()
+        self._over, self._closed = threading.Event(), threading.Event()
         self._before, copy.unsent = copy.unsent, True
         copy.save()
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
         self._thread.start()
+        self._pulse = threading.Thread(target=self._live, name="pulse", daemon=True)
+        self._pulse.start()
 
     def unsent(self) -> list[str]:
         """The files that are not in the store as they are here."""
@@ -69,6 +76,8 @@ class Sender:
         until = time.monotonic() + timeout_seconds
         while not self._try() and not self.lost and time.monotonic() < until:
             time.sleep(1)
+        self._closed.set()
+        self._pulse.join()
         left = self.unsent() if self.fault or self.lost else []
         self._copy.unsent = bool(left) if self.sent or left else self._before
         self._copy.save()
@@ -112,12 +121,28 @@ class Sender:
             in_parallel(lambda name: self._send(name, found[name]), batch)
         for name, (content, stamp) in last.items():
             if self._is_new(name, stamp):
-                self._copy.known[name] = self._copy.store.put(content, name), stamp
+                self._copy.known[name] = self._put_last(content, name), stamp
         for name in [name for name in self._copy.known if name not in found and name not in last]:
             self._copy.store.delete(name)
             del self._copy.known[name]
         self._copy.save()
         self._took_seconds = time.monotonic() - started
+
+    def _put_last(self, content: bytes, name: str) -> Stamp:
+        """Puts the study or a lease."""
+        if self._copy.root / name != self._claimed:
+            return self._copy.store.put(content, name)
+        with self._pulse_lock:
+            self._said, self._renewed = content, time.monotonic()
+            return self._copy.store.put(content, name)
+
+    def _live(self) -> None:
+        """Gives signs of life by putting again what the lease says in the store: that is never ahead of the results."""
+        while not self._closed.wait(self._renewed + PULSE_SECONDS - time.monotonic()):
+            with self._pulse_lock, suppress(OSError):  # of which a round hears as well
+                self._renewed = time.monotonic()
+                if self._claimed and not self.lost and self._still_holds(self._claimed):
+                    self._copy.store.put(self._said, self._name(self._claimed))
 
     def _send(self, name: str, stamp: Stamp) -> None:
         self._copy.known[name] = self._copy.store.put(self._copy.root / name, name), stamp
@@ -144,13 +169,22 @@ class Sender:
         mine = self._mine()
         if mine is None:
             return False
-        name = mine.relative_to(self._copy.root).as_posix()
         if mine != self._claimed and not self._is_taken(mine):
-            self._copy.store.put(mine.read_bytes(), name)
+            # Whatever it says by now, results are yet to be sent, and after them the lease as it is.
+            self._said = json.dumps(json.loads(mine.read_bytes()) | {"state": "running"}).encode()
+            self._copy.store.put(self._said, self._name(mine))
+            self._copy.known.pop(self._name(mine), None)
             time.sleep(CLAIM_SECONDS)  # another machine may have looked at the same moment and written the same file
             self._claimed = mine
+        return self._still_holds(mine)
+
+    def _still_holds(self, mine: Path) -> bool:
         self.lost = self._is_taken(mine)
         return not self.lost
+
+    def _name(self, path: Path) -> str:
+        """Of a file in the store."""
+        return path.relative_to(self._copy.root).as_posix()
 
     def _mine(self) -> Path | None:
         """The file of this process' lease."""
@@ -164,7 +198,7 @@ class Sender:
         """Whether another driver holds the lease in the store; then the one here hears of it by a file of its own."""
         store, sessions = self._copy.store, str(self._copy.part.sessions)
         last = max(store.files(sessions), default="")
-        name = mine.relative_to(self._copy.root).as_posix()
+        name = self._name(mine)
         if last < name or (last == name and same_holder(store.read(name), mine.read_bytes())):
             return False
         follower = mine.with_name(f"{int(mine.stem) + 1:06d}.json")

@@ -120,6 +120,26 @@ def test_a_study_told_of_later_results_waits_for_the_next_round(
     )
 
 
+@pytest.mark.parametrize("state", ["running", "finished"])
+def test_a_driver_lives_while_a_round_takes_long_and_has_not_ended_before_it_has(
+    folder: Path, store: Store, send: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setattr("sweeps.storage.sender.PULSE_SECONDS", 0.01)
+    lease, seen = "fcn/sessions/000001.json", list[str]()
+    (folder / "sessions/000001.json").write_text(json.dumps(document(state=state)))
+
+    def wait(name: str) -> None:
+        if name.endswith(("trials/part-000001.parquet", "study.journal")):  # in the middle of a round
+            before = store.done.count("put sessions/000001.json")
+            wait_for(lambda: store.done.count("put sessions/000001.json") >= before + 3)
+            seen.append(json.loads(store.read(lease))["state"])
+
+    store.meanwhile = wait
+    assert send().close() == []
+    assert seen == ["running"] * 2
+    assert json.loads(store.read(lease))["state"] == state
+
+
 def test_merged_files_are_removed_when_what_took_their_place_has_arrived(
     folder: Path, store: Store, send: Callable[..., Sender]
 ) -> None:
@@ -139,7 +159,7 @@ def test_what_has_not_changed_is_not_sent_again(folder: Path, store: Store, send
     store.done.clear()
     (folder / "log.txt").write_text("a line")
     send().close()
-    assert store.done == ["put sessions/000001.json", "put log.txt"]
+    assert store.done == ["put sessions/000001.json", "put log.txt", "put sessions/000001.json"]
 
 
 def test_files_under_temporary_names_and_confirmations_are_not_sent(
