@@ -44,7 +44,7 @@ from sweeps.storage.database import check_free
 from sweeps.storage.lease import Lease
 from sweeps.storage.study_place import keep_url, place_of
 from sweeps.study import SweepStudy
-from sweeps.tracking import default_uri, redact
+from sweeps.tracking import default_uri, fingerprint, redact
 from sweeps.trial import PackTrainable
 from sweeps.warm_start import WarmStart
 
@@ -175,6 +175,7 @@ def _begin(work: _Work) -> Outcome:
     with logged(paths):
         earlier = read_session(paths)
         told = {"options": to_remember(work.options), "seconds": earlier["seconds"]}
+        told["mirror"] = fingerprint(work.options.tracking_uri)  # see `resend`
         with lease.hold(paths.sessions, what=f"sweep {name}", told=told) as held:
             return _session(work, held, earlier)
 
@@ -203,7 +204,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     mirror.start_sweep(
         params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
     )
-    resend(paths, found, mirror, earlier=earlier)
+    resend(paths, found, mirror, store=fingerprint(work.options.tracking_uri), earlier=earlier)
     first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
     ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
     queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack, reached=found.reached)

@@ -6,6 +6,7 @@ that have its tag `sweep_id`. Only this module and `sweeps.mirroring.model_regis
 is something to do: that takes seconds.
 """
 
+import hashlib
 import logging
 import os
 import re
@@ -58,6 +59,14 @@ def redact(text: str) -> str:
     """`text` with the passwords of the addresses in it replaced, fit for a log."""
     text = re.sub(r"://[^/\s]*@", "://***@", text)
     return re.sub(r"(?i)\b(\w*password|\w*token)=[^&\s]+", r"\1=***", text)
+
+
+def fingerprint(uri: str | None) -> str:
+    """What tells a store from others where its address is not to be kept; None is the store in the root, wherever.
+
+    User and password are no part of it: with others it is the same store, and from a hash a password can be guessed.
+    """
+    return hashlib.sha256(redact(uri or "").encode()).hexdigest()
 
 
 class _Store:

@@ -69,17 +69,26 @@ def reconcile(paths: SweepPaths, study: SweepStudy, writer: ResultsWriter) -> Fo
     return Found(rows, _reached(paths, study))
 
 
-def resend(paths: SweepPaths, found: Found, mirror: Mirror, *, earlier: Mapping[str, Any]) -> None:
-    """Gives the mirror what it may lack after the last session, `earlier`; runs that are complete stay as they are."""
-    if _all_sent(earlier):
+def resend(paths: SweepPaths, found: Found, mirror: Mirror, *, store: str, earlier: Mapping[str, Any]) -> None:
+    """Gives the mirror what it may lack after the last session; runs that are complete stay as they are.
+
+    Args:
+        paths: Of the sweep.
+        found: What earlier sessions left.
+        mirror: Of this session.
+        store: The fingerprint of its store.
+        earlier: What the last session said of itself.
+    """
+    if _all_sent(earlier, store):
         return
     mirror.epochs(results.up_to(results.load_epochs(paths.root, paths.name), found.last_epochs))
     mirror.trials_ended({row["trial"]: row for row in found.rows}.values())
 
 
-def _all_sent(earlier: Mapping[str, Any]) -> bool:
-    """Whether there is nothing to send again; of a session that did not finish that is not known."""
-    return earlier["state"] == "new" or (earlier["state"], earlier.get("unmirrored")) == ("finished", 0)
+def _all_sent(earlier: Mapping[str, Any], store: str) -> bool:
+    """Whether there is nothing to send again; of a session that did not finish, or had another store, none knows."""
+    told = tuple(earlier.get(name) for name in ("state", "unmirrored", "mirror"))
+    return earlier["state"] == "new" or told == ("finished", 0, store)
 
 
 def _lost(told: Iterable[StudyTrial], there: set[int]) -> dict[int, StudyTrial]:

@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,8 +13,12 @@ import pytest
 from ray import tune
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # pyright: ignore[reportPrivateUsage]
 
+from search_spaces.space import SearchSpace
 from sweeps import run
+from sweeps.paths import SweepPaths
+from sweeps.plan import Options
 from sweeps.sessions.heartbeat import read_session
+from sweeps.tracking import fingerprint
 from tests.sweeps.driver import Driver
 
 
@@ -49,6 +54,19 @@ def test_tune_writes_its_state_when_it_begins_and_no_more(monkeypatch: pytest.Mo
     for step in range(3):
         manager.sync_up_experiment_state(lambda: saved.append(step))  # noqa: B023 - called at once
     assert saved == [0]
+
+
+def test_a_session_says_which_store_it_mirrors_into_and_not_its_address(
+    tmp_path: Path, small_space: Callable[..., SearchSpace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, uri = small_space(), "http://me:secret@host"
+    paths, options = SweepPaths(tmp_path, space.name), Options(root=tmp_path, tracking_uri=uri)
+    paths.folder.mkdir()
+    monkeypatch.setattr(run, "_session", lambda *_: None)
+    work: Any = SimpleNamespace(paths=paths, space=space, options=options)
+    run._begin(work)  # pyright: ignore[reportPrivateUsage]
+    assert read_session(paths)["mirror"] == fingerprint(uri)
+    assert "secret" not in paths.session.read_text()
 
 
 class Ending:

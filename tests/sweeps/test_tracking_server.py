@@ -140,3 +140,10 @@ def test_a_request_that_seems_to_fail_is_not_sent_again_by_itself() -> None:
             tracking.connect(f"http://127.0.0.1:{mute.server_port}").create_run("0")
         mute.shutdown()
     assert mute.asked == ["/api/2.0/mlflow/runs/create"]  # type: ignore[attr-defined]
+
+
+def test_a_fingerprint_tells_stores_apart_and_knows_no_password() -> None:
+    assert tracking.fingerprint("http://host:5000") == tracking.fingerprint("http://host:5000")
+    assert tracking.fingerprint("http://me:secret@host:5000") == tracking.fingerprint("http://me:other@host:5000")
+    stores = (None, "http://host:5000", "http://host:5001", "http://host:5000/team", "sqlite:////a/mlflow.db")
+    assert len({tracking.fingerprint(uri) for uri in stores}) == len(stores)

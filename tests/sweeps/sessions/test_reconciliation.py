@@ -11,6 +11,7 @@ import pytest
 from search_spaces.space import SearchSpace
 from sweeps import results, tracking
 from sweeps.errors import SweepError
+from sweeps.mirroring.mirror import Mirror
 from sweeps.mirroring.overview import overview
 from sweeps.packs.checkpoints import Checkpoint, Reached, fingerprint, write
 from sweeps.paths import SweepPaths
@@ -147,7 +148,7 @@ def test_states_are_found_whose_epochs_are_in_parquet(
     found = session(paths, space)
     assert found.reached == {4: reached}
     assert found.last_epochs == {0: 2, 1: 2, 2: 2, 3: 2, 4: 2}
-    resend(paths, found, mirror, earlier={"state": "died"})
+    resend(paths, found, mirror, store="here", earlier={"state": "died"})
     sent = [(row["trial"], row["epoch"]) for kind, rows in mirror.calls if kind == "epochs" for row in rows]
     assert sent == [(trial, epoch) for trial in range(5) for epoch in (1, 2)]
     assert mirror.numbers("ended") == [0, 1, 2, 3]
@@ -157,19 +158,35 @@ def test_states_are_found_whose_epochs_are_in_parquet(
     ("earlier", "sent"),
     [
         ({"state": "new"}, []),
-        ({"state": "finished", "unmirrored": 0}, []),
-        ({"state": "finished", "unmirrored": 3}, [0, 1, 2, 3]),
-        ({"state": "finished"}, [0, 1, 2, 3]),  # and killed while it waited for MLflow
-        ({"state": "interrupted", "unmirrored": 0}, [0, 1, 2, 3]),
+        ({"state": "finished", "unmirrored": 0, "mirror": "here"}, []),
+        ({"state": "finished", "unmirrored": 0, "mirror": "there"}, [0, 1, 2, 3]),
+        ({"state": "finished", "unmirrored": 3, "mirror": "here"}, [0, 1, 2, 3]),
+        ({"state": "finished", "mirror": "here"}, [0, 1, 2, 3]),  # and killed while it waited for MLflow
+        ({"state": "interrupted", "unmirrored": 0, "mirror": "here"}, [0, 1, 2, 3]),
         ({"state": "died"}, [0, 1, 2, 3]),
     ],
 )
-def test_a_session_sends_all_again_unless_the_last_one_finished_and_left_no_row_out_of_mlflow(
+def test_a_session_sends_all_again_unless_the_last_one_finished_and_left_no_row_out_of_the_same_store(
     paths: SweepPaths, space: SearchSpace, rows: list[Row], mirror: Any, *, earlier: Row, sent: list[int]
 ) -> None:
-    resend(paths, session(paths, space), mirror, earlier=earlier)
+    resend(paths, session(paths, space), mirror, store="here", earlier=earlier)
     assert mirror.numbers("ended") == sent
     assert mirror.numbers("epochs") == [trial for trial in sent for _ in (1, 2)]
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
+def test_a_session_with_another_store_fills_it(
+    paths: SweepPaths, space: SearchSpace, rows: list[Row], empty_store: Path
+) -> None:
+    uri, earlier = f"sqlite:///{paths.root}/other.db", {"state": "finished", "unmirrored": 0}
+    shutil.copy(empty_store, paths.root / "other.db")
+    made = Mirror(uri, space.name, root=paths.root, interval_seconds=0.01)
+    made.start_sweep({}, {}, space=space)
+    earlier |= {"mirror": tracking.fingerprint(None)}
+    resend(paths, session(paths, space), made, store=tracking.fingerprint(uri), earlier=earlier)
+    made.finish("finished", overview(paths, space))
+    assert made.close(60) == 0
+    assert verify(paths, space, uri)["differences"] == []
 
 
 @pytest.mark.parametrize("folder", ["trials", "epochs"])
