@@ -93,7 +93,7 @@ def main(
     seconds: dict[str, list[float]] = {WITH: [], WITHOUT: []}
     counts, shares = list[int](), list[float]()
     size = 0
-    with mock.patch.object(trial.ray, "get", lambda value: value), mock.patch.object(pace, "LEAST_SECONDS", 0.0):
+    with mock.patch.object(trial.ray, "get", lambda value, **_: value), mock.patch.object(pace, "LEAST_SECONDS", 0.0):
         for repetition in range(repetitions):
             for side in sorted(seconds, reverse=bool(repetition % 2)):
                 folder = Path(tempfile.mkdtemp(prefix="checkpoints-", dir=json_file and json_file.parent))
