@@ -204,8 +204,9 @@ class LocalCopy:
             del self.known[name]
 
     def bring(self, name: str, stamp: Stamp) -> None:
-        """Brings one file from the store."""
-        self.store.get(name, self.root / name, stamp)
+        """Brings one file from the store; a lease, whose age is judged here, with its time by this machine's clock."""
+        ahead = self.store.ahead if _is_lease(name) else 0
+        self.store.get(name, self.root / name, stamp._replace(time=stamp.time - ahead))
         self.known[name] = stamp, stamp_of(self.root / name)
 
     def _equal(self, name: str, there: Stamp) -> bool:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -31,6 +33,9 @@ class ObjectStore:
 
     All methods raise an OSError if the store does not answer or refuses. Credentials come from the environment.
 
+    Attributes:
+        ahead: By how many nanoseconds its clock is ahead of this machine's; 0 before `probe`.
+
     Args:
         uri: For example `s3://bucket/prefix` or `s3://bucket?endpoint_override=127.0.0.1:9000&scheme=http`.
 
@@ -39,7 +44,7 @@ class ObjectStore:
     """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        self.uri, self.ahead = uri, 0
         try:
             self._files, base = fs.FileSystem.from_uri(uri)
         except (pa.ArrowException, OSError) as error:
@@ -48,6 +53,12 @@ class ObjectStore:
                 "Write for example s3://bucket/prefix."
             ) from None
         self._base = base.rstrip("/")
+
+    def probe(self) -> None:
+        """Writes a small object and deletes it: so it is known that the store takes some, and what time it has."""
+        name = f"{TEMPORARY_PREFIX}writable-{uuid.uuid4().hex}"  # another command may try at the same moment
+        self.ahead = self.put(b"", name).time - time.time_ns()
+        self.delete(name)
 
     def files(self, folder: str = "") -> dict[str, Stamp]:
         """All files in a folder and the folders in it; none where there is no such folder."""

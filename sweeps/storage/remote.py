@@ -1,6 +1,5 @@
 """What commands do about a root in an object store; nothing about any other root."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -82,13 +81,8 @@ def check_writable(root: Path) -> str | None:
     uri = uri_of(root)
     if uri is None:
         return None
-    from sweeps.paths import TEMPORARY_PREFIX
-
-    store = _open(uri)
     with _answering(uri):
-        name = f"{TEMPORARY_PREFIX}writable-{uuid.uuid4().hex}"  # another command may try at the same moment
-        store.put(b"", name)
-        store.delete(name)
+        _open(uri).probe()
     return uri
 
 
@@ -114,7 +108,8 @@ def sending(paths: SweepPaths, say: Say, *, what: str = "sweep", mlflow: bool) -
     from sweeps.storage.sender import Sender
 
     store = _open(uri)
-    check_writable(paths.root)
+    with _answering(uri):
+        store.probe()
     fetch(paths)
     parts = {"sweep": [sweep_part(paths.name)], "confirm": [confirm_part(paths.name)], "mlflow": []}[what]
     with ExitStack() as stack:

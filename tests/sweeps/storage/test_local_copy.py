@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,23 @@ def test_only_what_changed_is_brought_again_but_the_lease_always(
     copy().fetch()
     assert set(store.brought) == {"fcn/study.journal", "fcn/trials/part-000002.parquet", "fcn/sessions/000001.json"}
     assert [path.name for path in (tmp_path / "cache/fcn/trials").iterdir()] == ["part-000002.parquet"]
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_who_lives_is_seen_by_the_clock_of_the_store_and_not_by_that_of_this_machine(
+    tmp_path: Path, store: CountingStore, copy: Callable[[], LocalCopy], monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    stamped = time.time_ns
+    monkeypatch.setattr("sweeps.storage.object_store.time.time_ns", lambda: stamped() - ahead * 10**9)
+    store.probe()
+    copy().fetch()
+    there, here = (path / "fcn/sessions/000001.json" for path in (tmp_path / "store", tmp_path / "cache"))
+    assert there.stat().st_mtime - here.stat().st_mtime == pytest.approx(ahead, abs=30)
+    results = (path / "fcn/trials/part-000001.parquet" for path in (tmp_path / "store", tmp_path / "cache"))
+    assert len({path.stat().st_mtime_ns for path in results}) == 1
+    store.brought.clear()
+    copy().fetch()
+    assert store.brought == ["fcn/sessions/000001.json"]
 
 
 def test_what_a_reader_does_to_its_copy_does_not_last(tmp_path: Path, copy: Callable[[], LocalCopy]) -> None:
