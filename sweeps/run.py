@@ -23,6 +23,7 @@ from sweeps.display.panel import Display
 from sweeps.display.viewer import Viewer
 from sweeps.errors import SweepError
 from sweeps.figures import kept_mask
+from sweeps.mirroring.identity import make_id
 from sweeps.mirroring.mirror import Mirror
 from sweeps.mirroring.overview import overview, params
 from sweeps.packs.judge import Judge
@@ -113,7 +114,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
 
 
 def _found(paths: SweepPaths, space: SearchSpace, storage: str | None, learned: WarmStart | None) -> None:
-    """Makes the folder of a new sweep with its space in it, at once: half of a sweep could not be resumed.
+    """Makes the folder of a new sweep with its space and id in it, at once: half of a sweep could not be resumed.
 
     Raises:
         SweepError: If another driver has taken the name meanwhile.
@@ -122,6 +123,7 @@ def _found(paths: SweepPaths, space: SearchSpace, storage: str | None, learned: 
         made = SweepPaths(Path(scratch), paths.name)
         made.folder.mkdir()
         made.space.write_text(space.to_yaml(), encoding="utf-8")
+        make_id(made)
         if storage:
             keep_url(made, storage)
         if learned:

@@ -29,7 +29,7 @@ def read_id(paths: SweepPaths) -> str | None:
 
 
 def make_id(paths: SweepPaths) -> str:
-    """The id of a sweep, made on first use: by its first session, which holds the sweep.
+    """The id of a sweep, made when that is founded, or on first use if it has none.
 
     Raises:
         SweepError: If the file is damaged.

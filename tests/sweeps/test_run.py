@@ -15,6 +15,7 @@ from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # 
 
 from search_spaces.space import SearchSpace
 from sweeps import run
+from sweeps.mirroring.identity import read_id
 from sweeps.paths import SweepPaths
 from sweeps.plan import Options
 from sweeps.sessions.heartbeat import read_session
@@ -67,6 +68,16 @@ def test_a_session_says_which_store_it_mirrors_into_and_not_its_address(
     run._begin(work)  # pyright: ignore[reportPrivateUsage]
     assert read_session(paths)["mirror"] == fingerprint(uri)
     assert "secret" not in paths.session.read_text()
+
+
+def test_a_new_sweep_has_its_space_and_its_id_before_anybody_sees_it(
+    tmp_path: Path, small_space: Callable[..., SearchSpace]
+) -> None:
+    space = small_space()
+    paths = SweepPaths(tmp_path, space.name)
+    run._found(paths, space, None, None)  # pyright: ignore[reportPrivateUsage]
+    assert sorted(path.name for path in paths.folder.iterdir()) == ["space.yaml", "sweep.id"]
+    assert read_id(paths) is not None
 
 
 class Ending:
