@@ -12,6 +12,9 @@ from sweeps.mirroring.mirror import Mirror
 from sweeps.mirroring.mirrored import MirroredTrial
 from sweeps.paths import SweepPaths
 from sweeps.results import epochs_table
+from sweeps.storage import lease
+from sweeps.storage.cache import cached_root
+from sweeps.storage.remote import fetch, sending
 from tests.sweeps.mirrored_sweep import (
     assert_equal,
     client,
@@ -111,3 +114,19 @@ def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both:
     assert other.params["seed"] == "7"
     assert len({run.info.run_id for run in parents(root)}) == 2
     assert client(root).get_run(other.run_id).data.tags["sweep_id"] == read_id(SweepPaths(two, "digits"))
+
+
+def test_the_id_travels_with_a_sweep_to_an_object_store_and_to_whoever_opens_mlflows_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.storage.sender.CLAIM_SECONDS", 0.0)
+    ids = list[str | None]()
+    for machine in ("one", "two"):
+        monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / machine))
+        paths = SweepPaths(cached_root((tmp_path / "store").as_uri()), "digits")
+        fetch(paths, summary=True)  # as `sweeps ui` does
+        ids.append(read_id(paths))
+        with sending(paths, print, mlflow=False), lease.hold(paths.sessions, what="sweep digits") as held:
+            ids.append(make_id(paths))
+            held.renew(state="finished")
+    assert ids == [None, *ids[1:2] * 3]
