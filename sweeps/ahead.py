@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from sweeps.study import AskedTrial, SweepStudy
 
@@ -79,15 +80,18 @@ class AskAhead:
         """Asks one by one until the last one was so quick that the others are worth a single write.
 
         Random trials take less than a millisecond each, their writes ten. Those of a Gaussian process take seconds, and
-        nothing that ends may wait for a whole pack of them.
+        nothing that ends may wait for a whole pack of them. Where a journal cannot be written, all are asked together:
+        they wait in memory for its next write, and the devices go on.
         """
         self._settled()
         asked = list[AskedTrial]()
         try:
             while (missing := count - len(asked)) and not self._closed:
                 began = time.monotonic()
-                asked.append(self._study.ask())
-                if (missing - 1) * (time.monotonic() - began) < TOGETHER_SECONDS:
+                with suppress(OSError):
+                    asked.append(self._study.ask())
+                is_quick = (missing - 1) * (time.monotonic() - began) < TOGETHER_SECONDS
+                if is_quick or len(asked) == count - missing:
                     with self._study.together():
                         while len(asked) < count and not self._closed:
                             asked.append(self._study.ask())

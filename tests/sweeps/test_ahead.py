@@ -165,3 +165,22 @@ def test_what_the_sampler_raised_reaches_whoever_asks_and_nothing_is_lost(
     monkeypatch.setattr(study, "ask", ask)
     assert ahead.ask().number == FIRST + 1
     ahead.close()
+
+
+def test_a_pack_is_asked_though_the_journal_cannot_be_written(
+    study: SweepStudy, small_space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("disk full")
+
+    ahead = AskAhead(study, trials=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", full)
+        assert not ahead.is_ready(LANES)
+        with pytest.raises(OSError, match="disk full"):
+            settle(ahead)
+        assert [ahead.ask().number for _ in range(LANES)] == list(range(LANES))
+    assert ahead.ask().number == LANES
+    ahead.close()
+    assert isinstance(study.place, Path)
+    assert SweepStudy(small_space(), study.place).asked == LANES + 1
