@@ -85,7 +85,7 @@ class Sweep:
             self.outcome.epochs.append({"lanes": len(metrics), "began": began, "ended": ended})
             stopped = self._leave(pack, lanes, metrics, before, study)
             if stopped and pack.lanes and self._repack:
-                for lane, state in lane_states.split(pack.state_dict()).items():
+                for lane, state in lane_states.each(pack):
                     self._states[lanes[lane].trial] = state
                     queue.pause(replace(lanes[lane], epoch=pack.epoch))
                 pack.drop(list(pack.lanes))

@@ -1,6 +1,6 @@
 """Trained lanes on their way from one pack to another: a lane's state is the state of a pack of that lane alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,18 @@ import torch
 from torch import Tensor
 
 from supermask.config import ConfigError
+from supermask.pack import Pack
 
 State = dict[str, Any]
+TOGETHER = 8
+"""Lanes whose states are taken from a pack at once: each copy from a GPU costs, and all together much memory."""
+
+
+def each(pack: Pack) -> Iterator[tuple[int, State]]:
+    """The state of every lane in training, with its place in the pack; see `split`."""
+    lanes = list(pack.lanes)
+    for first in range(0, len(lanes), TOGETHER):
+        yield from split(pack.state_dict(lanes[first : first + TOGETHER])).items()
 
 
 def split(state: State) -> dict[int, State]:
@@ -23,12 +33,9 @@ def split(state: State) -> dict[int, State]:
         kept without the others' memory.
     """
     states: dict[int, State] = {}
+    of_all = {name: value.cpu() for name, value in state.items() if isinstance(value, Tensor)}
     for place, lane in enumerate(state["lanes"]):
-        tensors = {
-            name: value[place : place + 1].to("cpu", copy=True)
-            for name, value in state.items()
-            if isinstance(value, Tensor)
-        }
+        tensors = {name: value[place : place + 1].clone() for name, value in of_all.items()}
         states[lane] = {"epoch": state["epoch"], "lanes": [0], "plateaus": [state["plateaus"][place]], **tensors}
     return states
 

@@ -256,8 +256,9 @@ class PackWorker:
         """
         durable, size, began = self._is_due(pack), _state_bytes(pack), time.monotonic()
         taken = list[int]()
-        for lane in pack.lanes:
-            sent = self._keeper.keep.remote(self._checkpoint(pack, lane), waiting=self._pausing, durable=durable)
+        for lane, state in lane_states.each(pack):
+            found = self._checkpoint(lane, state)
+            sent = self._keeper.keep.remote(found, waiting=self._pausing, durable=durable)
             try:
                 report["unkept"] = ray.get(sent, timeout=self._patience_seconds) or report["unkept"]
             except GetTimeoutError:
@@ -280,11 +281,11 @@ class PackWorker:
             pack.drop(taken)
             self._pausing = False
 
-    def _checkpoint(self, pack: Pack, lane: int) -> Checkpoint:
-        state, known = lane_states.split(pack.state_dict([lane]))[lane], self._lanes[lane]
+    def _checkpoint(self, lane: int, state: lane_states.State) -> Checkpoint:
+        known = self._lanes[lane]
         reached = Reached(
             **self._identity(lane),
-            epoch=pack.epoch,
+            epoch=state["epoch"],
             seconds=self._seconds[lane],
             started=known["started"] or self._started,
             config=fingerprint(known["config"]),

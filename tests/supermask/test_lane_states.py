@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supermask.config import METHODS, ConfigError, TrainConfig
 from supermask.data import Dataset
-from supermask.lane_states import join, split
+from supermask.lane_states import TOGETHER, each, join, split
 from supermask.pack import Pack
 
 EPOCHS = 4
@@ -48,6 +48,15 @@ def test_lanes_of_two_packs_go_on_in_a_third(method: str, schedule: str, digits:
     found, straight = split(trained(third, EPOCHS).state_dict()), split(through.state_dict())
     assert_same(found[0], straight[3])
     assert_same(found[1], straight[0])
+
+
+def test_states_that_are_taken_a_few_at_a_time_are_those_of_all(digits: Dataset) -> None:
+    pack = trained(Pack(configs("signed", tuple(range(1, TOGETHER + 4))), digits), 1)
+    pack.drop([1])
+    found, whole = dict(each(pack)), split(pack.state_dict())
+    assert list(found) == list(whole) == pack.lanes
+    for lane in pack.lanes:
+        assert_same(found[lane], whole[lane])
 
 
 @pytest.mark.parametrize("stem_norm", ["fixed", "trained"])
