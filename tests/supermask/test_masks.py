@@ -92,7 +92,9 @@ def test_rule_target_hides_exactly_the_rounded_fraction_and_the_smallest(
 
 
 @given(
-    numpy_strategies.arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 40)), elements=st.floats(width=32)),
+    numpy_strategies.arrays(
+        np.float32, st.tuples(st.integers(1, 3), st.integers(1, 40)), elements=st.floats(width=32, allow_nan=False)
+    ),
     st.data(),
 )
 @settings(deadline=None)
