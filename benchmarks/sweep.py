@@ -148,12 +148,10 @@ def compare(runs: Mapping[str, Sequence[Sequence[Row]]], objectives: Mapping[str
     rows = [
         record.compare(f"trials per hour: {own}, against {peer}", rates[own], peer=rates[peer], unit="1/h")
         for own, peer in pairs
-        if {own, peer} <= runs.keys()
     ]
     return rows + [
         record.compare(f"hypervolume after {seconds:g} s: {own}, against {TUNED}", final[own], peer=final[TUNED])
         for own in (OURS, STOPPING)
-        if own in runs
     ]
 
 
@@ -162,9 +160,6 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the record here, and a picture.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Digits instead of MNIST, short, once.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep what was measured here, and go on from it.")] = None,
-    tuned_only: Annotated[
-        bool, typer.Option("--tuned-only", help="Against the tuned stack alone: for long runs.")
-    ] = False,
     seconds: Annotated[float | None, typer.Option(help="Wall time of each side [120].", min=1)] = None,
     repeats: Annotated[int | None, typer.Option(help="Repetitions [5].", min=1)] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of datasets [env SUPERMASK_DATA].")] = None,
@@ -173,12 +168,11 @@ def main(
     space = record.REPOSITORY / "search_spaces" / ("fcn_digits.yaml" if quick else "fcn_mnist.yaml")
     seconds, repeats, epochs = seconds or (30 if quick else 120), repeats or (1 if quick else 5), 10
     objectives = load(space).objectives
-    sides = (OURS, TUNED) if tuned_only else SIDES
-    runs: dict[str, list[list[Row]]] = {side: [] for side in sides}
+    runs: dict[str, list[list[Row]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as temporary:
         kept = folder or Path(temporary)
         kept.mkdir(parents=True, exist_ok=True)
-        for repeat, side in product(range(repeats), sides):
+        for repeat, side in product(range(repeats), SIDES):
             file = kept / f"{space.stem}-{seconds:g}s-{repeat}-{SIDES.index(side)}.json"
             if not file.exists():
                 found = run(side, space, seconds=seconds, epochs=epochs, seed=repeat, data=data)
@@ -190,7 +184,7 @@ def main(
     if json_file:
         record.write(json_file, rows)
         times = np.linspace(0, seconds, 500)
-        curves = {side: np.stack([volumes(rows, objectives, times) for rows in runs[side]]) for side in sides}
+        curves = {side: np.stack([volumes(rows, objectives, times) for rows in runs[side]]) for side in SIDES}
         title = f"{space.stem}, {epochs} epochs a trial, n = {repeats}"
         draw(curves, times, title).savefig(json_file.with_suffix(".png"))
     Console().print(record.table(rows))
