@@ -38,9 +38,9 @@ MEASURED_LANES = {"cpu": 64, "gpu": 4096}
 """Largest packs that are measured."""
 MEASURE_FROM_SECONDS = 1200.0
 """Guessed length of a sweep from which measuring lanes, a minute or so, is worth it."""
-STARTING_SECONDS = 25.0
+STARTING_SECONDS = 20.0
 """Of a session, apart from training: starting Ray and its workers; drawing and sending at the end. Two trials of one
-epoch on the digits take 25 and 26 s, hardly any of it to train, on two cores with other work; for estimates only."""
+epoch on the digits take 17 to 21 s on two cores, hardly any of it to train; for estimates only."""
 _GUESSED_FLOPS = {"cpu": 1e11, "gpu": 1e13}
 """Per second and pack, to tell long sweeps from short ones; nothing else depends on it."""
 
