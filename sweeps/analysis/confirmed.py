@@ -14,7 +14,7 @@ from sweeps.paths import SweepPaths
 
 Row = Mapping[str, Any]
 
-SUMMARISED = ("trial", "network", "dataset", "state", "reason", "test_accuracy", "remaining")
+SUMMARISED = ("trial", "dataset", "state", "reason", "test_accuracy", "remaining")
 """The columns of a confirmation that its summary is made of."""
 INTERVAL_NAME = f"{100 * LEVEL:g} % Student t interval"
 
@@ -25,8 +25,7 @@ class Confirmed:
 
     Attributes:
         trial: Its number.
-        network: What was trained.
-        dataset: On what.
+        dataset: On what it was trained.
         seeds: How many finished: those that the intervals are of.
         failed: How many did not.
         reasons: Why these failed, each kind once.
@@ -35,7 +34,6 @@ class Confirmed:
     """
 
     trial: int
-    network: str
     dataset: str
     seeds: int
     failed: int
@@ -63,7 +61,6 @@ def _summary(trial: int, rows: Sequence[Row]) -> Confirmed:
     failed = [row for row in rows if row["state"] != "finished"]
     return Confirmed(
         trial=trial,
-        network=rows[0]["network"],
         dataset=rows[0]["dataset"],
         seeds=len(finished),
         failed=len(failed),
