@@ -26,7 +26,6 @@ def row(ended: float, accuracy: float, remaining: float, state: str = "finished"
 
 
 @pytest.mark.ray
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow's own query
 @pytest.mark.parametrize("tuned", [False, True])
 def test_the_stock_stack_trains_and_logs(tuned: bool, tmp_path: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "stock.py"), str(DIGITS), "--root", str(tmp_path)]

@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.packs.keeping import MaskStore
+from sweeps.packs.reporting import nothing_of
 from sweeps.paths import SweepPaths
 from sweeps.queue import PackOrder, TrialQueue
 from sweeps.results import ResultsWriter
@@ -74,19 +75,12 @@ class Driver:
 
 def report(order: PackOrder, *, epochs: Iterable[Row] = (), **parts: list[Row]) -> Row:
     table = results.epochs_table(epochs)
-    return {
-        "pack": order.number,
-        "started": [],
+    reached = {
         "epochs": table,
         "trials": table.column("trial").to_pylist(),
         "epoch": max(table.column("epoch").to_pylist(), default=0),
-        "ended": [],
-        "paused": [],
-        "keeps": False,
-        "unkept": None,
-        "error": None,
-        "out_of_memory": False,
-    } | parts
+    }
+    return nothing_of(order.number) | reached | parts
 
 
 def epoch(order: PackOrder, lane: int, number: int) -> Row:

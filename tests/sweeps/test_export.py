@@ -18,9 +18,6 @@ from sweeps import onnx_model, tracking
 from sweeps.mirroring import mirrored
 from sweeps.paths import SweepPaths
 
-# As in test_tracking: MLflow 3.17 with SQLAlchemy 2.1.
-NOLOAD = "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"
-
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
 IMAGES = data.load("digits").test_images
@@ -133,7 +130,6 @@ def test_random_images_stand_in_for_a_dataset_that_is_not_there(sweeps: Any, tra
     )
 
 
-@pytest.mark.filterwarnings(NOLOAD)
 def test_an_mlflow_model_loads_and_gives_the_same(
     sweeps: Any, sweep: SweepPaths, trained: Artifact, ended_row: EndedRow, epoch_rows: Any
 ) -> None:

@@ -15,6 +15,7 @@ from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
 from sweeps.packs.keeping import MaskStore
+from sweeps.packs.reporting import nothing_of
 from sweeps.paths import SweepPaths
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
@@ -90,18 +91,7 @@ def report(pack: Row, *, error: str | None = None) -> Row:
         for lane in pack["lanes"]
     ]
     ended = [] if error else ended
-    failed = {"error": error, "out_of_memory": False}
-    return {
-        "pack": pack["pack"],
-        "started": [],
-        "trials": [],
-        "epochs": results.epochs_table([]),
-        "ended": ended,
-        "paused": [],
-        "keeps": False,
-        "unkept": None,
-        **failed,
-    }
+    return nothing_of(pack["pack"]) | {"ended": ended, "error": error}
 
 
 def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:

@@ -23,9 +23,6 @@ from tests.sweeps.mirrored_sweep import (
     trial_row,
 )
 
-# MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-
 
 def test_importing_this_package_does_not_import_mlflow() -> None:
     code = "import sweeps.tracking, sys; print([name for name in ('mlflow', 'torch', 'ray') if name in sys.modules])"

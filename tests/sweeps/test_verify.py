@@ -22,9 +22,6 @@ from sweeps.results import ResultsWriter
 from sweeps.study import SweepStudy
 from sweeps.verify import verify
 
-# MLflow 3.17 with SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-
 Row = dict[str, Any]
 STATES = ("finished", "finished", "failed", "stopped")
 

@@ -25,8 +25,6 @@ from tests.sweeps.mirrored_sweep import (
     trial_row,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-
 
 @pytest.fixture
 def both(root: Path) -> tuple[Path, Path]:

@@ -14,8 +14,6 @@ from sweeps.paths import SweepPaths
 from tests.sweeps.machine import Machine
 from tests.sweeps.mlflow_server import answers, free_port
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
-
 
 def test_the_page_says_where_it_is_and_ends_quietly_with_all_its_processes(
     tmp_path: Path, ended_row: Callable[..., dict[str, Any]], write_sweep: Callable[..., SweepPaths]

@@ -66,7 +66,6 @@ def test_where_all_agree_nothing_is_changed(paths: SweepPaths, space: SearchSpac
     assert {path: path.read_bytes() for path in paths.folder.rglob("*.parquet")} == before
 
 
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_study(
     paths: SweepPaths, space: SearchSpace, rows: list[Row], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,7 +173,6 @@ def test_a_session_sends_all_again_unless_the_last_one_finished_and_left_no_row_
     assert mirror.numbers("epochs") == [trial for trial in sent for _ in (1, 2)]
 
 
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning")
 def test_a_session_with_another_store_fills_it(
     paths: SweepPaths, space: SearchSpace, rows: list[Row], empty_store: Path
 ) -> None:
