@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-make --silent .venv/.installed PYTHON="${PYTHON:-python3}"
+make --silent .venv/.installed-cluster PYTHON="${PYTHON:-python3}"
 
 mark="# signed-supermask-sweeps"
 grep -qsF "$mark" ~/.bashrc || cat >>~/.bashrc <<EOF

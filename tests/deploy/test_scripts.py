@@ -71,7 +71,7 @@ def test_a_node_is_set_up_once(tmp_path: Path) -> None:
     environment = {"PATH": f"{stub.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
     for _ in range(2):
         subprocess.run([DEPLOY / "node.sh"], env=environment, check=True)
-    assert (tmp_path / "made").read_text() == 2 * "--silent .venv/.installed PYTHON=python3\n"
+    assert (tmp_path / "made").read_text() == 2 * "--silent .venv/.installed-cluster PYTHON=python3\n"
     told = subprocess.run(
         ["bash", "-c", '. ~/.bashrc; echo "$RAY_AUTH_MODE $PATH"'],
         env=environment,
