@@ -2,16 +2,17 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 240.0
 METADATA = "169.254.169.254"
 """Where an instance on EC2 asks for its metadata."""
 _PREPARE = """set -e
@@ -40,12 +41,11 @@ class Machine:
         settings = [f"{name}={value}" for name, value in self.environment.items()]
         return [*here, "env", "-i", *settings, "bash", "-c", script, "bash", *arguments]
 
-    def run(self, script: str, *arguments: str, seconds: float = PATIENCE_SECONDS) -> Done:
+    def run(self, script: str, *arguments: str) -> Done:
         """Runs a script of bash to its end."""
-        return subprocess.run(
-            self.command(script, *arguments),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
-        )  # fmt: skip
+        with in_background(self, script, *arguments) as begun:
+            out, err = begun.communicate(timeout=PATIENCE_SECONDS)
+            return Done(begun.args, begun.wait(), out, err)
 
     def check(self, script: str, *arguments: str) -> str:
         """The same for one that has to succeed; returns what it prints."""
@@ -86,3 +86,25 @@ def machine(shared: Path, environment: Mapping[str, str], beside: Machine | None
 
 def _sleeps(process: int) -> bool:
     return Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"sleep\0")
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Waits for a condition; `what` is said if it never comes true."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+@contextmanager
+def in_background(place: Machine, script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs a script of bash on a machine beside the test, at most until the end of the block."""
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(
+        place.command(script, *arguments), stdin=null, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as begun:
+        try:
+            yield begun
+        finally:
+            if begun.poll() is None:
+                os.killpg(begun.pid, signal.SIGKILL)  # nsenter and what it has started

@@ -2,40 +2,20 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.machines import METADATA, PATIENCE_SECONDS, Machine, machine
+from tests.deploy.machines import METADATA, PATIENCE_SECONDS, in_background, machine, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "RAY_USAGE_STATS_ENABLED": "0"}
 HERE = Path(__file__).parent
 ADDRESS = "127.0.0.2:6379"
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
-
-
-@contextmanager
-def in_background(machine: Machine, script: str, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen(
-        machine.command(script, *arguments), stdin=null, stdout=pipe, stderr=subprocess.STDOUT, text=True
-    ) as begun:
-        try:
-            yield begun
-        finally:
-            begun.kill()
 
 
 class Cluster:
@@ -59,7 +39,7 @@ class Cluster:
         until(
             lambda: (self.folder / "works").exists() or driver.poll() is not None, "the driver has work on the worker"
         )
-        assert driver.poll() is None, driver.communicate()[0]
+        assert driver.poll() is None, driver.communicate()[1]
 
     def read(self, name: str) -> str:
         until(lambda: bool((self.folder / name).exists() and (self.folder / name).read_text()), name)
@@ -88,16 +68,16 @@ def test_a_spot_instance_that_is_reclaimed_leaves_as_soon_as_its_work_was_called
         in_background(cluster.head, server) as metadata,
         in_background(cluster.worker, f"{cluster.deploy}/spot.sh") as watcher,
     ):
-        assert metadata.stdout
-        asked = [metadata.stdout.readline() for _ in range(2)]
+        assert metadata.stderr
+        asked = [metadata.stderr.readline() for _ in range(2)]
         assert ['"PUT /latest/api/token' in asked[0], "instance-action" in asked[1], " 404 " in asked[1]] == [True] * 3
         again = cluster.worker.run(f"{cluster.deploy}/spot.sh")  # one watcher is enough
         assert (again.returncode, again.stdout + again.stderr) == (0, "")
         assert watcher.poll() is None
         end = datetime.now(UTC) + timedelta(minutes=2)
         notice.write_text(json.dumps({"action": "terminate", "time": f"{end:%Y-%m-%dT%H:%M:%SZ}"}))
-        said, _ = watcher.communicate(timeout=PATIENCE_SECONDS)
-        assert watcher.returncode == 0, said
+        said, error = watcher.communicate(timeout=PATIENCE_SECONDS)
+        assert watcher.returncode == 0, error
     assert f'spot notice: {{"action": "terminate", "time": "{end:%Y-%m-%dT%H:%M:%SZ}"}}' in said
     assert 60 < float(cluster.read("left")) < 116
     assert cluster.read("gone") == "leave.sh: this machine goes"
