@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-}
-if ! [[ $seconds =~ ^[0-9]+$ ]]; then
+if ! [[ $seconds =~ ^(0|[1-9][0-9]*)$ ]]; then
     echo "leave.sh: SECONDS must be a whole number, but got '$seconds'. Write for instance: deploy/leave.sh 100" >&2
     exit 2
 fi

@@ -84,7 +84,7 @@ def test_a_spot_instance_that_is_reclaimed_leaves_as_soon_as_its_work_was_called
     assert cluster.read("gone") == "leave.sh: this machine goes"
 
 
-@pytest.mark.parametrize("words", [[], ["soon"], ["-1"]])
+@pytest.mark.parametrize("words", [[], ["soon"], ["-1"], ["08"]])
 def test_no_number_of_seconds(words: list[str]) -> None:
     done = subprocess.run([HERE.parents[1] / "deploy/leave.sh", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
