@@ -15,7 +15,7 @@ _SET_UP = """
 mount -t tmpfs tmpfs "$RAY_TMPDIR" && mount -t tmpfs tmpfs /dev/shm && read -r || exit
 until "$@"; do echo "the container starts again"; done
 """
-"""A container that ends is started again, as Kubernetes does: a head ends when its machine is too slow for Ray's start."""
+"""A container that ends is started again, as in Kubernetes: a head ends where Ray's start takes too long."""
 _UNSHARE = ("setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child", "--mount-proc", *NAMESPACES)
 
 
