@@ -157,7 +157,7 @@ def test_who_was_taken_over_from_hears_it_and_changes_nothing(tmp_path: Path) ->
     for step in (first.check, first.renew):
         with pytest.raises(SweepError, match=r"sweep x: only the last to take over may write: process \d+ on "):
             step()
-    first.end()
+    first.end("failed")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     second.check()
 
