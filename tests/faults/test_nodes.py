@@ -1,23 +1,15 @@
-"""SIGKILL of a whole node of a Ray cluster, and a node that joins late.
+"""SIGKILL of a whole node of a Ray cluster, and a node that joins late."""
 
-A head without cores and worker nodes of one core each, at loopback addresses of their own.
-"""
-
-import os
-import socket
-import subprocess
-import sys
 import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from sweeps.paths import SweepPaths
+from tests.faults.ray_nodes import TOKEN, head_node, node, trains
 from tests.faults.soak import HOUR, SOAK
-from tests.processes import kill, marked
 from tests.sweeps.machine import PATIENCE_SECONDS, SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(HOUR if SOAK else 900)]
@@ -26,9 +18,6 @@ TRIALS, KILLS = (60, 5) if SOAK else (8, 1)
 EPOCHS = 800 if SOAK else 60
 LONGEST_SECONDS = HOUR / 2 if SOAK else PATIENCE_SECONDS
 MINUTE = 60.0
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
-_QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
-"""A dead node is noticed in two seconds rather than fifteen."""
 
 
 @pytest.fixture
@@ -37,37 +26,10 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield made
 
 
-@contextmanager
-def node(*options: str, cpus: int, host: str) -> Iterator[Mapping[str, str]]:
-    """One node; yields the mark of its processes, which are killed at the end."""
-    mark = {"SWEEPS_TEST_NODE": uuid.uuid4().hex}
-    command = [str(Path(sys.executable).with_name("ray")), "start", *options, "--num-cpus", str(cpus)]
-    environment = os.environ | mark | _QUICK | TOKEN | {"CUDA_VISIBLE_DEVICES": ""}
-    try:
-        done = subprocess.run(
-            [*command, "--node-ip-address", host, "--object-store-memory", str(128 * 2**20), "--disable-usage-stats"],
-            env=environment, capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield mark
-    finally:
-        kill(marked(mark))
-
-
 @pytest.fixture
 def head() -> Iterator[str]:
-    """The address of a cluster without worker nodes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ("--head", "--port", str(port), "--include-dashboard", "false")
-    with node(*options, cpus=0, host="127.0.0.1"):
-        yield f"127.0.0.1:{port}"
-
-
-def trains(mark: Mapping[str, str]) -> bool:
-    """Whether a pack is in training on a node."""
-    return any("Trainable.train" in command for command in marked(mark).values())
+    with head_node() as address:
+        yield address
 
 
 def test_a_node_that_dies_costs_new_attempts_and_one_that_joins_late_is_used(machine: Machine, head: str) -> None:
