@@ -15,6 +15,7 @@ from tests.faults.soak import HOUR, SOAK
 PAGE = Path(__file__).parents[2] / "docs/clusters/on-premise.md"
 ADDRESSES = {"own": "10.0.0.100", "head": "10.0.0.1", "worker1": "10.0.0.2", "worker2": "10.0.0.3"}
 """Those of deploy/on-premise.yaml: it is run as it is."""
+VERIFY = "sweeps verify digits --root ~/sweeps-out --tracking-uri http://127.0.0.1:5000"
 PROGRAMS = ("curl", "make", "pg_createcluster", "tmux")
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(HOUR if SOAK else 1200)]
@@ -100,8 +101,7 @@ def test_every_machine_joins(office: Office) -> None:
 
 def test_a_sweep_runs_to_its_end_and_mlflow_has_it(office: Office, sweep: str) -> None:
     assert finished(sweep) == 12
-    said = office.on_head("sweeps verify digits --root ~/sweeps-out --tracking-uri http://127.0.0.1:5000")
-    assert "12 trials, 12 MLflow runs: study, Parquet and MLflow agree" in said
+    assert "12 trials, 12 MLflow runs: study, Parquet and MLflow agree" in office.on_head(VERIFY)
 
 
 @in_soak
@@ -121,6 +121,31 @@ def test_a_worker_that_was_lost_comes_back(office: Office) -> None:
 def test_nothing_runs_any_more_when_all_is_taken_down(office: Office) -> None:
     for line in commands("Take everything down"):
         office.run(line)
+    running = "ps -eo args= | grep -E 'ray|mlflow|postgres|tmux' | grep -v grep || true"
+    end = time.monotonic() + 120
     for machine in (office.head, *office.workers):
-        left = machine.as_root("ps -eo args= --no-headers | grep -E 'ray|mlflow|postgres|tmux' | grep -v grep || true")
-        assert left == ""
+        while left := machine.as_root(running):  # MLflow's server ends after its last answer
+            assert time.monotonic() < end, left
+            time.sleep(0.2)
+
+
+@in_soak
+def test_a_head_whose_port_is_taken_says_so(office: Office) -> None:
+    said = office.head.run("""
+        cd signed-supermask-sweeps
+        .venv/bin/python -m http.server --bind 127.0.0.1 5000 >/dev/null 2>&1 &
+        until curl --silent --output /dev/null http://127.0.0.1:5000/; do sleep 0.1; done
+        deploy/head.sh ~/mlflow-artifacts 2>&1 || echo "exit code $?"
+        kill %1
+    """)
+    assert "deploy/head.sh: MLflow's server on 127.0.0.1:5000 has ended. The end of /home/ubuntu/mlflow.log:" in said
+    assert "address already in use" in said.lower()
+    assert said.endswith("exit code 1\n")
+
+
+@in_soak
+def test_all_of_it_is_started_again_with_the_databases_as_they_were(office: Office, sweep: str) -> None:
+    (start,) = (line for line in commands("Start") if line.startswith("ray up"))
+    office.run(start)
+    office.wait_for(lambda said: active(said) == 3, "ray status")
+    assert "12 MLflow runs: study, Parquet and MLflow agree" in office.on_head(VERIFY)
