@@ -111,6 +111,19 @@ def test_a_front_is_confirmed_and_copied_to_the_own_machine(office: Office, swee
 
 
 @in_soak
+def test_mlflow_is_seen_on_the_own_machine(office: Office) -> None:
+    line = "ray attach deploy/on-premise.yaml --port-forward 5000"
+    assert f"`{line}`" in PAGE.read_text()
+    said = office.run(f"""
+        (until [ -e ~/seen ]; do sleep 0.1; done; echo exit) | {line} >/dev/null 2>&1 &
+        until curl --silent --fail http://127.0.0.1:5000/health; do sleep 0.2; done
+        touch ~/seen
+        wait
+    """)
+    assert said == "OK"
+
+
+@in_soak
 def test_a_worker_that_was_lost_comes_back(office: Office) -> None:
     office.wait_for(lambda said: active(said) == 3, "ray status")
     office.workers[-1].as_root("pkill --signal KILL --uid ubuntu")
