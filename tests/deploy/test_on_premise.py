@@ -123,14 +123,6 @@ def test_mlflow_is_seen_on_the_own_machine(office: Office) -> None:
     assert said == "OK"
 
 
-@in_soak
-def test_a_worker_that_was_lost_comes_back(office: Office) -> None:
-    office.wait_for(lambda said: active(said) == 3, "ray status")
-    office.workers[-1].as_root("pkill --signal KILL --uid ubuntu")
-    office.wait_for(lambda said: "on 2 nodes" in said, "sweeps doctor --address auto")
-    office.wait_for(lambda said: "on 3 nodes" in said, "sweeps doctor --address auto")
-
-
 def test_nothing_runs_any_more_when_all_is_taken_down(office: Office) -> None:
     for line in commands("Take everything down"):
         office.run(line)
