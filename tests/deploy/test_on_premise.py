@@ -110,19 +110,6 @@ def test_a_front_is_confirmed_and_copied_to_the_own_machine(office: Office, swee
     assert "10 fresh seeds" in pareto
 
 
-@in_soak
-def test_mlflow_is_seen_on_the_own_machine(office: Office) -> None:
-    line = "ray attach deploy/on-premise.yaml --port-forward 5000"
-    assert f"`{line}`" in PAGE.read_text()
-    said = office.run(f"""
-        (until [ -e ~/seen ]; do sleep 0.1; done; echo exit) | {line} >/dev/null 2>&1 &
-        until curl --silent --fail http://127.0.0.1:5000/health; do sleep 0.2; done
-        touch ~/seen
-        wait
-    """)
-    assert said == "OK"
-
-
 def test_nothing_runs_any_more_when_all_is_taken_down(office: Office) -> None:
     for line in commands("Take everything down"):
         office.run(line)
