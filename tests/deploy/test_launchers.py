@@ -40,9 +40,8 @@ def test_a_launcher_file_fits_rays_schema(name: str) -> None:
 def test_every_node_gets_the_token_and_one_commit_and_the_dashboard_stays_at_home(name: str) -> None:
     document = load(name)
     assert document["file_mounts"] == MOUNTS
-    assert [c for c in document["head_start_ray_commands"] if c.startswith("ray start")] == [
-        "ray start --head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
-    ]
+    (start,) = (command for command in document["head_start_ray_commands"] if "ray start" in command)
+    assert {"--head", "--port=6379", "--dashboard-host=127.0.0.1", "--disable-usage-stats"} <= set(start.split())
     assert document["worker_start_ray_commands"][:2] == ["ray stop", "ray start --address=$RAY_HEAD_IP:6379"]
 
 
@@ -57,16 +56,6 @@ def test_the_aws_cluster_grows_from_nothing_on_spot_and_its_head_trains_nothing(
         assert (worker["min_workers"], worker["max_workers"]) == (0, document["max_workers"])
     # Ray would open SSH to the world in a group that it makes, and adds whatever stands here to one that is empty.
     assert document["provider"]["security_group"] == {"GroupName": "signed-supermask-sweeps"}
-
-
-def test_ray_prepares_the_on_premise_file() -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    prepared = prepare_config(load("deploy/on-premise.yaml"))
-    validate_config(prepared)
-    workers = load("deploy/on-premise.yaml")["provider"]["worker_ips"]
-    (kind,) = prepared["available_node_types"].values()
-    assert (kind["min_workers"], kind["max_workers"]) == (len(workers), len(workers))
 
 
 @pytest.mark.parametrize("name", FILES)
