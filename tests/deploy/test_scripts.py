@@ -1,16 +1,11 @@
 """The scripts of deploy/."""
 
 import os
-import pwd
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
-import psycopg
 import pytest
-
-from tests.sweeps.postgres_server import PASSWORD, postgres_server
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SCRIPTS = sorted([*DEPLOY.glob("*.sh"), *DEPLOY.glob("*.slurm")])
@@ -82,38 +77,3 @@ def test_a_node_is_set_up_once(tmp_path: Path) -> None:
     mode, path = told.stdout.split()
     assert mode == "token"
     assert path == f"{DEPLOY.parent}/.venv/bin:{environment['PATH']}"
-
-
-def test_a_head_is_set_up_once_on_a_real_database(tmp_path: Path) -> None:
-    for folder in ("deploy", "bin", ".venv/bin"):
-        (tmp_path / folder).mkdir(parents=True)
-    shutil.copy(DEPLOY / "head.sh", tmp_path / "deploy")
-    stubs = {
-        "bin/sudo": 'shift 2; exec "$@" --dbname postgres',  # as the server's own user
-        "bin/curl": '[ -e "$HOME/started" ]',
-        "bin/nohup": 'exec "$@"',
-        ".venv/bin/mlflow": 'echo "$@" >>"$HOME/started"',
-    }
-    for name, text in stubs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    with postgres_server() as server:
-        environment = {
-            "HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
-            "PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGUSER": "keeper", "PGPASSWORD": PASSWORD,
-        }  # fmt: skip
-        for _ in range(2):
-            subprocess.run([tmp_path / "deploy/head.sh", "s3://bucket/files"], env=environment, check=True)
-            while not (tmp_path / "started").exists():  # it is left behind in the background
-                time.sleep(0.05)
-        with psycopg.connect(server.url, password=PASSWORD) as connection:
-            query = "select datname, pg_get_userbyid(datdba) from pg_database where datname in ('mlflow', 'sweeps')"
-            owners = dict(connection.execute(query).fetchall())
-    me = pwd.getpwuid(os.getuid()).pw_name
-    assert owners == {"mlflow": me, "sweeps": "keeper"}  # that one was there before
-    (started,) = (tmp_path / "started").read_text().splitlines()
-    assert started.split() == [
-        "server", "--host", "127.0.0.1", "--port", "5000",
-        "--backend-store-uri", "postgresql+psycopg:///mlflow?host=/var/run/postgresql",
-        "--artifacts-destination", "s3://bucket/files",
-    ]  # fmt: skip

@@ -37,8 +37,17 @@ class Done(NamedTuple):
 class Machine:
     """Runs commands, and knows every process that came of them by a mark in its environment."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str] | None = None, *, address: str | None = None) -> None:
-        self.root, self._named = root, address or str(root)
+    def __init__(
+        self,
+        root: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        address: str | None = None,
+        checkout: Path = REPOSITORY,
+    ) -> None:
+        """Takes where sweeps are kept, and a node's checkout whose environment runs them in place of this one."""
+        self.root, self._named, self._checkout = root, address or str(root), checkout
+        self._python = sys.executable if checkout == REPOSITORY else str(checkout / ".venv/bin/python")
         self.mark, self._environment = {"SWEEPS_TEST_MARK": uuid.uuid4().hex}, environment or {}
 
     def begin(
@@ -49,12 +58,12 @@ class Machine:
         **environment: str,
     ) -> "subprocess.Popen[str]":
         """Starts a command in a process group of its own, as a shell does; `before` is what starts it."""
-        command = [*before, sys.executable, *program, *arguments, "--root", self._named]
+        command = [*before, self._python, *program, *arguments, "--root", self._named]
         # On a CPU everywhere: a result there does not change with its company in a single bit.
         environment = os.environ | self._environment | {"CUDA_VISIBLE_DEVICES": ""} | environment | self.mark
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command, cwd=self._checkout, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
 
     def end(self, process: "subprocess.Popen[str]", *, within_seconds: float = PATIENCE_SECONDS) -> Done:

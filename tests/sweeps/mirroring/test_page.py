@@ -22,7 +22,8 @@ def test_the_page_says_where_it_is_and_ends_quietly_with_all_its_processes(
     paths = write_sweep(tmp_path, rows)
     tracking.sync(tracking.default_uri(tmp_path), paths.name, root=tmp_path, trials=rows, epochs={})
     machine, port = Machine(tmp_path), free_port()
-    page = machine.begin("ui", paths.name, "--port", str(port))
+    with_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true"}  # MLflow's own default, with its most processes
+    page = machine.begin("ui", paths.name, "--port", str(port), **with_jobs)
     machine.wait(lambda: answers(port), page)
     time.sleep(0.5)  # the addresses are said when it answers
     os.killpg(page.pid, signal.SIGINT)
