@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from search_spaces.load import load
 from sweeps import results
 from sweeps.display.status import status
 from sweeps.paths import SweepPaths
+from sweeps.verify import verify
 from tests.processes import kill, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -137,11 +139,19 @@ class Machine:
         attempts = {row["trial"]: row["attempt"] for row in rows}
         epochs = results.load_epochs(self.root, name, latest_attempt=False).select(["trial", "attempt"]).to_pylist()
         assert [epoch for epoch in epochs if epoch["attempt"] > attempts[epoch["trial"]]] == []
-        done = self("verify", name, "--json", *(("--tracking-uri", uri) if uri else ()))
-        assert json.loads(done.out) == {
+        assert self.verify(name, uri=uri) == {
             "ok": True, "trials": trials, "mlflow_runs": trials, "finished_twice": [], "differences": [],
-        }, done.err  # fmt: skip
+        }  # fmt: skip
         return rows
+
+    def verify(self, name: str, *, uri: str | None = None) -> dict[str, Any]:
+        """What `sweeps verify` says: of this checkout it is asked in this process, which has imported all it needs."""
+        if self._checkout == REPOSITORY:
+            paths = SweepPaths(self.root, name)
+            return verify(paths, load(paths.space), uri)
+        done = self("verify", name, "--json", *(("--tracking-uri", uri) if uri else ()))
+        assert done.out, done.err
+        return json.loads(done.out)
 
 
 @contextmanager

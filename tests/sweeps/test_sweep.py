@@ -122,7 +122,7 @@ def test_a_space_whose_every_lane_diverges_is_failed_work(machine: Machine) -> N
     assert "Traceback" not in done.err
     counts = machine.status("lost")["trials"]
     assert counts == {"asked": 6, "finished": 0, "stopped": 0, "failed": 6, "running": 0, "waiting": 0}
-    assert json.loads(machine("verify", "lost", "--json").out)["ok"]
+    assert machine.verify("lost")["ok"]
 
 
 LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=60"]
@@ -172,7 +172,7 @@ def test_resuming_a_complete_sweep_changes_nothing(machine: Machine, whole: Done
     assert done.code == 0, done.err
     assert repr(machine.rows("whole")) == repr(before)  # a NaN does not equal itself
     assert machine.status("whole")["trials"]["asked"] == 40
-    assert json.loads(machine("verify", "whole", "--json").out)["ok"]
+    assert machine.verify("whole")["ok"]
 
 
 def test_a_long_sweep_measures_its_lanes_once_and_keeps_the_figures(machine: Machine, tmp_path: Path) -> None:
@@ -208,5 +208,4 @@ def test_trials_that_pass_a_rung_are_packed_anew_and_each_is_trained_once(machin
         )
     packs = {row["pack"] for row in rows.values()}
     assert len(packs | {0}) > 6  # 24 trials fill six packs of four; survivors make more of them
-    found = machine("verify", "rungs", "--json")
-    assert (found.code, json.loads(found.out)["ok"]) == (0, True), found.err
+    assert machine.verify("rungs")["ok"]
