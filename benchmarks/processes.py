@@ -27,7 +27,8 @@ class Processes:
         dataset: Dataset,
     ) -> None:
         self.lanes = sum(map(len, groups))
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # of which each process has PyTorch at once
+        context.set_forkserver_preload(["torch"])
         self._pipes: list[Connection] = []
         self._processes: list[Any] = []
         for group in groups:

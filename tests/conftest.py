@@ -17,6 +17,9 @@ install_import_hook(
 )
 # The tensors here are tiny: a second thread costs more than it gives, twenty times as much on a busy machine.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
+# A server of MLflow would start six processes for jobs that no test has, each of which imports MLflow.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
 
 @pytest.fixture(scope="session")

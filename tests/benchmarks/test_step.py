@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import agreement, peers
+from benchmarks import agreement, peers, script, step
 from benchmarks.timing import sized
 from benchmarks.workload import Workload
 from supermask import data
@@ -20,14 +20,6 @@ REQUIRED = {"case", "ours", "peer", "ratio", "n", "low", "high"}
 EXTRA = {"unit", "lanes", "peer_name", "dtype", "images", "compile_seconds", "over_limit", "packs"}
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # One thread: on tiny tensors and a busy machine a second one waits more than it works.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def toy() -> Workload:
     return Workload("fcn", 1.0, data.load("digits"))
@@ -36,7 +28,9 @@ def toy() -> Workload:
 def test_quick_writes_the_document(tmp_path: Path) -> None:
     file = tmp_path / "step.json"
     toy = ("--dataset", "digits", "--networks", "fcn", "--width", "0.1", "--lanes", "2", "--no-compile")
-    done = run("--quick", "--json", str(file), *toy)
+    environment = os.environ | {"COLUMNS": "120"}
+    command = [sys.executable, str(SCRIPT), "--quick", "--json", str(file), *toy]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(file.read_text(encoding="utf-8"))
     assert list(document) == ["commit", "hardware", "versions", "rows"]
@@ -73,12 +67,18 @@ def check(row: dict[str, Any]) -> None:
         (("--quick", "--dataset", "folder:nowhere"), "nowhere"),
     ],
 )
-def test_wrong_usage_is_one_message(arguments: tuple[str, ...], message: str) -> None:
-    done = run(*arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+def test_wrong_usage_is_one_message(
+    arguments: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [SCRIPT.name, *arguments])
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as ended:
+        script.start(step.main)
+    written = capsys.readouterr()
+    assert ended.value.code == 2
+    assert message in written.err
+    assert "Traceback" not in written.err
+    assert written.out == ""
 
 
 @pytest.mark.parametrize("network", ["fcn", "conv2"])

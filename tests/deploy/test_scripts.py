@@ -2,13 +2,11 @@
 
 import fcntl
 import os
-import pwd
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.sweeps.postgres_server import PASSWORD, PostgresServer, postgres_server
@@ -166,29 +164,6 @@ def head(folder: Path, mlflow: str) -> dict[str, str]:
     )
     write_stubs(folder / ".venv/bin", mlflow=mlflow)
     return {"HOME": str(folder), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
-
-
-def test_a_head_is_set_up_once_on_a_real_database(tmp_path: Path) -> None:
-    environment = head(tmp_path, 'echo "$@" >>"$HOME/started"; until [ -e "$HOME/over" ]; do sleep 0.1; done')
-    try:
-        with postgres_server() as server:
-            for _ in range(2):
-                subprocess.run(
-                    [tmp_path / "deploy/head.sh", "s3://bucket/files"], env=environment | of(server), check=True
-                )
-            with psycopg.connect(server.url, password=PASSWORD) as connection:
-                query = "select datname, pg_get_userbyid(datdba) from pg_database where datname in ('mlflow', 'sweeps')"
-                owners = dict(connection.execute(query).fetchall())
-    finally:
-        (tmp_path / "over").touch()
-    me = pwd.getpwuid(os.getuid()).pw_name
-    assert owners == {"mlflow": me, "sweeps": "keeper"}  # that one was there before
-    (started,) = (tmp_path / "started").read_text().splitlines()
-    assert started.split() == [
-        "server", "--host", "127.0.0.1", "--port", "5000",
-        "--backend-store-uri", "postgresql+psycopg:///mlflow?host=/var/run/postgresql",
-        "--artifacts-destination", "s3://bucket/files",
-    ]  # fmt: skip
 
 
 def test_a_head_says_why_mlflows_server_has_ended(tmp_path: Path) -> None:

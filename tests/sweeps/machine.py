@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from search_spaces.load import load
 from sweeps import results
 from sweeps.display.status import status
 from sweeps.paths import SweepPaths
+from sweeps.verify import verify
 from tests.processes import kill, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,8 +39,17 @@ class Done(NamedTuple):
 class Machine:
     """Runs commands, and knows every process that came of them by a mark in its environment."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str] | None = None, *, address: str | None = None) -> None:
-        self.root, self._named = root, address or str(root)
+    def __init__(
+        self,
+        root: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        address: str | None = None,
+        checkout: Path = REPOSITORY,
+    ) -> None:
+        """Takes where sweeps are kept, and a node's checkout whose environment runs them in place of this one."""
+        self.root, self._named, self._checkout = root, address or str(root), checkout
+        self._python = sys.executable if checkout == REPOSITORY else str(checkout / ".venv/bin/python")
         self.mark, self._environment = {"SWEEPS_TEST_MARK": uuid.uuid4().hex}, environment or {}
 
     def begin(
@@ -49,12 +60,12 @@ class Machine:
         **environment: str,
     ) -> "subprocess.Popen[str]":
         """Starts a command in a process group of its own, as a shell does; `before` is what starts it."""
-        command = [*before, sys.executable, *program, *arguments, "--root", self._named]
+        command = [*before, self._python, *program, *arguments, "--root", self._named]
         # On a CPU everywhere: a result there does not change with its company in a single bit.
         environment = os.environ | self._environment | {"CUDA_VISIBLE_DEVICES": ""} | environment | self.mark
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command, cwd=self._checkout, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
 
     def end(self, process: "subprocess.Popen[str]", *, within_seconds: float = PATIENCE_SECONDS) -> Done:
@@ -128,11 +139,19 @@ class Machine:
         attempts = {row["trial"]: row["attempt"] for row in rows}
         epochs = results.load_epochs(self.root, name, latest_attempt=False).select(["trial", "attempt"]).to_pylist()
         assert [epoch for epoch in epochs if epoch["attempt"] > attempts[epoch["trial"]]] == []
-        done = self("verify", name, "--json", *(("--tracking-uri", uri) if uri else ()))
-        assert json.loads(done.out) == {
+        assert self.verify(name, uri=uri) == {
             "ok": True, "trials": trials, "mlflow_runs": trials, "finished_twice": [], "differences": [],
-        }, done.err  # fmt: skip
+        }  # fmt: skip
         return rows
+
+    def verify(self, name: str, *, uri: str | None = None) -> dict[str, Any]:
+        """What `sweeps verify` says: of this checkout it is asked in this process, which has imported all it needs."""
+        if self._checkout == REPOSITORY:
+            paths = SweepPaths(self.root, name)
+            return verify(paths, load(paths.space), uri)
+        done = self("verify", name, "--json", *(("--tracking-uri", uri) if uri else ()))
+        assert done.out, done.err
+        return json.loads(done.out)
 
 
 @contextmanager

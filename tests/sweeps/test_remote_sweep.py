@@ -61,7 +61,7 @@ def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeyp
     assert json.loads(machine("pareto", "kept", "--json").out)
     (listed,) = json.loads(machine("list", "--json").out)
     assert listed["trials"]["finished"] == 12
-    kill(machine.processes())  # agents of Ray outlive a killed driver by a minute, see test_sweep.py
+    kill(machine.processes())  # agents of Ray outlive a killed driver by a minute, see faults/test_driver.py
     elsewhere.clear()
     texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     texts += [store.read(name) for name in store.files()]
