@@ -91,7 +91,7 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
             there = {"address": address, "runtime_env": {"working_dir": str(code)}}
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **(there if address else here))
             _keep_token()
-    except (OSError, ValueError, RuntimeError, RayError) as error:
+    except Exception as error:  # Ray raises plain ones, too, e.g. where a busy machine is slow to start it
         raise SweepError(
             f"ray {address or 'on this machine'}: must be reachable, but {_reason(error)}. "
             "Check the address, and the token (RAY_AUTH_TOKEN or ~/.ray/auth_token): ray status --address ADDRESS.",
