@@ -98,6 +98,13 @@ SECTIONS = (
         "Training with checkpoints, against training without.",
     ),
     Section(
+        "Workers that come and go",
+        "preemption",
+        "python benchmarks/preemption.py",
+        "A sweep of FCN on MNIST whose worker node lives for three minutes, has a notice of 30 seconds and is replaced when "
+        "it is gone, against the same sweep on a node that is left alone; both at the same time, each on one core.",
+    ),
+    Section(
         "A tracking server that is dead",
         "dead_mlflow",
         "python benchmarks/dead_mlflow.py",

@@ -119,6 +119,15 @@ def test_quick_utilisation_writes_the_document_and_the_picture(tmp_path: Path) -
     assert (tmp_path / "utilisation.png").stat().st_size > 10_000
 
 
+@pytest.mark.ray
+def test_quick_preemption_loses_workers_and_goes_on(tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("each side of the benchmark needs a core of its own")
+    (found,) = quick(tmp_path / "preemption.json", ["benchmarks/preemption.py"])
+    assert found["workers"] > 1
+    assert found["ratio"] > 0
+
+
 def test_the_gpu_benchmark_runs_at_toy_size_and_goes_on_where_it_was(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     script = ["-m", "benchmarks.gpu", "--device", "cpu", "--folder", str(kept)]
