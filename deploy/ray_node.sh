@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# A Ray node of a Slurm job: `ray start` with these words for as long as standard input is open; then nothing of it is
+# left. Writes a line to standard output once the node has joined.
+set -euo pipefail
+
+stopped=no
+trap 'stopped=yes' TERM # Slurm ends the job, and sends the same to Ray
+folder=$(mktemp --directory "/tmp/ray-$SLURM_JOB_ID.XXXXXX")
+trap 'rm -rf "$folder"' EXIT
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # nothing trains any more when standard input ends
+
+cat <&0 >/dev/null &
+input=$!
+is_wanted() { [ "$stopped" = no ] && kill -0 "$input" 2>/dev/null; }
+
+for _ in 1 2 3; do # Ray gives up a node that takes more than half a minute to start
+    ray start --block --temp-dir "$folder" "$@" >"$folder/start.log" 2>&1 &
+    ray=$!
+    joined=no
+    while is_wanted && kill -0 "$ray" 2>/dev/null; do
+        if [ "$joined" = no ] && [ -e "$folder/ray_current_cluster" ]; then # what `ray start` writes at its end
+            joined=yes
+            echo "$SLURMD_NODENAME has joined"
+        fi
+        sleep 0.5
+    done
+    ! is_wanted || [ "$joined" = yes ] || continue
+    break
+done
+if ! is_wanted; then
+    kill "$ray" 2>/dev/null || true
+    wait "$ray" 2>/dev/null || true
+    exit 0
+fi
+
+kill "$input"
+cat "$folder/start.log" >&2
+echo "ray_node.sh: Ray ended on $SLURMD_NODENAME" >&2
+# With --no-kill a job outlives its first node, but its script and driver are gone: a worker queues it again.
+if [ "$joined" = yes ] && [ "$1" = --address ] && ! timeout 10 bash -c "exec 3<>/dev/tcp/${2/://}" 2>/dev/null; then
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit 1
