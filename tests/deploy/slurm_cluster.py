@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,7 +35,6 @@ SchedulerParameters=batch_sched_delay=0,bf_interval=1,sched_interval=1
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
-KillWait=5
 SlurmdParameters=config_overrides
 GresTypes=gpu
 FirstJobId={first_job}
@@ -71,29 +70,26 @@ class SlurmCluster:
         self.root = folder / "root"
         self._folder, self._checkout, self._inside = folder, checkout, inside
 
-    def ask(self, *command: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    def ask(self, *command: str, root: str | None = None) -> "subprocess.CompletedProcess[str]":
         """Runs a command on a machine of this cluster, in the checkout."""
         enter = ["nsenter", f"--target={self._inside}", "--net", "--mount", "--pid", f"--wd={self._checkout}"]
         return subprocess.run(
             [*enter, *command],
-            env={**_environment(self._folder), **(environment or {})},
+            env={**_environment(self._folder), "SWEEPS_ROOT": str(self.root) if root is None else root},
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def tell(self, *command: str) -> str:
-        done = self.ask(*command)
+    def tell(self, *command: str, root: str | None = None) -> str:
+        done = self.ask(*command, root=root)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def submit(self, *words: str, nodes: int = 1, options: tuple[str, ...] = (), root: str | None = None) -> str:
         """The number of a job of `deploy/sweep.slurm` with these words."""
         sizes = [f"--nodes={nodes}", "--cpus-per-task=1", "--gpus-per-node=0", f"--output={self._folder}/%j.txt"]
-        command = ["sbatch", "--parsable", *sizes, *options, "deploy/sweep.slurm", *words]
-        done = self.ask(*command, environment={"SWEEPS_ROOT": str(self.root) if root is None else root})
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return self.tell("sbatch", "--parsable", *sizes, *options, "deploy/sweep.slurm", *words, root=root)
 
     def job(self, job: str) -> dict[str, str]:
         """What Slurm knows of a job, e.g. `JobState` and `Restarts`."""
@@ -161,7 +157,9 @@ def slurm_cluster(folder: Path, checkout: Path) -> Iterator[SlurmCluster]:
 
     Skips the test where Slurm is not installed, or namespaces cannot be made.
     """
-    missing = [word for word in ("slurmctld", "slurmd", "unshare", "nsenter", "ip") if shutil.which(word) is None]
+    missing = [
+        word for word in ("slurmctld", "slurmd", "unshare", "nsenter", "setpriv", "ip") if shutil.which(word) is None
+    ]
     if missing:
         pytest.skip(f"no {missing[0]}: {PACKAGES}")
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -173,7 +171,11 @@ def slurm_cluster(folder: Path, checkout: Path) -> Iterator[SlurmCluster]:
     (folder / "hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()} {' '.join(NODES)}\n")
     with (folder / "daemons.txt").open("w") as said:
         daemons = subprocess.Popen(
-            [*unshare, "bash", "-c", DAEMONS], cwd=folder, env=_environment(folder), stdout=said, stderr=said
+            ["setpriv", "--pdeathsig=KILL", *unshare, "bash", "-c", DAEMONS],
+            cwd=folder,
+            env=_environment(folder),
+            stdout=said,
+            stderr=said,
         )
     try:
         limit = time.monotonic() + PATIENCE_SECONDS

@@ -1,5 +1,6 @@
 """The batch script of Slurm, unmodified, on real Slurm, from an environment as a node has it."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,9 @@ def sweep_log(slurm: SlurmCluster, name: str) -> str:
     return SweepPaths(slurm.root, name).log.read_text()
 
 
-def test_a_job_on_two_nodes_ends_with_a_clean_log_and_leaves_nothing(slurm: SlurmCluster) -> None:
+def test_a_job_on_two_nodes_ends_with_a_clean_log_and_leaves_nothing_and_its_front_is_confirmed(
+    slurm: SlurmCluster,
+) -> None:
     job = slurm.submit(*words("two", 4, 4), nodes=2)
     slurm.wait_for_state(job, "COMPLETED", "FAILED")
     log = slurm.log(job)
@@ -47,10 +50,13 @@ def test_a_job_on_two_nodes_ends_with_a_clean_log_and_leaves_nothing(slurm: Slur
     assert not re.search(r"(?i)killed|cancelled|no such process|pop_var_context|slurmstepd|srun|traceback|token", log)
     assert ended(slurm, "two") == [0, 1, 2, 3]
     assert slurm.left_behind(job) == []
+    confirm = [".venv/bin/sweeps", "confirm", "two", "--select", "knee", "--seeds", "2", "--json"]
+    (row,) = json.loads(slurm.tell("srun", "--nodes=1", "--cpus-per-task=1", *confirm))
+    assert row["seeds"] == 2
 
 
 def test_a_job_at_the_end_of_its_time_is_queued_again_and_goes_on_from_its_checkpoint(slurm: SlurmCluster) -> None:
-    job = slurm.submit(*words("signalled", 2, 300))
+    job = slurm.submit(*words("signalled", 2, 120))
     slurm.wait_for_training(job, "signalled")
     slurm.tell("scancel", "--signal=USR1", "--batch", job)
     slurm.wait(job, "the queue", lambda: slurm.job(job)["Restarts"] == "1")
@@ -97,7 +103,7 @@ def test_a_job_that_cannot_work_says_so_and_starts_nothing(
 
 
 def test_scancel_ends_a_sweep_that_another_job_goes_on_with(slurm: SlurmCluster) -> None:
-    job = slurm.submit(*words("cancelled", 2, 100_000))
+    job = slurm.submit(*words("cancelled", 50, 120))
     slurm.wait_for_training(job, "cancelled")
     slurm.tell("scancel", job)
     slurm.wait_for_state(job, "CANCELLED")
@@ -107,7 +113,7 @@ def test_scancel_ends_a_sweep_that_another_job_goes_on_with(slurm: SlurmCluster)
 
 
 def test_jobs_share_a_root_but_not_a_sweep(slurm: SlurmCluster) -> None:
-    first = slurm.submit(*words("first", 2, 100_000))
+    first = slurm.submit(*words("first", 50, 120))
     slurm.wait_for_training(first, "first")
     other = slurm.submit(*words("other", 2, 4))
     same = slurm.submit(*words("first", 2, 4))
@@ -138,7 +144,7 @@ def test_a_lost_node_costs_its_packs_and_not_the_job(slurm: SlurmCluster) -> Non
 
 @pytest.mark.skipif(not SOAK, reason="only in `make soak`: Ray's workers miss a head for a minute")
 def test_a_job_whose_first_node_dies_is_queued_again_by_a_worker(slurm: SlurmCluster) -> None:
-    job = slurm.submit(*words("headless", 2, 2000), nodes=2)
+    job = slurm.submit(*words("headless", 50, 120), nodes=2)
     slurm.wait_for_training(job, "headless")
     slurm.lose_node("n1")
     slurm.wait(job, "the queue", lambda: slurm.job(job)["Restarts"] == "1")
@@ -151,7 +157,7 @@ def test_a_job_whose_first_node_dies_is_queued_again_by_a_worker(slurm: SlurmClu
 @pytest.mark.skipif(not SOAK, reason="only in `make soak`: a limit of 10 minutes")
 @pytest.mark.timeout(3600)
 def test_slurm_itself_sends_the_signal_before_the_limit(slurm: SlurmCluster) -> None:
-    job = slurm.submit(*words("limited", 2, 100_000), options=("--time=10",))
+    job = slurm.submit(*words("limited", 500, 120), options=("--time=10",))
     slurm.wait_for_training(job, "limited")
     # Slurm sends the signal up to a minute early, 6 to 7 minutes after the start.
     slurm.wait(job, "the queue", lambda: slurm.job(job)["Restarts"] == "1", seconds=900)
