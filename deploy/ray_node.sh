@@ -33,11 +33,17 @@ if ! is_wanted; then
     exit 0
 fi
 
-kill "$input"
 cat "$folder/start.log" >&2
 echo "ray_node.sh: Ray ended on $SLURMD_NODENAME" >&2
 # With --no-kill a job outlives its first node, but its script and driver are gone: a worker queues it again.
-if [ "$joined" = yes ] && [ "$1" = --address ] && ! timeout 10 bash -c "exec 3<>/dev/tcp/${2/://}" 2>/dev/null; then
-    scontrol requeue "$SLURM_JOB_ID"
-fi
+while [ "$joined" = yes ] && [ "$1" = --address ] && is_wanted; do
+    nodes=$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %N) || nodes=
+    if [ -n "$nodes" ] && ! scontrol show hostnames "$nodes" | grep -qx "${2%:*}"; then
+        echo "ray_node.sh: the job has lost its first node: queueing it again" >&2
+        scontrol requeue "$SLURM_JOB_ID"
+        break
+    fi
+    sleep 5
+done
+kill "$input" 2>/dev/null || true
 exit 1

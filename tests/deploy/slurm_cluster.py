@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.paths import SweepPaths
+from tests.processes import kill
 
 PATIENCE_SECONDS = 400
 """How long anything may take on a loaded machine. Tests wait for conditions, and for no time."""
@@ -129,20 +130,23 @@ class SlurmCluster:
             job, "a start", lambda: self.ask("scontrol", "update", f"jobid={job}", "StartTime=now").returncode == 0
         )
 
-    def lose_node(self, node: str) -> None:
-        """Kills all of a node at once, as a power cut does: the daemon, and what it runs."""
+    def freeze_node(self, node: str) -> list[int]:
+        """Stops all that runs on a node: to the others it looks like one without power."""
         running = _processes(self._inside)
-        mine = {pid for pid, (_, words) in running.items() if f"slurmd -D -N {node}" in words}
+        frozen = {pid for pid, (_, words) in running.items() if f"slurmd -D -N {node}" in words}
         steps = (pid for pid, (_, words) in running.items() if words.startswith("slurmstepd"))
         log = self._folder / f"{node}.log"
-        mine |= {pid for pid in steps if _has_open(pid, log)}
-        while more := {pid for pid, (parent, _) in running.items() if parent in mine and pid not in mine}:
-            mine |= more
-        for pid in mine:
+        frozen |= {pid for pid in steps if _has_open(pid, log)}
+        while more := {pid for pid, (parent, _) in running.items() if parent in frozen and pid not in frozen}:
+            frozen |= more
+        for pid in frozen:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGSTOP)
+        return sorted(frozen)
 
-    def start_node(self, node: str) -> None:
+    def start_node(self, node: str, frozen: list[int]) -> None:
+        """Starts a node anew."""
+        kill(frozen)
         self.tell("slurmd", "-N", node)
 
     def left_behind(self, job: str) -> list[str]:
@@ -166,7 +170,7 @@ def slurm_cluster(folder: Path, checkout: Path) -> Iterator[SlurmCluster]:
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no namespaces: run as root")
     (folder / "state").mkdir()
-    first_job = 10_000_000 + os.getpid()  # the folders of jobs in /tmp are named after it
+    first_job = 1_000_000 + os.getpid() % 600_000 * 100  # the folders of jobs in /tmp are named after it
     (folder / "slurm.conf").write_text(CONFIGURATION.format(folder=folder, first_job=first_job))
     (folder / "hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()} {' '.join(NODES)}\n")
     with (folder / "daemons.txt").open("w") as said:

@@ -150,12 +150,13 @@ def test_a_lost_node_costs_its_packs_and_not_the_job(slurm: SlurmCluster) -> Non
 def test_a_job_whose_first_node_dies_is_queued_again_by_a_worker(slurm: SlurmCluster) -> None:
     job = slurm.submit(*words("headless", 50, 120), nodes=2)
     slurm.wait_for_training(job, "headless")
-    slurm.lose_node("n1")
+    frozen = slurm.freeze_node("n1")
     slurm.wait(job, "the queue", lambda: slurm.job(job)["Restarts"] == "1")
-    slurm.start_node("n1")
+    slurm.start_node("n1", frozen)
     slurm.start_now(job)
     slurm.wait(job, "another session", lambda: slurm.log(job).count("starting the sweep") == 2)
     slurm.tell("scancel", job)
+    slurm.wait_for_state(job, "CANCELLED")
 
 
 @pytest.mark.skipif(not SOAK, reason="only in `make soak`: a limit of 10 minutes")
