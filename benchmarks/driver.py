@@ -32,13 +32,16 @@ from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.ahead import AskAhead
+from sweeps.cluster_share import MachineShare
 from sweeps.mirroring.mirror import Mirror
 from sweeps.packs.keeping import MaskStore
 from sweeps.paths import SweepPaths
+from sweeps.plan import PackPlan
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
+from sweeps.sessions.interrupts import GRACE_SECONDS, OrderlyEnd
 from sweeps.sessions.leaders import Leaders
 from sweeps.storage import lease
 from sweeps.study import SweepStudy
@@ -100,6 +103,8 @@ class Driver:
             cpus=1,
             gpus=0,
             objectives=space.objectives,
+            share=MachineShare(PackPlan(LANES, 1, 0, 10**6, "")),
+            end=OrderlyEnd(GRACE_SECONDS, err.print),
             ready=lambda: ahead.is_ready(LANES),
             prepare=lambda: ahead.prepare(LANES),
         )
@@ -139,6 +144,7 @@ def reports(order: Row) -> Iterator[Row]:
             "trials": trials.tolist(),
             "ended": ended,
             "out_of_memory": False,
+            "started": [{"node": ""}] if epoch == 1 else [],
         }
 
 

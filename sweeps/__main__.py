@@ -128,6 +128,7 @@ def run(
         else:
             preview.show(looked, out)
         return
+    say(f"sweep {found.name}: starting")  # what follows imports for seconds
     from sweeps.run import run as start
 
     with sending(SweepPaths(options.root, found.name), say, mlflow=not tracking_uri):
@@ -168,6 +169,7 @@ def resume(
         download=download,
         **or_remembered(paths, checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri, data=data),
     )
+    say(f"sweep {name}: starting")
     from sweeps.plan import extend
     from sweeps.run import resume as go_on
 
@@ -217,6 +219,7 @@ def confirm(
         download=False,
         **or_remembered(paths, tracking_uri=tracking_uri, data=data),
     )
+    say(f"confirm {name}: starting")
     from sweeps.analysis import confirmed
     from sweeps.confirm import confirm as train_again
 

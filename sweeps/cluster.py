@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supermask.data import Dataset
 from sweeps.errors import SweepError
-from sweeps.plan import PackPlan, Resources, local_resources
+from sweeps.plan import Resources, local_resources
 from sweeps.sessions.interrupts import deferred
 
 PACKAGES = ("supermask", "search_spaces", "sweeps")
@@ -32,11 +32,10 @@ TOKEN_FILE = Path("~/.ray/auth_token")
 """Where Ray looks for a cluster's token unless it stands in RAY_AUTH_TOKEN."""
 KNOCK_SECONDS = 10.0
 """How long a head may take to accept a connection."""
+NAMESPACE = "sweeps"
+"""Where Ray lists the actors of all sweeps on a cluster."""
 PATIENCE_SECONDS = 60.0
 """How long a node may take to start a process that answers."""
-
-ROOM_SECONDS = 1.0
-"""Time between two looks at what nodes there are."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,6 @@ class Node:
     versions: dict[str, str]
     asks_token: bool
     skew_seconds: float
-
-
-class ClusterRoom:
-    """How many packs a cluster has room for, now: nodes join and leave."""
-
-    def __init__(self, plan: PackPlan) -> None:
-        """Takes what a pack needs."""
-        self._plan, self._room, self._looked = plan, 0, -ROOM_SECONDS
-
-    def __call__(self) -> int:
-        """Packs for all nodes that are there, and one more: it waits, so that an autoscaler knows to add a node."""
-        if time.monotonic() - self._looked >= ROOM_SECONDS:
-            self._looked = time.monotonic()
-            self._room = _resources().packs(self._plan.cpus, self._plan.gpus) + 1
-        return self._room
 
 
 def _resources() -> Resources:
@@ -123,19 +107,21 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
         ray.shutdown()
 
 
-def beside_driver(kind: type, *arguments: Any) -> Any:
+def beside_driver(kind: type, *arguments: Any, name: str | None = None) -> Any:
     """Starts an actor on the driver's node, for packs of all nodes to call. If its process dies, it is made anew.
 
     Args:
         kind: Its class.
         arguments: What the class takes.
+        name: By which other drivers of the cluster find it.
 
     Returns:
         Its handle.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(kind)
-    return actor.options(scheduling_strategy=here).remote(*arguments)
+    named = {"name": name, "namespace": NAMESPACE} if name else {}
+    return actor.options(scheduling_strategy=here, **named).remote(*arguments)
 
 
 def _knock(address: str | None) -> None:

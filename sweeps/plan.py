@@ -26,6 +26,7 @@ from supermask.program import compile_pays, default_dtype
 from sweeps.errors import SweepError
 from sweeps.packs.watchdog import HANG_SECONDS, hang_seconds
 from sweeps.sampling import sample
+from sweeps.sessions.interrupts import GRACE_SECONDS, grace_seconds
 
 CPU_WEIGHTS = 2**21
 """Weights of a pack on a CPU; a compromise: larger packs are faster, smaller ones let the sampler learn more often."""
@@ -85,9 +86,9 @@ class Resources:
     cpus: int
     gpus: float
 
-    def packs(self, cpus: int, gpus: float) -> int:
+    def packs(self, cpus: float, gpus: float) -> int:
         """How many packs of so many cores and GPUs there is room for."""
-        return int(min(self.gpus / gpus, self.cpus // cpus)) if gpus else self.cpus // cpus
+        return int(min(self.gpus / gpus, self.cpus // cpus) if gpus else self.cpus // cpus)
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class PackPlan:
         concurrent: Packs in training at a time.
         reason: Why this many lanes.
         hang_seconds: Time without a step of training from which a pack is given up.
+        grace_seconds: Time for packs to write their checkpoints when the session is asked to end.
     """
 
     lanes: int
@@ -109,6 +111,7 @@ class PackPlan:
     concurrent: int
     reason: str
     hang_seconds: float = HANG_SECONDS
+    grace_seconds: float = GRACE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
 
     Raises:
         SweepError: If this machine has less than a pack asks for, which Ray would wait for without end, or the limit of
-            hanging packs is no time.
+            hanging packs, or the time for an orderly end, is no time.
     """
     gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
     cpus = options.cpus_per_pack or 1  # packs side by side: threads of one pack would wait for each other
@@ -174,9 +177,9 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
                 f"{option}: must be at most {there:g}, all there is here, but got {asked:g}. Ask for less."
             )
     concurrent = options.packs or max(1, resources.packs(cpus, gpus))
-    limit = hang_seconds()
+    limits = {"hang_seconds": hang_seconds(), "grace_seconds": grace_seconds()}
     if options.lanes:
-        return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", limit)
+        return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", **limits)
     network = largest_network(space, datasets)
     on_cpu = max(1, min(CPU_LANES, round(CPU_WEIGHTS / network.parameters)))
     fitting = _gpu_lanes(space, datasets, gpus) if gpus else on_cpu
@@ -186,7 +189,7 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
         f"{network.parameters:,} weights a lane allow {fitting} on this {'GPU' if gpus else 'CPU'}; "
         f"{space.trials} trials in at least {ROUNDS} rounds allow {useful}"
     )
-    return PackPlan(lanes, cpus, gpus, concurrent, reason, limit)
+    return PackPlan(lanes, cpus, gpus, concurrent, reason, **limits)
 
 
 def worth_measuring(space: SearchSpace, plan: PackPlan, datasets: dict[str, Dataset]) -> bool:

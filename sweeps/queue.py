@@ -1,5 +1,6 @@
 """Which trials are trained next, and together: packs of asked trials of one structure."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,6 +145,11 @@ class TrialQueue:
     def ready(self) -> bool:
         """Whether the next pack needs no further trial to be asked."""
         return bool(self._split) or self._has_full_group()
+
+    @property
+    def to_come(self) -> int:
+        """Packs that the trials not in training will make, full ones."""
+        return math.ceil((self.waiting + max(0, self._trials - self._study.asked)) / self._lanes)
 
     @property
     def exhausted(self) -> bool:

@@ -1,7 +1,7 @@
 """One session of a sweep: from a search space to its front, on Ray Tune."""
 
-import logging
 import tempfile
+import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,15 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray import tune
-from ray.exceptions import RayError
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps import fleet, report, results, warm_start
 from sweeps.ahead import AskAhead
-from sweeps.cluster import ClusterRoom, beside_driver, connect
+from sweeps.cluster import beside_driver, connect
+from sweeps.cluster_share import ClusterShare, MachineShare
 from sweeps.display.front import draw
 from sweeps.display.panel import Display
 from sweeps.display.viewer import Viewer
@@ -30,13 +29,14 @@ from sweeps.packs.judge import Judge
 from sweeps.packs.keeper import Keeper, States
 from sweeps.packs.keeping import MaskStore
 from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
-from sweeps.plan import Options, PackPlan, Resources, load_datasets, plan_packs, worth_measuring
+from sweeps.plan import Options, PackPlan, Resources, choices, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.sessions import provenance
 from sweeps.sessions.heartbeat import read_session
+from sweeps.sessions.interrupts import OrderlyEnd
 from sweeps.sessions.leaders import Leaders
 from sweeps.sessions.log import logged
 from sweeps.sessions.reconciliation import reconcile, resend
@@ -46,13 +46,9 @@ from sweeps.storage.lease import Lease
 from sweeps.storage.study_place import keep_url, place_of
 from sweeps.study import SweepStudy
 from sweeps.tracking import default_uri, fingerprint, redact
-from sweeps.trial import PackTrainable
+from sweeps.tuning import fit
 from sweeps.warm_start import WarmStart
 
-_LOG = logging.getLogger(__name__)
-
-MOST_PACKS = 10_000
-"""Bound of packs at a time for Tune, which wants one; the searcher knows how many there is room for."""
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
 """How long the end of a session waits for MLflow."""
 
@@ -86,11 +82,12 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
     paths = SweepPaths(options.root, space.name)
     if paths.folder.exists():
         raise _taken(paths)
-    datasets = load_datasets(space, options)
+    datasets = _read(space, options, console)
     check_writable(options.root)
     learned = warm_start.collect(options.root, options.warm_start, space) if options.warm_start else None
     if options.storage:
         check_free(options.storage, space.name)
+    say(console, f"connecting to Ray at {options.address}" if options.address else "starting Ray on this machine")
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
         _found(paths, space, options.storage, learned)
@@ -106,11 +103,18 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
     """
     paths = SweepPaths(options.root, space.name)
     lease.refuse_if_held(paths.sessions, what=f"sweep {space.name}")
-    datasets = load_datasets(space, options)
+    datasets = _read(space, options, console)
     check_writable(options.root)
+    say(console, f"connecting to Ray at {options.address}" if options.address else "starting Ray on this machine")
     with connect(options.address, datasets) as resources:
         plan = _plan(space, options, console, resources=resources, datasets=datasets)
         return _begin(_Work(paths, space, options, console, datasets, plan))
+
+
+def _read(space: SearchSpace, options: Options, console: Console) -> dict[str, Dataset]:
+    names = ", ".join(map(str, choices(space, "dataset")))
+    say(console, f"sweep {space.name}: reading {names}")
+    return load_datasets(space, options)
 
 
 def _found(paths: SweepPaths, space: SearchSpace, storage: str | None, learned: WarmStart | None) -> None:
@@ -150,10 +154,13 @@ def _plan(
     plan = plan_packs(space, options, resources, datasets)
     if options.lanes or not worth_measuring(space, plan, datasets):
         return plan
-    console.print(
-        "measuring how many lanes a pack should have; --lanes N does without", highlight=False, soft_wrap=True
-    )
+    say(console, "measuring how many lanes a pack should have; --lanes N does without")
     return fleet.measured(space, plan, datasets)
+
+
+def say(console: Console, text: str) -> None:
+    """Writes a line as it is, however long."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ class _Work:
     plan: PackPlan
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
 
 def _begin(work: _Work) -> Outcome:
@@ -210,7 +217,9 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
     ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
     queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack, reached=found.reached)
-    keeper = beside_driver(Keeper, paths.checkpoints)
+    actor_name = f"{space.name}-{uuid.uuid4().hex}" if work.options.address else None
+    keeper = beside_driver(Keeper, paths.checkpoints, name=actor_name)
+    states = States(keeper)
     finished = [row for row in found.rows if row["state"] == "finished"]
     masks = MaskStore(paths, space, finished)
     session = Session(
@@ -221,7 +230,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         mirror,
         lease=held,
         masks=masks,
-        states=States(keeper),
+        states=states,
         leaders=Leaders(space.objectives, finished),
         commit=commit,
         ended=Counter(row["state"] for row in found.rows),
@@ -229,6 +238,10 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     )
     _announce(work, learned, ended=len({row["trial"] for row in found.rows}))
     viewer = Viewer(space, session, mirror)
+    end = OrderlyEnd(plan.grace_seconds, work.say)
+    share = MachineShare(plan)
+    if actor_name:
+        share = ClusterShare(plan, states, actor_name, most=work.options.packs, queue=queue)
     searcher = partial(
         PackSearcher,
         queue,
@@ -237,15 +250,16 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         cpus=plan.cpus,
         gpus=plan.gpus,
         objectives=space.objectives,
-        room=ClusterRoom(plan) if work.options.address and not work.options.packs else lambda: plan.concurrent,
+        share=share,
+        end=end,
         ready=lambda: queue.ready or ahead.is_ready(plan.lanes),
         prepare=partial(ahead.prepare, plan.lanes),
     )
     state = "failed"
     try:
-        with Display(viewer.look, work.console):
+        with end, Display(viewer.look, work.console):
             supplies = _supplies(work, keeper)
-            while not _fit(searcher(), plan, supplies):
+            while not fit(searcher(), plan, supplies):
                 session.lose_packs("Ray Tune broke off")
         state = "finished"
     except KeyboardInterrupt:
@@ -304,33 +318,3 @@ def _supplies(work: _Work, keeper: Any) -> dict[str, Any]:
         judge = beside_driver(Judge, paths.root.absolute(), paths.name, space, space.stopping)
         supplies |= {"stopping": space.stopping, "judge": judge}
     return supplies
-
-
-def _fit(searcher: PackSearcher, plan: PackPlan, supplies: dict[str, Any]) -> bool:
-    """Lets Tune work through the queue; False when it broke off and must be started again.
-
-    Tune itself dies of some losses that it should survive, e.g. of workers that Ray's memory monitor killed.
-    """
-    trainable = tune.with_resources(
-        tune.with_parameters(PackTrainable, **supplies), {"cpu": plan.cpus, "gpu": plan.gpus}
-    )
-    # Tune may still copy into it when Ctrl-C has left `fit`; a folder that stays must not hide that.
-    with tempfile.TemporaryDirectory(prefix="sweeps-tune-", ignore_cleanup_errors=True) as scratch:
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,
-                max_concurrent_trials=MOST_PACKS,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=scratch, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)
-            ),
-        )
-        try:
-            tuner.fit()
-        except (RuntimeError, RayError) as error:
-            _LOG.warning("Ray Tune broke off and is started again: %s", str(error).splitlines()[0])
-            return False
-    return True

@@ -1,15 +1,23 @@
 """Between Ray Tune and the sweep: hands out packs, passes on what they report."""
 
-import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
 from sweeps.packs.keeping import MaskStore
 from sweeps.queue import TrialQueue
-from sweeps.session import Session
-from sweeps.sessions.interrupts import deferred
+from sweeps.session import RunningPack, Session
+from sweeps.sessions.interrupts import OrderlyEnd, deferred
+from sweeps.sharing import Allotment
+
+
+class Share(Protocol):
+    """Says what a sweep may use; see `sweeps.cluster_share`."""
+
+    def look(self, packs: Mapping[int, RunningPack]) -> Allotment:
+        """What the sweep may do now with the packs that it has out."""
+        ...
 
 
 class PackSearcher(Searcher):
@@ -29,7 +37,8 @@ class PackSearcher(Searcher):
         cpus: int,
         gpus: float,
         objectives: Mapping[str, str],
-        room: Callable[[], int] = lambda: sys.maxsize,
+        share: Share,
+        end: OrderlyEnd,
         ready: Callable[[], bool] = lambda: True,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
@@ -42,13 +51,14 @@ class PackSearcher(Searcher):
             cpus: Threads of a pack.
             gpus: GPUs of a pack; with none it trains on the CPU, also where there is one.
             objectives: Metrics to `maximize` or `minimize`.
-            room: How many packs may be handed out at a time.
+            share: How many packs may be handed out at a time, and which are to be given back.
+            end: Whether the session was asked to end.
             ready: Whether a pack can be had without waiting for the sampler; if not, it is set to work.
             prepare: Called when a pack was handed out, to ask for the next one meanwhile; returns at once.
         """
         super().__init__(metric="pack", mode="max")
         self._queue, self._session, self._masks, self._cpus, self._gpus = queue, session, masks, cpus, gpus
-        self._room, self._ready, self._prepare = room, ready, prepare
+        self._share, self._end, self._ready, self._prepare = share, end, ready, prepare
         self._objectives = [list(pair) for pair in objectives.items()]
         self._packs: dict[str, int] = {}
         self._errors: dict[str, tuple[str, bool]] = {}
@@ -56,7 +66,13 @@ class PackSearcher(Searcher):
     @deferred()
     def suggest(self, trial_id: str) -> Any:  # Tune's own annotation leaves FINISHED, a string, out
         """The next pack as a Tune configuration; None while there is nothing to do, FINISHED when all is done."""
-        if self._packs and (len(self._packs) >= self._room() or not self._ready()):
+        if self._end.asked:
+            return self._end_in_order()
+        allotment = self._share.look(self._session.packs)
+        self._session.notes = allotment.notes
+        self._session.preempt(number for number in allotment.preempt if number in self._session.packs)
+        staying = sum(not pack.preempted for pack in self._session.packs.values())
+        if staying >= allotment.room or (self._packs and not self._ready()):
             return None  # Tune asks again soon, and meanwhile hears what the packs in training report
         try:
             order = self._queue.next_pack()
@@ -78,6 +94,21 @@ class PackSearcher(Searcher):
             "objectives": self._objectives,
             "rivals": [list(costs) for costs in self._masks.rivals],
         }
+
+    def _end_in_order(self) -> None:
+        """Waits for packs in training to write their checkpoints.
+
+        Raises:
+            KeyboardInterrupt: When they have, or the time for it is up: Tune has no other end in between.
+        """
+        packs = [number for number, pack in self._session.packs.items() if pack.begun is not None]
+        if not packs or self._end.is_over:
+            raise KeyboardInterrupt
+        notes = (f"ending: packs write their checkpoints, within {self._end.grace_seconds:g} s",)
+        if self._session.notes != notes:
+            self._session.notes = notes
+            self._end.say(f"{notes[0]}; Ctrl-C ends at once")
+        self._session.preempt(packs, ending=True)
 
     @deferred()
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

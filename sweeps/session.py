@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,10 @@ class RunningPack:
         order: Its trials.
         open: Its lanes that have not ended, by trial.
         place: Host, device and dtype, known from its first report on.
+        node: Ray's name of its node; empty until it has begun.
+        begun: When it began to train, in seconds of a monotonic clock; None while it waits for a worker.
+        is_fresh: Whether its worker was started for it.
+        preempted: Whether it is to write its checkpoints and end.
         started: When it was handed out.
         epoch: The latest epoch reported; before that the one it goes on from.
         latest: The epoch rows of the last report that had some.
@@ -50,6 +54,10 @@ class RunningPack:
     order: PackOrder
     open: dict[int, Lane]
     place: Row = field(default_factory=dict)
+    node: str = ""
+    begun: float | None = None
+    is_fresh: bool = False
+    preempted: bool = False
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     epoch: int = field(init=False)
     latest: Table | None = None
@@ -110,6 +118,7 @@ class Session:
         self._lease, self._states, self._unkept = lease, states, ""
         self._earlier_seconds, self._began = seconds, time.monotonic()
         self.packs: dict[int, RunningPack] = {}
+        self.notes: tuple[str, ...] = ()
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
         self.reasons: dict[str, int] = {}
         self._breaks, self._ended_at_break = 0, dict(self.ended)
@@ -126,15 +135,24 @@ class Session:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Trials by state, and how many were asked in all; also read by the display's thread."""
-        running = sum(len(pack.open) for pack in list(self.packs.values()))
-        return {"asked": self._queue.asked, **self.ended, "running": running, "waiting": self._queue.waiting}
+        """Trials by state, and how many were asked in all; also read by the display's thread.
+
+        A trial is running from the moment its pack has a worker, and waiting before.
+        """
+        packs = list(self.packs.values())
+        running = sum(len(pack.open) for pack in packs if pack.begun is not None)
+        waiting = self._queue.waiting + sum(len(pack.open) for pack in packs if pack.begun is None)
+        return {"asked": self._queue.asked, **self.ended, "running": running, "waiting": waiting}
 
     def start(self, order: PackOrder) -> None:
-        """A pack was handed out."""
+        """A pack was handed out; it begins when there is a worker for it."""
+        self.packs[order.number] = RunningPack(order, {lane.trial: lane for lane in order.lanes})
+
+    def _begin(self, pack: RunningPack, place: Mapping[str, Any]) -> None:
+        order, pack.place, pack.begun = pack.order, dict(place), time.monotonic()
+        pack.node, pack.is_fresh = pack.place.pop("node", ""), pack.place.pop("fresh", False)
         since = f" from epoch {order.epoch} on" if order.epoch else ""
         _LOG.info("pack %d: trials %s%s", order.number, ", ".join(str(lane.trial) for lane in order.lanes), since)
-        self.packs[order.number] = RunningPack(order, {lane.trial: lane for lane in order.lanes})
         self.recorder.started({lane.trial: lane.attempt for lane in order.lanes})
         self._mirror.trials_started(
             [
@@ -143,13 +161,28 @@ class Session:
             ]
         )
 
+    def preempt(self, numbers: Iterable[int], *, ending: bool = False) -> None:
+        """Tells packs to write checkpoints and end; their trials wait for the next pack.
+
+        Args:
+            numbers: The packs.
+            ending: Whether the session ends.
+        """
+        for number in numbers:
+            if not self.packs[number].preempted:
+                _LOG.info("pack %d: preempted", number)
+            self.packs[number].preempted = True
+        # All of them, again and again: the actor forgets them if its process dies and is made anew.
+        if preempted := [number for number, pack in self.packs.items() if pack.preempted]:
+            self._states.preempt(preempted, ending=ending)
+
     def report(self, report: Mapping[str, Any]) -> None:
         """A pack reported epochs and ended trials; see `sweeps.trial`."""
         pack = self.packs.get(report["pack"])
         if pack is None:
             return
         for place in report["started"]:
-            pack.place = dict(place)
+            self._begin(pack, place)
         epochs = report["epochs"]
         if any(trial not in pack.open for trial in report["trials"]):
             epochs = of_trials(epochs, pack.open)
@@ -161,8 +194,10 @@ class Session:
         self._end(pack, [row for row in report["ended"] if row["trial"] in pack.open])
         for row in report["paused"]:
             lane = pack.open.pop(row["trial"])
-            started = lane.started or pack.place.get("started", pack.started)
-            self._queue.pause(replace(lane, epoch=row["epoch"], seconds=row["seconds"], started=started))
+            if row["epoch"] > lane.epoch:
+                started = lane.started or pack.place.get("started", pack.started)
+                lane = replace(lane, epoch=row["epoch"], seconds=row["seconds"], started=started)
+            self._queue.pause(lane)
         if report["unkept"] and report["unkept"] != self._unkept:
             self._unkept = report["unkept"]
             _LOG.warning("pack %d: a state was not kept: %s", pack.order.number, self._unkept)
@@ -217,10 +252,11 @@ class Session:
         Returns:
             How many trials were in training.
         """
-        lanes = [lane for pack in self.packs.values() for lane in pack.open.values()]
+        packs = list(self.packs.values())
+        lanes = [lane for pack in packs if pack.begun is not None for lane in pack.open.values()]
         paused = self._queue.paused()
         self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in (*lanes, *paused))
-        self._queue.lost(lanes)
+        self._queue.lost([lane for pack in packs for lane in pack.open.values()])
         self.packs.clear()
         if paused:
             self._states.settle()
@@ -261,7 +297,9 @@ class Session:
 
     def _beat(self, state: str = "running", **told: Any) -> None:
         seconds = round(self.seconds, 3)
-        self._lease.renew(name=self._paths.name, state=state, seconds=seconds, trials=self.counts, **told)
+        self._lease.renew(
+            name=self._paths.name, state=state, seconds=seconds, trials=self.counts, notes=self.notes, **told
+        )
 
     def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
         if not rows:

@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 import torch
-from ray import tune
+from ray.actor import exit_actor
 from ray.exceptions import GetTimeoutError
 
 from search_spaces.space import Stopping
@@ -30,53 +30,10 @@ from sweeps.rungs import is_rung, remaining_before
 
 REPORT_SECONDS = 1.0
 """Shortest time between two reports of a pack: short epochs travel together."""
+ANSWER_SECONDS = 0.1
+"""How long a pack waits to hear whether it is preempted; an answer that comes later is read after its next epochs."""
 
 Row = dict[str, Any]
-
-
-class PackTrainable(tune.Trainable):
-    """A `PackWorker` as Ray Tune drives it."""
-
-    def setup(
-        self,
-        config: Row,
-        datasets: dict[str, Row] | None = None,
-        stopping: Stopping | None = None,
-        judge: Any = None,
-        *,
-        hang_seconds: float = HANG_SECONDS,
-        keeper: Any = None,
-        checkpoint_seconds: float | None = None,
-    ) -> None:
-        """Takes the first pack; see `PackWorker`.
-
-        Args:
-            config: The Tune trial's configuration, an order of `PackWorker`.
-            datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
-            stopping: Where the rungs are; None trains every trial to its end.
-            judge: Handle of the actor that decides at a rung, see `sweeps.packs.judge.Judge`.
-            hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.packs.watchdog`.
-            keeper: Handle of the actor that keeps states, see `sweeps.packs.checkpoints.Keeper`.
-            checkpoint_seconds: Training between two states on disk; None chooses, see `sweeps.packs.pace.Pace`.
-        """
-        self._worker = PackWorker(
-            datasets or {},
-            stopping,
-            judge,
-            hang_seconds=hang_seconds,
-            keeper=keeper,
-            checkpoint_seconds=checkpoint_seconds,
-        )
-        self._worker.take(config)
-
-    def reset_config(self, new_config: Row) -> bool:
-        """Takes the next pack in the same process: importing torch anew would cost seconds."""
-        self._worker.take(new_config)
-        return True
-
-    def step(self) -> Row:
-        """Trains until the next report is due or every lane has ended."""
-        return self._worker.step()
 
 
 class PackWorker:
@@ -87,27 +44,29 @@ class PackWorker:
     ...], "rivals": [claims, ...]}`. Where it starts after epoch 0, the lanes' states are with the keeper. States are
     sent there at the beginning of a step, when the driver has all epochs that led to them. A report holds
 
-    * `started`: host, device and dtype in the first report of a pack, else empty (a list, because Tune
-      flattens dictionaries);
+    * `started`: in the first report of a pack, before it trains, node, host, device, dtype and whether its process is a
+      `fresh` one; else empty (a list, because Tune flattens dictionaries);
     * `epochs`: one row per lane and epoch, as a table of `sweeps.results.EPOCHS`; the latest `epoch`, and the `trials`
       in the table;
     * `ended`: one row per lane that has ended, with state, reason and final metrics, and with the trained
       network (`artifact`) where no rival beats it;
-    * `paused`: one row per lane that has passed a rung at which others of its pack were stopped: with trial, epoch and
-      seconds so far. Its state is with the keeper, so that it goes on with others;
+    * `paused`: one row per lane that waits for another pack: with trial, epoch and seconds so far. Its state is with
+      the keeper. Either it has passed a rung at which others of its pack were stopped, or its pack was preempted;
     * `keeps`: whether the next step begins with states on their way to the keeper; `unkept`: why the last ones could
       not be written;
     * `error`: why the whole pack broke, else None, and whether it was for want of memory (`out_of_memory`). A pack that
       hangs reports so without being `done`; the process ends with the next step, for a thread cannot be ended alone.
-      So does one that breaks the process's hold of its GPU: the next pack would break at once, and all others.
+      So does one that breaks the process's hold of its GPU: the next pack would break at once, and all others. And one
+      that was preempted: Tune would train its next pack in this process, on a node or a share that is to be given back.
 
     Args:
-        datasets: See `PackTrainable.setup`.
-        stopping: See `PackTrainable.setup`.
-        judge: See `PackTrainable.setup`.
-        hang_seconds: See `PackTrainable.setup`.
-        keeper: See `PackTrainable.setup`; may be left out where nothing is stopped.
-        checkpoint_seconds: See `PackTrainable.setup`.
+        datasets: Arrays of every dataset of the sweep by name, from Ray's object store.
+        stopping: Where the rungs are; None trains every trial to its end.
+        judge: Handle of the actor that decides at a rung, see `sweeps.packs.judge.Judge`.
+        hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.packs.watchdog`.
+        keeper: Handle of the sweep's actor, see `sweeps.packs.keeper.Keeper`; without one no state is kept, and no pack
+            preempted.
+        checkpoint_seconds: Training between two states on disk; None chooses, see `sweeps.packs.pace.Pace`.
     """
 
     def __init__(
@@ -125,7 +84,7 @@ class PackWorker:
         self._patience_seconds, self._kept = hang_seconds / 2, 0
         self._datasets, self._stopping, self._judge, self._keeper = datasets, stopping, judge, keeper
         self._loaded: dict[str, Dataset] = {}
-        self._pace = Pace(checkpoint_seconds)
+        self._pace, self._fresh = Pace(checkpoint_seconds), True
 
     def take(self, order: Row) -> None:
         """Takes the next pack."""
@@ -134,13 +93,16 @@ class PackWorker:
         self._pack: Pack | None = None
         self._seconds: list[float] = [lane["seconds"] for lane in self._lanes]
         self._started = datetime.now(UTC)
-        self._pausing = self._keeping = self._broken = False
+        self._pausing = self._keeping = self._broken = self._preempted = False
+        self._asked: Any = None
         self._pace.begin()
 
     def step(self) -> Row:
         """Trains until the next report is due or every lane has ended."""
         if self._watchdog.hung or self._broken:
             os._exit(1)
+        if self._has_left:
+            exit_actor()
         try:
             return self._watchdog.watch(self._train, self._progress)
         except TimeoutError as error:
@@ -154,28 +116,65 @@ class PackWorker:
         epochs, report = list[Row](), nothing_of(self._order["pack"])
         try:
             if self._pack is None:
-                self._pack = self._build()
-                report["started"].append(self._place(self._pack))
-            elif self._keeping:
-                self._keep(self._pack, report)
-            due = time.monotonic() + REPORT_SECONDS
-            while self._pack.lanes and not self._pausing and time.monotonic() < due:
-                began = time.monotonic()
-                self._epoch(self._pack, report, epochs)
-                self._pace.train(time.monotonic() - began)
-            self._keeping = bool(self._pack.lanes) and (self._pausing or self._is_due(self._pack))
-            report["keeps"] = self._keeping
+                self._begin(report)
+            else:
+                self._go_on(self._pack, report, epochs)
         except Exception as error:  # whatever broke the pack is the driver's to judge, not Tune's
             report["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
             report["out_of_memory"] = memory.ran_out(error)
             self._broken = memory.is_lost()
         report["epochs"], report["trials"] = epochs_table(epochs), list({row["trial"] for row in epochs})
-        report["done"] = not self._broken and (bool(report["error"]) or self._pack is None or not self._pack.lanes)
+        report["done"] = not self._broken and not self._has_left and (bool(report["error"]) or not self._lanes_left)
         if report["done"]:
             self._pack = None
         if report["out_of_memory"] and not self._broken and torch.cuda.is_available():
             torch.cuda.empty_cache()
         return report
+
+    @property
+    def _lanes_left(self) -> list[int]:
+        return self._pack.lanes if self._pack else []
+
+    @property
+    def _has_left(self) -> bool:
+        """Whether the pack was preempted and all its lanes have ended or wait for another one."""
+        return self._preempted and not self._lanes_left
+
+    def _begin(self, report: Row) -> None:
+        """Says where the pack trains, before its first epoch, which may take minutes; or gives it back untrained."""
+        self._preempted = self._is_preempted()
+        if self._preempted:
+            report["paused"] = [
+                {"trial": lane["trial"], "epoch": self._order["epoch"], "seconds": lane["seconds"]}
+                for lane in self._lanes
+            ]
+            return
+        self._pack = self._build()
+        report["started"].append(self._place(self._pack))
+
+    def _go_on(self, pack: Pack, report: Row, epochs: list[Row]) -> None:
+        if self._keeping:
+            self._keep(pack, report)
+        due = time.monotonic() + REPORT_SECONDS
+        while pack.lanes and not self._pausing and time.monotonic() < due:
+            began = time.monotonic()
+            self._epoch(pack, report, epochs)
+            self._pace.train(time.monotonic() - began)
+        self._preempted = self._preempted or self._is_preempted()
+        self._pausing |= self._preempted
+        self._keeping = bool(pack.lanes) and (self._pausing or self._is_due(pack))
+        report["keeps"] = self._keeping
+
+    def _is_preempted(self) -> bool:
+        if self._keeper is None:
+            return False
+        self._asked = self._asked or self._keeper.is_preempted.remote(self._order["pack"])
+        try:
+            answer: bool = ray.get(self._asked, timeout=ANSWER_SECONDS)
+        except GetTimeoutError:
+            return False
+        self._asked = None
+        return answer
 
     def _build(self) -> Pack:
         started = time.perf_counter()
@@ -196,8 +195,11 @@ class PackWorker:
         return pack
 
     def _place(self, pack: Pack) -> Row:
+        fresh, self._fresh = self._fresh, False
         device = torch.cuda.get_device_name(pack.device) if pack.device.type == "cuda" else "cpu"
         return {
+            "fresh": fresh,
+            "node": ray.get_runtime_context().get_node_id() if ray.is_initialized() else "",
             "host": socket.gethostname(),
             "device": device,
             "dtype": str(pack.dtype).removeprefix("torch."),

@@ -63,6 +63,7 @@ def status(
     from sweeps.display import watch
     from sweeps.display.status import status as look
     from sweeps.display.status import table
+    from sweeps.sessions.heartbeat import session_notes
 
     def find() -> tuple[SweepPaths, SearchSpace]:
         paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
@@ -77,6 +78,8 @@ def status(
         print_json(row)
     else:
         out.print(table([row], [space.trials]))
+        for note in session_notes(paths):
+            say(note)
 
 
 def pareto(

@@ -35,6 +35,7 @@ class Viewer:
                 " ".join(str(pack.place[name]) for name in ("host", "device", "dtype") if name in pack.place),
             )
             for number, pack in list(session.packs.items())
+            if pack.begun is not None
         )
         rows = session.leaders.rows
         return SweepView(
@@ -57,7 +58,8 @@ class Viewer:
         return self._known[1]
 
     def _notes(self) -> tuple[str, ...]:
-        notes = [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
+        notes = [*self._session.notes]
+        notes += [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
         if self._session.recorder.disk_fault:
             notes.append(f"results wait in memory: {self._session.recorder.disk_fault}")
         if self._mirror.lag > LAG_ROWS:

@@ -13,6 +13,7 @@ from sweeps import pareto, results
 from sweeps.display.panel import PLAIN_SECONDS, SweepView, line, panel
 from sweeps.display.status import status
 from sweeps.paths import SweepPaths
+from sweeps.sessions.heartbeat import session_notes
 
 LEVELS = (0.02, 0.05, 0.20)
 """Fractions of remaining weights at which the best accuracy is named."""
@@ -83,5 +84,6 @@ def _view(paths: SweepPaths, space: SearchSpace) -> tuple[SweepView, dict[str, A
         hypervolume=row["hypervolume"] if ended else None,
         seconds=row["seconds"],
         seconds_left=left,
+        notes=session_notes(paths),
     )
     return view, row

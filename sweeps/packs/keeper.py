@@ -1,4 +1,8 @@
-"""The process that keeps the trained states of unfinished trials, beside the driver, and the driver's way to it."""
+"""The sweep's process beside the driver, and the driver's way to it.
+
+It keeps the trained states of unfinished trials, tells packs when they are preempted, and tells the drivers of other
+sweeps on the cluster what this one needs.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -29,6 +33,31 @@ class Keeper:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._waiting: dict[int, Checkpoint] = {}
+        self._preempted: set[int] = set()
+        self._ending = False
+        self._demand: list[float] = []
+
+    def preempt(self, packs: Iterable[int], *, ending: bool) -> None:
+        """Marks packs that are to write checkpoints and end.
+
+        Args:
+            packs: Their numbers.
+            ending: Whether the session ends: states go to disk at once, for nobody takes them from memory any more.
+        """
+        self._preempted.update(packs)
+        self._ending |= ending
+
+    def is_preempted(self, pack: int) -> bool:
+        """Whether a pack is to write its checkpoints and end."""
+        return pack in self._preempted
+
+    def publish(self, demand: list[float]) -> None:
+        """Takes what the sweep needs of the cluster, see `sweeps.sharing.Demand`."""
+        self._demand = demand
+
+    def demand(self) -> list[float]:
+        """What was published last; plain numbers, because another version of this project may ask."""
+        return self._demand
 
     def keep(self, checkpoint: Checkpoint, *, waiting: bool, durable: bool) -> str | None:
         """Takes a state.
@@ -43,11 +72,11 @@ class Keeper:
         """
         trial = checkpoint.reached.trial
         self._waiting.pop(trial, None)
-        if waiting:
+        if waiting and not self._ending:
             # What arrived lies in the memory that all processes of the node share, which is small.
             arrays = {name: array.copy() for name, array in checkpoint.arrays.items()}
             self._waiting[trial] = replace(checkpoint, arrays=arrays)
-        return self._write(checkpoint) if durable else None
+        return self._write(checkpoint) if durable or (waiting and self._ending) else None
 
     def take(self, trials: Sequence[int], epoch: int) -> list[Checkpoint]:
         """Gives the states of trials for a pack, in their order; those in memory are forgotten.
@@ -109,6 +138,14 @@ class States:
             ray.get(self._keeper.settle.remote(), timeout=LAST_PATIENCE_SECONDS)
         except RayError:
             return
+
+    def preempt(self, packs: Iterable[int], *, ending: bool) -> None:
+        """See `Keeper.preempt`; returns at once."""
+        self._keeper.preempt.remote(list(packs), ending=ending)
+
+    def publish(self, demand: list[float]) -> None:
+        """See `Keeper.publish`; returns at once."""
+        self._keeper.publish.remote(demand)
 
     def forget(self, trials: Iterable[int]) -> None:
         """See `Keeper.forget`; returns at once."""

@@ -1,7 +1,5 @@
 """Work that hangs is given up: it runs in a thread of its own, while another one looks whether it goes on."""
 
-import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +7,7 @@ from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any
 
-from sweeps.errors import SweepError
+from sweeps.environment import seconds_of
 
 VARIABLE = "SWEEPS_HANG_SECONDS"
 HANG_SECONDS = 600.0
@@ -24,14 +22,7 @@ def hang_seconds() -> float:
     Raises:
         SweepError: If it is no time.
     """
-    text = os.environ.get(VARIABLE) or str(HANG_SECONDS)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise SweepError(f"{VARIABLE}: must be a number of seconds above 0, but got {text!r}. Write for example 600.")
-    return seconds
+    return seconds_of(VARIABLE, HANG_SECONDS)
 
 
 class Watchdog:

@@ -18,6 +18,12 @@ def read_session(paths: SweepPaths) -> dict[str, Any]:
     return {"seconds": 0.0, "trials": {}} | (lease.read(paths.sessions) or {"state": "new"})
 
 
+def session_notes(paths: SweepPaths) -> tuple[str, ...]:
+    """What a driver at work says of troubles and waiting; nothing of one that is gone."""
+    session = read_session(paths)
+    return tuple(session.get("notes", ())) if session["state"] == "running" else ()
+
+
 def write_session(paths: SweepPaths, document: Mapping[str, Any]) -> None:
     """Makes up what the last driver said, for a sweep that no driver is at work on."""
     paths.sessions.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,71 @@
-"""Ctrl-C between two steps of the books, never inside one."""
+"""SIGINT and SIGTERM: held back inside a step of bookkeeping; the first one asks a session to end in order."""
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any, Self
 
+from sweeps.environment import seconds_of
+
+VARIABLE = "SWEEPS_GRACE_SECONDS"
+GRACE_SECONDS = 20.0
+"""Time for packs to write their checkpoints, unless the environment says another: Kubernetes kills after 30 s."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def grace_seconds() -> float:
+    """The time as the environment sets it.
+
+    Raises:
+        SweepError: If it is no time.
+    """
+    return seconds_of(VARIABLE, GRACE_SECONDS)
+
+
+class OrderlyEnd:
+    """While its block runs, the first signal asks for an orderly end, and Ctrl-C after it raises KeyboardInterrupt.
+
+    A second SIGTERM changes nothing: batch systems send it more than once, and kill when their patience ends.
+
+    Args:
+        grace_seconds: Time that packs have to write their checkpoints.
+        say: Tells the user.
+    """
+
+    def __init__(self, grace_seconds: float, say: Callable[[str], None]) -> None:
+        self.grace_seconds, self.say = grace_seconds, say
+        self._since: float | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._since is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for an orderly end is up."""
+        return self._since is not None and time.monotonic() - self._since >= self.grace_seconds
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        if not self.asked:
+            self._since = time.monotonic()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -94,11 +94,11 @@ class Lease:
             except OSError as error:
                 _LOG.warning("%s: must be written, but got: %s", self.path, error)
 
-    def end(self) -> None:
-        """Gives the right back, for a holder that has not said how it ended: as failed."""
+    def end(self, state: str) -> None:
+        """Gives the right back, for a holder that has not said how it ended."""
         if self._document["state"] == "running":
             with contextlib.suppress(OSError, SweepError):
-                self.renew(state="failed")
+                self.renew(state=state)
 
 
 @contextmanager
@@ -116,12 +116,16 @@ def hold(folder: Path, *, what: str, told: Mapping[str, Any] = MappingProxyType(
     lease, over = take(folder, what=what, told=told), threading.Event()
     thread = threading.Thread(target=lease.beat, args=[over], name="lease", daemon=True)
     thread.start()
+    state = "failed"
     try:
         yield lease
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
     finally:
         over.set()
         thread.join()
-        lease.end()
+        lease.end(state)
 
 
 def take(folder: Path, *, what: str, told: Mapping[str, Any] = MappingProxyType({})) -> Lease:

@@ -43,7 +43,7 @@ def test_every_node_gets_the_token_and_one_commit_and_the_dashboard_stays_at_hom
     assert [c for c in document["head_start_ray_commands"] if c.startswith("ray start")] == [
         "ray start --head --port=6379 --dashboard-host=127.0.0.1 --autoscaling-config=~/ray_bootstrap_config.yaml"
     ]
-    assert document["worker_start_ray_commands"] == ["ray stop", "ray start --address=$RAY_HEAD_IP:6379"]
+    assert document["worker_start_ray_commands"][:2] == ["ray stop", "ray start --address=$RAY_HEAD_IP:6379"]
 
 
 def test_the_aws_cluster_grows_from_nothing_on_spot_and_its_head_trains_nothing() -> None:

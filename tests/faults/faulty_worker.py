@@ -7,8 +7,8 @@ import threading
 from typing import Any
 from unittest import mock
 
-from sweeps import __main__, run
-from sweeps.trial import PackTrainable
+from sweeps import __main__, tuning
+from sweeps.trainable import PackTrainable
 
 HANGING, RAISING, GREEDY = 3, 6, 9
 """Trials with a fault of their own."""
@@ -40,5 +40,5 @@ class FaultyTrainable(PackTrainable):
 
 
 if __name__ == "__main__":
-    run.PackTrainable = FaultyTrainable
+    tuning.PackTrainable = FaultyTrainable
     __main__.main()

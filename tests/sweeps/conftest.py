@@ -23,7 +23,7 @@ from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.sessions.heartbeat import write_session
 
 if TYPE_CHECKING:
-    from sweeps.trial import PackTrainable
+    from sweeps.trainable import PackTrainable
     from tests.sweeps.driver import Driver
 
 Row = dict[str, Any]
@@ -77,6 +77,8 @@ class States:
     def __init__(self) -> None:
         self.kept: dict[int, Reached] = {}
         self.forgotten: list[int] = []
+        self.preempted: set[int] = set()
+        self.ending = False
         self.settled = 0
 
     def reached(self, trials: Iterable[int]) -> dict[int, Reached]:
@@ -87,6 +89,10 @@ class States:
 
     def forget(self, trials: Iterable[int]) -> None:
         self.forgotten += trials
+
+    def preempt(self, packs: Iterable[int], *, ending: bool) -> None:
+        self.preempted |= set(packs)
+        self.ending = ending
 
 
 def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
@@ -244,7 +250,7 @@ def datasets() -> dict[str, Row]:
 @pytest.fixture
 def start(datasets: dict[str, Row]) -> "Callable[[Row], PackTrainable]":
     """Gives a pack to a new worker."""
-    from sweeps.trial import PackTrainable  # with Ray, which takes seconds to import
+    from sweeps.trainable import PackTrainable  # with Ray, which takes seconds to import
 
     def begin(pack: Row) -> PackTrainable:
         worker = PackTrainable.__new__(PackTrainable)  # its own constructor asks Ray for this machine's address

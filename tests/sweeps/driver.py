@@ -51,11 +51,17 @@ class Driver:
             seconds=100.0,
         )
 
-    def start(self) -> PackOrder:
-        """Hands a pack out."""
+    def hand_out(self) -> PackOrder:
+        """Hands a pack out; it waits for a worker."""
         order = self.queue.next_pack()
         assert order is not None
         self.session.start(order)
+        return order
+
+    def start(self) -> PackOrder:
+        """Hands a pack out to a worker that begins at once."""
+        order = self.hand_out()
+        self.session.report(nothing_of(order.number) | {"started": [PLACE | {"node": "abcd"}]})
         return order
 
     def rows(self) -> list[Row]:
@@ -100,5 +106,5 @@ def finish(driver: Driver, order: PackOrder) -> None:
     """A pack that trains all its lanes to the end."""
     lanes = range(len(order.lanes))
     epochs = [epoch(order, lane, number) for number in (1, 2) for lane in lanes]
-    driver.session.report(report(order, started=[PLACE], epochs=epochs, ended=[ended(order, lane) for lane in lanes]))
+    driver.session.report(report(order, epochs=epochs, ended=[ended(order, lane) for lane in lanes]))
     driver.session.close_pack(order.number, "the worker process died")

@@ -3,7 +3,8 @@
 from typing import Any
 
 from supermask.config import TrainConfig
-from sweeps.trial import PackTrainable
+from sweeps.trainable import PackTrainable
+from sweeps.trial import PackWorker
 
 EPOCHS = 2
 OBJECTIVES = [["val_accuracy", "maximize"], ["remaining", "minimize"]]
@@ -25,9 +26,16 @@ def order(configs: list[TrainConfig], *, number: int = 0, rivals: list[list[floa
     return {**place, "lanes": lanes, "objectives": OBJECTIVES, "rivals": rivals}
 
 
-def train(worker: PackTrainable) -> list[Row]:
+def first(worker: PackTrainable | PackWorker) -> Row:
+    """The first report of what a pack has trained, and where; that comes in one of its own."""
+    began = worker.step()
+    assert began["started"] or began["done"] or began["paused"]
+    return worker.step() | {"started": began["started"]} if began["started"] else began
+
+
+def train(worker: PackTrainable | PackWorker) -> list[Row]:
     """All reports of a pack."""
-    reports = [worker.step()]
+    reports = [first(worker)]
     while not reports[-1]["done"]:
         reports.append(worker.step())
     return reports

@@ -14,7 +14,7 @@ from ray import tune
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # pyright: ignore[reportPrivateUsage]
 
 from search_spaces.space import SearchSpace
-from sweeps import run
+from sweeps import run, tuning
 from sweeps.mirroring.identity import read_id
 from sweeps.paths import SweepPaths
 from sweeps.plan import Options
@@ -44,7 +44,7 @@ def test_an_interrupt_is_not_hidden_by_a_folder_of_tune_that_cannot_be_removed(
     plan, searcher = SimpleNamespace(cpus=1, gpus=0), SimpleNamespace()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        run._fit(searcher, plan, {})  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+        tuning.fit(searcher, plan, {})  # pyright: ignore[reportArgumentType]
 
 
 def test_tune_writes_its_state_when_it_begins_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

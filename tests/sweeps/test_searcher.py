@@ -21,7 +21,9 @@ from sweeps.queue import TrialQueue
 from sweeps.results import ResultsWriter
 from sweeps.searcher import PackSearcher
 from sweeps.session import Session
+from sweeps.sessions.interrupts import OrderlyEnd
 from sweeps.sessions.leaders import Leaders
+from sweeps.sharing import Allotment
 from sweeps.storage import lease
 from sweeps.study import SweepStudy
 
@@ -38,6 +40,12 @@ class Sweep:
     mirror: Any
     keeper: Any
     searcher: PackSearcher = field(init=False)
+    allotment: Allotment = field(default_factory=lambda: Allotment(10**6))
+    said: list[str] = field(default_factory=list)
+
+    def look(self, packs: Any) -> Allotment:  # noqa: ARG002
+        """What the searcher may do."""
+        return self.allotment
 
     def __post_init__(self) -> None:
         paths = SweepPaths(self.root, self.space.name)
@@ -59,6 +67,7 @@ class Sweep:
             ended={},
             seconds=0.0,
         )
+        self.end = OrderlyEnd(1000.0, self.said.append)
         self.searcher = PackSearcher(
             self.queue,
             self.session,
@@ -66,6 +75,8 @@ class Sweep:
             cpus=3,
             gpus=0.5,
             objectives={"val_accuracy": "maximize", "remaining": "minimize"},
+            share=self,
+            end=self.end,
         )
 
     def states(self) -> list[tuple[str, str | None]]:
@@ -91,7 +102,7 @@ def report(pack: Row, *, error: str | None = None) -> Row:
         for lane in pack["lanes"]
     ]
     ended = [] if error else ended
-    return nothing_of(pack["pack"]) | {"ended": ended, "error": error}
+    return nothing_of(pack["pack"]) | {"started": [{"node": "n"}], "ended": ended, "error": error}
 
 
 def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:
@@ -180,7 +191,7 @@ def test_an_interrupt_waits_until_the_books_are_whole(
         with pytest.raises(KeyboardInterrupt):
             sweep.searcher.suggest("a")
         # Tune never saw this pack, but the books know of it.
-        assert sweep.session.counts["running"] == sweep.session.counts["asked"] == 2
+        assert sweep.session.counts["waiting"] == sweep.session.counts["asked"] == 2
         (pack,) = sweep.session.packs.values()
         lanes = [{"trial": lane.trial, "attempt": lane.attempt} for lane in pack.order.lanes]
         with pytest.raises(KeyboardInterrupt):
@@ -202,3 +213,56 @@ def test_events_of_unknown_trials_are_ignored(sweep: Sweep) -> None:
 
 def test_tune_may_pickle_it_and_gets_nothing(sweep: Sweep) -> None:
     assert pickle.loads(pickle.dumps(sweep.searcher)).__dict__ == {}  # noqa: S301
+
+
+def begin(sweep: Sweep, name: str) -> Row:
+    """A pack that a worker has taken."""
+    pack = sweep.searcher.suggest(name)
+    sweep.searcher.on_trial_result(name, nothing_of(pack["pack"]) | {"started": [{"node": "n"}]})
+    return pack
+
+
+def test_packs_are_handed_out_as_long_as_there_is_room_and_those_that_are_not_wanted_are_preempted(
+    sweep: Sweep,
+) -> None:
+    sweep.allotment = Allotment(0, notes=("waits for the cluster",))
+    assert sweep.searcher.suggest("a") is None  # nothing is out, and yet this is not the end
+    assert sweep.session.notes == ("waits for the cluster",)
+    sweep.allotment = Allotment(1)
+    pack = begin(sweep, "a")
+    assert sweep.searcher.suggest("b") is None
+    sweep.allotment = Allotment(1, preempt=(pack["pack"], 77))
+    assert sweep.searcher.suggest("b") is not None  # a pack that leaves takes no room
+    assert sweep.keeper.preempted == {0}
+    assert (sweep.keeper.ending, sweep.session.packs[0].preempted) == (False, True)
+
+
+def test_the_first_signal_lets_packs_write_their_checkpoints(sweep: Sweep) -> None:
+    with sweep.end:
+        packs = [begin(sweep, "a"), sweep.searcher.suggest("b")]
+        signal.raise_signal(signal.SIGTERM)
+        assert sweep.searcher.suggest("c") is None
+        assert (sweep.keeper.preempted, sweep.keeper.ending) == ({0}, True)  # the other one has no worker
+        assert sweep.searcher.suggest("c") is None
+        (said,) = sweep.said
+        assert said.startswith("ending: packs write their checkpoints, within 1000 s")
+        waits = [{"trial": lane["trial"], "epoch": 1, "seconds": 1.0} for lane in packs[0]["lanes"]]
+        sweep.searcher.on_trial_result("a", nothing_of(0) | {"paused": waits})
+        sweep.searcher.on_trial_complete("a", error=True)
+        with pytest.raises(KeyboardInterrupt):
+            sweep.searcher.suggest("c")
+    assert sweep.session.counts["waiting"] == 4
+    assert [lane.epoch for lane in sweep.queue.paused()] == [1, 1]
+
+
+def test_ctrl_c_after_a_signal_and_the_end_of_the_time_break_off(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sweep.end:
+        begin(sweep, "a")
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert sweep.searcher.suggest("c") is None
+        monkeypatch.setattr(sweep.end, "grace_seconds", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            sweep.searcher.suggest("c")

@@ -93,6 +93,7 @@ def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
         "state": "running",
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "notes": [],
         "trials": {"asked": 3, "finished": 0, "stopped": 0, "failed": 0, "running": 3, "waiting": 0},
     }
     assert read_session(driver.paths)["state"] == "running"

@@ -37,7 +37,7 @@ def test_a_trial_that_is_given_up_fails_with_the_reason_of_its_last_loss(driver:
     driver.queue = driver.session._queue = TrialQueue(driver.study, trials=1, lanes=1)  # pyright: ignore[reportPrivateUsage]
     for attempt in (1, 2, 3):
         assert driver.states() in ([], ["waiting"])
-        driver.session.close_pack(driver.start().number, f"RuntimeError: bang {attempt}")
+        driver.session.close_pack(driver.hand_out().number, f"RuntimeError: bang {attempt}")
     (row,) = driver.rows()
     assert (row["state"], row["reason"], row["attempt"]) == ("failed", "RuntimeError: bang 3", 3)
     assert (row["epochs_done"], row["val_accuracy"], row["host"]) == (0, None, None)

@@ -139,3 +139,24 @@ def test_an_interrupt_writes_the_states_that_wait(driver: Driver, paused: list[R
     driver.session.report(report(order, paused=paused))
     driver.session.interrupt()
     assert driver.keeper.settled == len(paused)
+
+
+def test_a_trial_is_waiting_until_its_pack_has_a_worker(driver: Driver) -> None:
+    order = driver.hand_out()
+    assert (driver.session.counts["running"], driver.session.counts["waiting"]) == (0, 3)
+    driver.session.recorder.wait()
+    assert driver.mirror.numbers("started") == []
+    driver.session.report(report(order, started=[PLACE | {"node": "abcd", "fresh": True}]))
+    assert (driver.session.counts["running"], driver.session.counts["waiting"]) == (3, 0)
+    assert driver.mirror.numbers("started") == [0, 1, 2]
+    pack = driver.session.packs[order.number]
+    assert (pack.node, pack.is_fresh, pack.place) == ("abcd", True, PLACE)
+
+
+def test_lanes_of_a_pack_that_gave_its_worker_back_untrained_wait_as_they_were(driver: Driver) -> None:
+    order = driver.hand_out()
+    waits = [{"trial": lane.trial, "epoch": 0, "seconds": 0.0} for lane in order.lanes]
+    driver.session.report(report(order, paused=waits))
+    driver.session.close_pack(order.number, "the worker process died")
+    again = driver.hand_out()
+    assert again.lanes == order.lanes

@@ -7,7 +7,7 @@ import pytest
 
 from supermask.artifact import Artifact
 from sweeps.results import trials_table
-from sweeps.trial import PackTrainable
+from sweeps.trainable import PackTrainable
 from tests.sweeps.orders import EPOCHS, UNBEATABLE, Row, config, gather, order, train
 
 
@@ -17,7 +17,7 @@ def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Callable[[R
     assert {report["pack"] for report in reports} == {4}
     assert {report["error"] for report in reports} == {None}
     (place,) = gather(reports, "started")
-    assert set(place) == {"host", "device", "dtype", "started"}
+    assert set(place) == {"fresh", "node", "host", "device", "dtype", "started"}
     assert place["started"] >= before
     epochs = gather(reports, "epochs")
     assert [(row["trial"], row["attempt"], row["epoch"]) for row in epochs] == [

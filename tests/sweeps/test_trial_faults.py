@@ -11,8 +11,9 @@ import torch
 
 from supermask.artifact import Artifact
 from supermask.pack import Pack, Part
-from sweeps.trial import PackTrainable, PackWorker
-from tests.sweeps.orders import EPOCHS, Row, config, gather, order, train
+from sweeps.trainable import PackTrainable
+from sweeps.trial import PackWorker
+from tests.sweeps.orders import EPOCHS, Row, config, first, gather, order, train
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_pack_that_breaks_the_hold_of_its_gpu_says_so_and_then_ends_its_proces
         monkeypatch.setattr(torch.cuda, name, lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", fail)
     monkeypatch.setattr("os._exit", exits.append)
-    report = worker.step()
+    report = first(worker)
     assert report["error"] == "RuntimeError: CUDA error: an illegal memory access was encountered"
     assert (report["done"], report["out_of_memory"], exits) == (False, False, [])
     worker.step()
@@ -67,7 +68,7 @@ def test_a_pack_that_hangs_says_so_and_then_ends_its_process(
     worker.take(order([config(0)]))
     monkeypatch.setattr(Pack, "train_steps", lambda _: end.wait(30))
     monkeypatch.setattr("os._exit", exits.append)
-    report = worker.step()
+    report = first(worker)
     assert report["error"].startswith("hung: no step of training ended for ")
     assert (report["done"], report["ended"], len(report["epochs"])) == (False, [], 0)
     assert exits == []
@@ -134,7 +135,7 @@ def test_a_pack_that_breaks_after_an_epoch_has_reported_its_rows(
     worker = PackWorker(datasets)
     worker.take(order([config(0, epochs=1), config(1, epochs=1, weight_gain=1e25)]))
     monkeypatch.setattr(Pack, "evaluate", fail_on_the_test_set)
-    report = worker.step()
+    report = first(worker)
     assert (report["error"], report["epoch"], report["done"]) == ("RuntimeError: bang", 1, True)
     assert [(row["trial"], row["epochs_done"]) for row in report["ended"]] == [(11, 1)]
     assert [(row["trial"], row["epoch"]) for row in report["epochs"].to_pylist()] == [(10, 1), (11, 1)]
@@ -153,9 +154,7 @@ def test_a_lane_that_ended_before_one_beside_it_broke_the_pack_has_all_its_rows(
     worker = PackWorker(datasets)
     worker.take(order([config(0), config(1)], rivals=[]))
     monkeypatch.setattr(Artifact, "of", fail_for_the_second)
-    reports = [worker.step()]
-    while not reports[-1]["done"]:
-        reports.append(worker.step())
+    reports = train(worker)
     assert reports[-1]["error"] == "RuntimeError: bang"
     assert [(row["trial"], row["state"], row["epochs_done"]) for row in gather(reports, "ended")] == [
         (10, "finished", EPOCHS)

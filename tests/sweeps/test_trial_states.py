@@ -9,11 +9,13 @@ import pytest
 from ray.exceptions import GetTimeoutError
 
 from search_spaces.space import Stopping
+from supermask.pack import Pack
 from sweeps.packs.checkpoints import Checkpoint
 from sweeps.packs.keeper import Keeper
 from sweeps.packs.watchdog import Watchdog
-from sweeps.trial import PackTrainable, PackWorker
-from tests.sweeps.orders import Row, config, gather, order, train
+from sweeps.trainable import PackTrainable
+from sweeps.trial import PackWorker
+from tests.sweeps.orders import Row, config, first, gather, order, train
 
 LATE = object()
 """What an actor gives that does not answer in time."""
@@ -79,9 +81,7 @@ def race(worker: PackWorker, orders: list[Row]) -> list[Row]:
     reports = list[Row]()
     for pack in orders:
         worker.take(pack)
-        reports.append(worker.step())
-        while not reports[-1]["done"]:
-            reports.append(worker.step())
+        reports += train(worker)
     assert {report["error"] for report in reports} == {None}
     return reports
 
@@ -122,6 +122,7 @@ def test_the_rungs_are_told_what_remained_an_epoch_earlier_also_by_a_pack_that_b
     stops = Stops({})
     worker = begin(stops, checkpoint_seconds=0)
     worker.take(order([config(0, epochs=5)]))
+    worker.step()
     rows = [row for _ in range(4) for row in worker.step()["epochs"].to_pylist()]  # killed after the state of epoch 3
     (found,) = kept.reached([10]).values()
     assert found.epoch == 3
@@ -152,6 +153,7 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_one_that_was_not_in_whatever_pa
     straight = {row["trial"]: row for row in gather(train(start(order(lanes, rivals=[]))), "ended")}
     worker = begin({}, checkpoint_seconds=0)
     worker.take(order(lanes))
+    worker.step()
     before = [worker.step() for _ in range(cut + 1)]  # killed when the state of epoch `cut` has just been kept
     assert [report["keeps"] for report in before[:cut]] == [True] * cut
     found = kept.reached([10, 11, 12])
@@ -180,8 +182,8 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_one_that_was_not_in_whatever_pa
 def test_states_are_kept_only_when_the_driver_has_their_epochs(begin: Begin, kept: Keeper) -> None:
     worker = begin({1: [11]}, checkpoint_seconds=0)
     worker.take(order([config(0, epochs=2), config(1, epochs=2)]))
-    first = worker.step()
-    assert (first["keeps"], first["paused"], first["done"]) == (True, [], False)
+    report = first(worker)
+    assert (report["keeps"], report["paused"], report["done"]) == (True, [], False)
     assert kept.reached([10]) == {}
     second = worker.step()
     assert [row["trial"] for row in second["paused"]] == [10]
@@ -228,7 +230,7 @@ def test_a_keeper_that_does_not_answer_costs_a_checkpoint_and_training_goes_on(
     late.add(11)
     worker = begin({}, checkpoint_seconds=0)
     worker.take(order([config(seed) for seed in range(3)]))
-    worker.step()
+    first(worker)
     report = worker.step()
     assert report["unkept"] == (
         "the process that keeps states must take one within 300 s, but did not. Look whether the disk of the sweep is "
@@ -272,3 +274,58 @@ def test_a_pack_whose_states_are_gone_says_so(begin: Begin) -> None:
     report = worker.step()
     assert report["error"] == "LookupError: the trained states of trials [10] after epoch 1 are gone"
     assert report["done"]
+
+
+def test_a_preempted_pack_keeps_all_states_hands_its_lanes_back_and_ends_its_process(
+    begin: Begin, kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits = list[str]()
+    monkeypatch.setattr("sweeps.trial.exit_actor", lambda: exits.append("left"))
+    worker = begin({})
+    worker.take(order([config(seed, epochs=9) for seed in range(2)]))
+    first(worker)
+    kept.preempt([0], ending=False)
+    report = worker.step()
+    assert (report["epoch"], report["keeps"], report["paused"], report["done"]) == (2, True, [], False)
+    assert kept.reached([10, 11]) == {}  # the driver has yet to hear of the epochs
+    report = worker.step()
+    assert [(row["trial"], row["epoch"]) for row in report["paused"]] == [(10, 2), (11, 2)]
+    assert (report["epochs"].num_rows, report["ended"], report["done"], exits) == (0, [], False, [])
+    assert {trial: one.epoch for trial, one in kept.reached([10, 11]).items()} == {10: 2, 11: 2}
+    worker.step()
+    assert exits == ["left"]
+
+
+def test_a_preempted_pack_that_ends_by_itself_ends_its_process_too(
+    begin: Begin, kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits = list[str]()
+    monkeypatch.setattr("sweeps.trial.exit_actor", lambda: exits.append("left"))
+    worker = begin({})
+    worker.take(order([config(0, epochs=1)]))
+    worker.step()
+    kept.preempt([0], ending=False)
+    report = worker.step()
+    assert [row["state"] for row in report["ended"]] == ["finished"]
+    assert not report["done"]
+    worker.step()
+    assert exits == ["left"]
+
+
+def test_a_pack_that_is_preempted_before_it_begins_hands_its_lanes_back_as_they_were(
+    begin: Begin, kept: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pack, "__init__", lambda *_, **__: pytest.fail("it must not be built"))
+    kept.preempt([0], ending=False)
+    worker = begin({})
+    worker.take(order([config(0), config(1)]) | {"epoch": 3})
+    report = worker.step()
+    assert report["paused"] == [{"trial": trial, "epoch": 3, "seconds": 0.0} for trial in (10, 11)]
+    assert (report["started"], report["done"], report["error"]) == ([], False, None)
+
+
+def test_a_pack_does_not_wait_for_an_actor_that_is_slow_to_say_whether_it_is_preempted(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Keeper, "is_preempted", lambda *_: LATE)
+    assert [row["state"] for row in gather(race(begin({}), [order([config(0)])]), "ended")] == ["finished"]

@@ -185,3 +185,14 @@ def test_a_driver_whose_keeper_is_gone_goes_on_without_states(monkeypatch: pytes
     assert states.reached([1]) == {}
     states.settle()
     states.forget([1])
+
+
+def test_a_state_at_the_end_of_a_session_goes_to_disk_at_once_and_is_not_kept_in_memory(tmp_path: Path) -> None:
+    kept = Keeper(tmp_path)
+    kept.preempt([4], ending=True)
+    assert [kept.is_preempted(pack) for pack in (4, 5)] == [True, False]
+    kept.keep(checkpoint(3), waiting=True, durable=False)
+    assert Keeper(tmp_path).reached([3]).keys() == {3}
+    (tmp_path / "3.safetensors").unlink()
+    kept.settle()
+    assert Keeper(tmp_path).reached([3]) == {}

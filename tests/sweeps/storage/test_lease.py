@@ -157,7 +157,7 @@ def test_who_was_taken_over_from_hears_it_and_changes_nothing(tmp_path: Path) ->
     for step in (first.check, first.renew):
         with pytest.raises(SweepError, match=r"sweep x: only the last to take over may write: process \d+ on "):
             step()
-    first.end()
+    first.end("failed")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     second.check()
 
@@ -178,10 +178,11 @@ def test_a_holder_gives_signs_of_life_by_itself_and_says_how_it_ended(
     assert not [thread for thread in threading.enumerate() if thread.name == "lease"]
 
 
-def test_a_holder_that_broke_off_has_failed(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), lease.hold(tmp_path, what="sweep x"):
-        raise KeyError
-    assert (lease.read(tmp_path) or {})["state"] == "failed"
+@pytest.mark.parametrize(("error", "state"), [(KeyError, "failed"), (KeyboardInterrupt, "interrupted")])
+def test_a_holder_that_broke_off_says_how(tmp_path: Path, error: type[BaseException], state: str) -> None:
+    with pytest.raises(error), lease.hold(tmp_path, what="sweep x"):
+        raise error
+    assert (lease.read(tmp_path) or {})["state"] == state
 
 
 def test_a_full_disk_does_not_make_a_holder_look_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
