@@ -124,11 +124,14 @@ class SlurmCluster:
         self.wait(job, f"epochs of {name}", lambda: bool(list(epochs.glob("*.parquet"))))
 
     def start_now(self, job: str) -> None:
-        """Spares a job that was queued again the two minutes that Slurm makes it wait."""
+        """Spares a job that was queued again the two minutes that Slurm makes it wait.
+
+        Not within the second of its end: its node would still refuse it.
+        """
         self.wait(job, "the queue", lambda: self.job(job)["JobState"] == "PENDING")
-        self.wait(
-            job, "a start", lambda: self.ask("scontrol", "update", f"jobid={job}", "StartTime=now").returncode == 0
-        )
+        self.wait(job, "its last step's end", lambda: not any(f"[{job}." in words for words in self._running()))
+        later = ["scontrol", "update", f"jobid={job}", "StartTime=now+3"]
+        self.wait(job, "a start", lambda: self.ask(*later).returncode == 0)
 
     def freeze_node(self, node: str) -> list[int]:
         """Stops all that runs on a node: to the others it looks like one without power."""
@@ -152,7 +155,10 @@ class SlurmCluster:
     def left_behind(self, job: str) -> list[str]:
         """Ray's processes and folders of a job that has ended."""
         folders = [str(path) for path in TEMPORARY.glob(f"ray-{job}*")]
-        return folders + [words for _, words in _processes(self._inside).values() if f"/ray-{job}" in words]
+        return folders + [words for words in self._running() if f"/ray-{job}" in words]
+
+    def _running(self) -> list[str]:
+        return [words for _, words in _processes(self._inside).values()]
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from tests.deploy.slurm_cluster import SlurmCluster, slurm_cluster
 from tests.faults.soak import SOAK
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
-CHECKPOINT_AT_ORDERLY_END = False  # True once a driver that is told to end has its packs write checkpoints
 USAGE = "sweep.slurm: usage: sbatch deploy/sweep.slurm NAME SPACE [OPTION...] [-- OPTION of 'sweeps run' alone...]\n"
 
 
@@ -68,9 +67,8 @@ def test_a_job_at_the_end_of_its_time_is_queued_again_and_goes_on_from_its_check
     slurm.wait_for_state(job, "COMPLETED", "FAILED")
     assert slurm.left_behind(job) == []
     assert ended(slurm, "signalled") == [0, 1], slurm.log(job)
-    if CHECKPOINT_AT_ORDERLY_END:
-        assert re.search(r"pack \d+: trials 0 from epoch \d+ on", sweep_log(slurm, "signalled"))
-        assert {row["attempt"] for row in results.load(slurm.root, "signalled").to_pylist()} == {1}
+    assert re.search(r"pack \d+: trials 0 from epoch \d+ on", sweep_log(slurm, "signalled"))
+    assert {row["attempt"] for row in results.load(slurm.root, "signalled").to_pylist()} == {1}
 
 
 def test_a_signal_while_ray_starts_queues_the_job_again(slurm: SlurmCluster) -> None:
