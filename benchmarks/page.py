@@ -101,7 +101,7 @@ SECTIONS = (
         "Workers that come and go",
         "preemption",
         "python benchmarks/preemption.py",
-        "A sweep of FCN on MNIST whose worker node lives for three minutes, has a notice of 30 seconds and is replaced when "
+        "A sweep of FCN on MNIST whose worker node lives for three minutes, gets 30 seconds' notice and is replaced when "
         "it is gone, against the same sweep on a node that is left alone; both at the same time, each on one core.",
     ),
     Section(

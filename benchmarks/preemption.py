@@ -193,7 +193,7 @@ class Side:
 def race(
     words: list[str], cores: list[int], *, seconds: float, life_seconds: float, notice_seconds: float
 ) -> list[int]:
-    """Lane-epochs of both sides after so many seconds: on workers that come and go, and on one that stays."""
+    """Lane-epochs after so many seconds, on workers that come and go and on one that stays; how many came."""
     with tempfile.TemporaryDirectory(prefix="preemption-", ignore_cleanup_errors=True) as folder:
         sides = list[Side]()
         try:
@@ -207,7 +207,7 @@ def race(
                 time.sleep(0.5)
             found = [side.lane_epochs() for side in sides]
             err.print(f"{found[0]} lane-epochs on {sides[0].ended_nodes + 1} workers, {found[1]} on one")
-            return found
+            return [*found, sides[0].ended_nodes + 1]
         finally:
             for side in sides:
                 side.end()
@@ -231,14 +231,14 @@ def main(
     words = ["fcn_digits" if quick else "fcn_mnist", "--name", "timed", "--trials", "1000", "--lanes", "8"]
     words += ["--set", "fixed.epochs=50", "--set", "sampler={name: random, seed: 1}", "--set", "constraints=[]"]
     words += ["--data", str(data.resolve())] if data else []
-    preempted, alone = list[float](), list[float]()
+    preempted, alone, workers = list[float](), list[float](), 0
     for repeat in range(repeats or (1 if quick else 3)):
         order = cores if repeat % 2 == 0 else cores[::-1]
-        ours, peer = race(words, order, seconds=seconds, life_seconds=life, notice_seconds=notice)
+        ours, peer, workers = race(words, order, seconds=seconds, life_seconds=life, notice_seconds=notice)
         preempted.append(3600 * ours / seconds)
         alone.append(3600 * peer / seconds)
     case = f"epochs of trials per hour, on workers that live {life:.0f} s each, against one that is left alone"
-    rows = [record.compare(case, preempted, peer=alone, unit="1/h", notice_seconds=notice)]
+    rows = [record.compare(case, preempted, peer=alone, unit="1/h", notice_seconds=notice, workers=workers)]
     if json:
         record.write(json, rows)
     Console().print(record.table(rows))

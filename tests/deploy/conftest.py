@@ -2,17 +2,17 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("pyproject.toml", "constraints.txt", "Makefile")
-"""The files that say what is installed on a node."""
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +22,10 @@ def node_checkout(pytestconfig: pytest.Config) -> Path:
     Installing takes minutes, so it is kept in pytest's cache until the list of packages changes. A second process of
     tests waits for the first to have installed it.
     """
-    said = b"".join((REPOSITORY / name).read_bytes() for name in PACKAGES)
-    key = hashlib.sha256(said + sys.version.encode()).hexdigest()[:16]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    asked = [project["dependencies"], project["optional-dependencies"]["cluster"], sys.version]
+    said = json.dumps(asked) + (REPOSITORY / "constraints.txt").read_text()
+    key = hashlib.sha256(said.encode()).hexdigest()[:16]
     cache = pytestconfig.cache
     if cache is None:
         pytest.skip("no node's environment: it is kept in pytest's cache, which is switched off here")
