@@ -101,8 +101,8 @@ SECTIONS = (
         "Workers that come and go",
         "preemption",
         "python benchmarks/preemption.py",
-        "A sweep of FCN on MNIST whose worker node lives for three minutes, gets 30 seconds' notice and is replaced when "
-        "it is gone, against the same sweep on a node that is left alone; both at the same time, each on one core.",
+        "A sweep of FCN on MNIST whose worker node lives for three minutes, gets 30 seconds' notice and is replaced "
+        "when it is gone, against the same sweep on a node that is left alone; both run at once, each on one core.",
     ),
     Section(
         "A tracking server that is dead",

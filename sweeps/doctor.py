@@ -81,10 +81,39 @@ def python_and_packages() -> Iterator[Finding]:
     yield _in_range(
         "python", platform.python_version(), wanted["Requires-Python"], "Use another Python: make PYTHON=python3.12."
     )
-    needed = [Requirement(text) for text in wanted.get_all("Requires-Dist") or ()]
-    needed = [package for package in needed if not package.marker or package.marker.evaluate({"extra": ""})]
+    needed = _needed(DISTRIBUTION)
     wrong = [finding for finding in map(_package, needed) if finding.state != "ok"]
     yield from wrong or [Finding("packages", "ok", f"{len(needed)} packages within their tested ranges")]
+
+
+def _needed(distribution: str, extra: str = "") -> list[Requirement]:
+    """What a distribution requires: always, or for an extra alone."""
+    found = [Requirement(text) for text in metadata.requires(distribution) or ()]
+    always = [one for one in found if not one.marker or one.marker.evaluate({"extra": ""})]
+    return always if not extra else [one for one in found if one.marker and one.marker.evaluate({"extra": extra})]
+
+
+def head() -> Finding:
+    """Whether this head has what the extra `cluster` brings."""
+    missing = set[str]()
+    for package in _needed(DISTRIBUTION, "cluster"):
+        parts = [package]
+        for extra in package.extras:
+            parts += _needed(package.name, extra)
+        missing |= {part.name for part in parts if not _is_installed(part.name)}
+    if not missing:
+        return Finding("head", "ok", "has the packages of a cluster's head")
+    lost = "without them Ray serves neither jobs nor health checks, or PostgreSQL, S3 or AWS cannot be used"
+    return Finding(
+        "head", "warning", f"{', '.join(sorted(missing))}: not installed; {lost}", "Run: make .venv/.installed-cluster."
+    )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _package(package: Requirement) -> Finding:
@@ -241,6 +270,7 @@ def cluster(address: str | None) -> list[Finding]:
         Finding(
             "ray", "ok", f"{own} at {address}: {resources.cpus} cores, {resources.gpus:g} GPUs on {len(nodes)} nodes"
         ),
+        *([head()] if _is_installed(DISTRIBUTION) else []),
         tokens(nodes),
         installed(nodes, versions(MATCHING)),
         clocks(nodes),

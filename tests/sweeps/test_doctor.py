@@ -219,3 +219,26 @@ def test_one_node_without_token_is_a_warning() -> None:
     assert seen.remedy == (
         "Start every node and driver with RAY_AUTH_MODE=token; ray get-auth-token --generate makes a token."
     )
+
+
+def test_a_head_that_lacks_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    requires = {
+        doctor.DISTRIBUTION: [
+            "numpy",
+            'ray[default]; extra == "cluster"',
+            'boto3>=1; extra == "cluster"',
+            'x; extra == "dev"',
+        ],
+        "ray": ["click", 'colorful; extra == "default"', 'aiohttp; extra == "default"'],
+    }
+    there = {"numpy", "ray", "aiohttp"}
+    monkeypatch.setattr(doctor.metadata, "requires", requires.get)
+    monkeypatch.setattr(doctor, "_is_installed", there.__contains__)
+    found = doctor.head()
+    assert found.state == "warning"
+    assert found.found.startswith(
+        "boto3, colorful: not installed; without them Ray serves neither jobs nor health checks"
+    )
+    assert found.remedy == "Run: make .venv/.installed-cluster."
+    there |= {"boto3", "colorful"}
+    assert doctor.head().state == "ok"
