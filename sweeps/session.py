@@ -29,6 +29,9 @@ BREAKS = 5
 ROOM_SECONDS = 600.0
 """How long the end of a session waits for a disk that cannot be written."""
 
+PREEMPT_SECONDS = 2.0
+"""Time between two messages to the sweep's actor about the same preempted packs."""
+
 Row = dict[str, Any]
 
 _LOG = logging.getLogger(__name__)
@@ -119,6 +122,7 @@ class Session:
         self._earlier_seconds, self._began = seconds, time.monotonic()
         self.packs: dict[int, RunningPack] = {}
         self.notes: tuple[str, ...] = ()
+        self._preempted = 0.0
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
         self.reasons: dict[str, int] = {}
         self._breaks, self._ended_at_break = 0, dict(self.ended)
@@ -168,12 +172,14 @@ class Session:
             numbers: The packs.
             ending: Whether the session ends.
         """
-        for number in numbers:
-            if not self.packs[number].preempted:
-                _LOG.info("pack %d: preempted", number)
+        fresh = [number for number in numbers if not self.packs[number].preempted]
+        for number in fresh:
+            _LOG.info("pack %d: preempted", number)
             self.packs[number].preempted = True
+        preempted = [number for number, pack in self.packs.items() if pack.preempted]
         # All of them, again and again: the actor forgets them if its process dies and is made anew.
-        if preempted := [number for number, pack in self.packs.items() if pack.preempted]:
+        if fresh or (preempted and time.monotonic() - self._preempted >= PREEMPT_SECONDS):
+            self._preempted = time.monotonic()
             self._states.preempt(preempted, ending=ending)
 
     def report(self, report: Mapping[str, Any]) -> None:

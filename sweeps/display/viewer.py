@@ -61,7 +61,7 @@ class Viewer:
         notes = [*self._session.notes]
         notes += [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
         if self._session.recorder.disk_fault:
-            notes.append(f"results wait in memory: {self._session.recorder.disk_fault}")
+            notes.append(f"writing failed and will be retried: {self._session.recorder.disk_fault}")
         if self._mirror.lag > LAG_ROWS:
             notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
         return tuple(notes)

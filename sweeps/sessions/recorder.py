@@ -54,6 +54,7 @@ class Recorder:
         forget: Callable[[list[int]], None],
     ) -> None:
         self.disk_fault: str | None = None
+        self._is_faulty = False
         self._writer, self._study, self._mirror = writer, study, mirror
         self._masks, self._leaders, self._beat, self._forget = masks, leaders, beat, forget
         self._lease, self._front = lease, masks.trials
@@ -183,9 +184,20 @@ class Recorder:
                 self._beat()
             except OSError as error:
                 self.disk_fault = str(error)
+        self._log_fault()
         with self._changed:
             self._tried = booked
             self._changed.notify_all()
+
+    def _log_fault(self) -> None:
+        """Says in the log when writing begins to fail, and when it works again; the display shows it meanwhile."""
+        if bool(self.disk_fault) == self._is_faulty:
+            return
+        self._is_faulty = bool(self.disk_fault)
+        if self._is_faulty:
+            _LOG.info("writing failed: %s Rows stay in memory; it is tried again", self.disk_fault)
+        else:
+            _LOG.info("writing works again")
 
     def _holds(self) -> bool:
         """Whether the lease is known to hold: while its folder cannot be reached nothing is written, as on a full disk.
