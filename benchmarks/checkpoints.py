@@ -43,6 +43,7 @@ class Local:
         self._folder = folder
         self.count = self.bytes = 0
         self.keep = SimpleNamespace(remote=self._keep)
+        self.is_preempted = SimpleNamespace(remote=self._keeper.is_preempted)
 
     def _keep(self, checkpoint: Any, *, waiting: bool, durable: bool) -> str | None:
         fault = self._keeper.keep(checkpoint, waiting=waiting, durable=durable)
@@ -63,7 +64,7 @@ class Watched(trial.PackWorker):
 
 
 def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> tuple[float, float]:
-    """Seconds of a pack from its second report on, the first builds and compiles; and those that it stood still."""
+    """Seconds of a pack after the reports that build and compile it; and those that it stood still."""
     worker = Watched(arrays, keeper=keeper)
     lanes = [
         {"trial": lane, "attempt": 1, "seconds": 0.0, "started": None, "config": config.to_dict()}
@@ -71,6 +72,7 @@ def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> tupl
     ]
     place: Row = {"pack": 0, "cpus": 1, "gpus": 0, "slots": len(lanes), "epoch": 0}
     worker.take({**place, "lanes": lanes, "objectives": [], "rivals": [[]]})
+    worker.step()
     report, started = worker.step(), time.perf_counter()
     while not report["done"]:
         report = worker.step()
