@@ -28,6 +28,7 @@ from sweeps.mirroring.overview import overview, params
 from sweeps.packs.judge import Judge
 from sweeps.packs.keeper import Keeper, States
 from sweeps.packs.keeping import MaskStore
+from sweeps.packs.watchdog import hang_seconds
 from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.plan import Options, PackPlan, Resources, choices, load_datasets, plan_packs, worth_measuring
 from sweeps.queue import TrialQueue
@@ -36,7 +37,7 @@ from sweeps.searcher import PackSearcher
 from sweeps.session import Session
 from sweeps.sessions import provenance
 from sweeps.sessions.heartbeat import read_session
-from sweeps.sessions.interrupts import OrderlyEnd
+from sweeps.sessions.interrupts import OrderlyEnd, grace_seconds
 from sweeps.sessions.leaders import Leaders
 from sweeps.sessions.log import logged
 from sweeps.sessions.reconciliation import reconcile, resend
@@ -112,6 +113,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
 
 
 def _read(space: SearchSpace, options: Options, console: Console) -> dict[str, Dataset]:
+    hang_seconds(), grace_seconds()  # before anything is started
     names = ", ".join(map(str, choices(space, "dataset")))
     say(console, f"sweep {space.name}: reading {names}")
     return load_datasets(space, options)

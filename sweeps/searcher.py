@@ -107,7 +107,7 @@ class PackSearcher(Searcher):
         notes = (f"ending: packs write their checkpoints, within {self._end.grace_seconds:g} s",)
         if self._session.notes != notes:
             self._session.notes = notes
-            self._end.say(f"{notes[0]}; Ctrl-C ends at once")
+            self._end.say(f"{notes[0]}; Ctrl-C does not wait for them")
         self._session.preempt(packs, ending=True)
 
     @deferred()

@@ -174,7 +174,8 @@ class Session:
         """
         fresh = [number for number in numbers if not self.packs[number].preempted]
         for number in fresh:
-            _LOG.info("pack %d: preempted", number)
+            if self.packs[number].begun is not None:
+                _LOG.info("pack %d: preempted", number)
             self.packs[number].preempted = True
         preempted = [number for number, pack in self.packs.items() if pack.preempted]
         # All of them, again and again: the actor forgets them if its process dies and is made anew.

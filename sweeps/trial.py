@@ -256,7 +256,7 @@ class PackWorker:
 
         One after the other: all together they might fill the memory that the processes of a node share.
         """
-        durable, size, began = self._is_due(pack), _state_bytes(pack), time.monotonic()
+        durable, size, began = self._preempted or self._is_due(pack), _state_bytes(pack), time.monotonic()
         taken = list[int]()
         for lane, state in lane_states.each(pack):
             found = self._checkpoint(lane, state)

@@ -1,10 +1,11 @@
 """Spaces, rows and a whole synthetic sweep for the tests of sweeps."""
 
+import re
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STEP = re.compile(r"^(?:sweep|confirm) \S+: (?:starting|reading .+)\n", re.MULTILINE)
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 SPACE = SearchSpace(
     name="small",
@@ -200,6 +202,7 @@ class Shell:
     folder: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
+    steps: list[str] = field(default_factory=list)
 
     def __call__(self, *arguments: str) -> Done:
         self.monkeypatch.setattr(sys, "argv", ["sweeps", *arguments])
@@ -208,7 +211,9 @@ class Shell:
         code = raised.value.code
         assert isinstance(code, int)
         written = self.capsys.readouterr()
-        return Done(code, written.out, written.err)
+        # The steps that a start says come before its one message.
+        self.steps, err = [*STEP.findall(written.err)], STEP.sub("", written.err)
+        return Done(code, written.out, err)
 
     def files(self) -> list[str]:
         """All that lies in the folder."""

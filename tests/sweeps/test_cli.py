@@ -320,3 +320,19 @@ def test_resume_takes_over_what_the_last_session_was_told(
         ("elsewhere", "http://127.0.0.1:5000", 5.0, 2, None),
         (None, "http://127.0.0.1:5000", 0.0, None, None),
     ]
+
+
+def test_a_start_says_at_once_what_it_does(sweeps: Any) -> None:
+    sweeps("run", "fcn_digits", "--name", "mine", "--set", "fixed.dataset=mnist", "--data", "nowhere")
+    assert sweeps.steps == ["sweep mine: starting\n", "sweep mine: reading mnist\n"]
+
+
+@pytest.mark.parametrize("variable", ["SWEEPS_GRACE_SECONDS", "SWEEPS_HANG_SECONDS"])
+def test_a_time_in_the_environment_that_is_none_is_refused_before_anything_is_started(
+    sweeps: Any, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "soon")
+    done = sweeps("run", "fcn_digits", "--name", "mine")
+    assert done.code == 2
+    assert done.err.startswith(f"{variable}: must be a number of seconds above 0, but got 'soon'. Write for example ")
+    assert sweeps.files() == []

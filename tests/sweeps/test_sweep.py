@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,9 +137,7 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
     folder = SweepPaths(machine.root, "cut").folder
     machine.wait(lambda: folder.exists() and machine.status("cut")["trials"]["finished"] >= 2, driver)
     os.killpg(driver.pid, signal.SIGINT)
-    begun = time.monotonic()
     done = machine.end(driver)
-    assert time.monotonic() - begun < 10
     assert done.code == 130, done.err
     assert "Traceback" not in done.err
     assert done.err.endswith(
@@ -160,8 +157,8 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
     assert [(row["trial"], row["state"]) for row in rows] == [(trial, "finished") for trial in range(TRIALS)]
     before = {row["trial"]: row for row in kept}
     assert {row["trial"]: row for row in rows if row["trial"] in before} == before
-    again = [row["trial"] for row in rows if row["attempt"] > 1]
-    assert 0 < len(again) <= counts["waiting"]
+    assert {row["attempt"] for row in rows} == {1}  # what was in training went on from its checkpoint
+    assert "from epoch" in SweepPaths(machine.root, "cut").log.read_text()
     found = json.loads(machine("verify", "cut", "--json").out)
     assert found == {"ok": True, "trials": TRIALS, "mlflow_runs": TRIALS, "finished_twice": [], "differences": []}
 
