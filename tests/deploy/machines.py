@@ -18,11 +18,14 @@ METADATA = "169.254.169.254"
 _PREPARE = """set -e
 ip link set lo up
 ip addr replace "$1" dev lo
-mount --bind "$2" /mnt
+shift
+mount -t tmpfs none /mnt
+for folder in "$@"; do mkdir -p "/mnt$folder" && mount --bind "$folder" "/mnt$folder"; done
 mount -t tmpfs none /tmp
-mkdir -p "$HOME" "$2"
-mount --move /mnt "$2"
+mkdir -p "$HOME"
+for folder in "$@"; do mkdir -p "$folder" && mount --move "/mnt$folder" "$folder"; done
 """
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 Done = subprocess.CompletedProcess[str]
@@ -59,7 +62,7 @@ def machine(shared: Path, environment: Mapping[str, str], beside: Machine | None
     """A machine.
 
     Args:
-        shared: A folder that it sees although it may lie in /tmp.
+        shared: A folder that it sees, as this checkout, although they may lie in /tmp.
         environment: Of all its processes.
         beside: Another one on whose network it is; else it has a new one.
     """
@@ -78,7 +81,7 @@ def machine(shared: Path, environment: Mapping[str, str], beside: Machine | None
                 time.sleep(0.02)
             settings = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp/home", "LANG": "C.UTF-8"}  # noqa: S108
             made = Machine(int(child), {**settings, **environment})
-            made.check(_PREPARE, METADATA, str(shared))
+            made.check(_PREPARE, METADATA, str(shared), str(REPOSITORY))
             yield made
         finally:
             started.kill()
