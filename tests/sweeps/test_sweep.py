@@ -124,7 +124,7 @@ def test_a_space_whose_every_lane_diverges_is_failed_work(machine: Machine) -> N
     assert machine.verify("lost")["ok"]
 
 
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=60"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=300"]
 CORES = os.cpu_count() or 1
 CPUS = max(1, CORES // 8)
 TRIALS = 2 * (CORES // CPUS) + 8
@@ -135,7 +135,12 @@ ROUNDS = ["--trials", str(TRIALS), "--lanes", "2", "--cpus-per-pack", str(CPUS)]
 def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: Machine) -> None:
     driver = machine.sweep("--name", "cut", *ROUNDS, changes=LONG)
     folder = SweepPaths(machine.root, "cut").folder
-    machine.wait(lambda: folder.exists() and machine.status("cut")["trials"]["finished"] >= 2, driver)
+
+    def in_the_midst() -> bool:
+        found = machine.status("cut")["trials"] if folder.exists() else Counter()
+        return found["finished"] >= 2 and found["running"] >= 2 and found["asked"] > found["finished"] + 2
+
+    machine.wait(in_the_midst, driver)
     os.killpg(driver.pid, signal.SIGINT)
     done = machine.end(driver)
     assert done.code == 130, done.err
