@@ -1,6 +1,5 @@
 """Spaces, rows and a whole synthetic sweep for the tests of sweeps."""
 
-import re
 import shutil
 import signal
 import sys
@@ -22,6 +21,7 @@ from sweeps.packs.checkpoints import Reached
 from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.sessions.heartbeat import write_session
+from tests.sweeps.machine import STEP
 
 if TYPE_CHECKING:
     from sweeps.trainable import PackTrainable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-STEP = re.compile(r"^(?:sweep|confirm) \S+: (?:starting|reading .+)\n", re.MULTILINE)
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
 SPACE = SearchSpace(
     name="small",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,8 @@ from tests.processes import kill, marked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 240
+STEP = re.compile(r"^(?:sweep|confirm) \S+: (?:starting|reading .+)\n", re.MULTILINE)
+"""What a start says at once: it comes before all other messages."""
 AGENTS_SECONDS = 90
 """Ray 2.60's agents were seen to outlive a killed driver by 62 s."""
 OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
@@ -75,7 +78,7 @@ class Machine:
         except subprocess.TimeoutExpired:
             process.kill()
             pytest.fail(f"{process.args} did not end; it wrote: {process.communicate()[1]}")
-        return Done(process.returncode, out, err)
+        return Done(process.returncode, out, STEP.sub("", err))
 
     def __call__(self, *arguments: str) -> Done:
         return self.end(self.begin(*arguments))

@@ -42,7 +42,7 @@ def test_trials_are_confirmed_and_all_records_agree(machine: Machine, paths: Swe
     done = machine("confirm", "tiny", "--select", "0,2,3", "--seeds", "2", "--json")
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
-    assert done.err.startswith("confirm tiny: starting\nconfirm tiny: 6 trainings to do, up to ")
+    assert done.err.startswith("confirm tiny: 6 trainings to do, up to ")
     rows, trials = confirmed(paths), machine.rows("tiny")
     assert [(row["trial"], row["seed_index"]) for row in rows] == [(t, k) for t in (0, 2, 3) for k in (0, 1)]
     for row in rows:
