@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+from ray._private.worker import global_worker
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -105,6 +106,17 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
             yield _resources()
     finally:
         ray.shutdown()
+
+
+def is_lost() -> bool:
+    """Whether the Ray node of this process has ended: nobody listens at its socket any more."""
+    node: Any = global_worker.node
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(node.raylet_socket_name)
+        except OSError:
+            return True
+    return False
 
 
 def beside_driver(kind: type, *arguments: Any, name: str | None = None) -> Any:

@@ -15,7 +15,7 @@ from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps import fleet, report, results, warm_start
 from sweeps.ahead import AskAhead
-from sweeps.cluster import beside_driver, connect
+from sweeps.cluster import beside_driver, connect, is_lost
 from sweeps.cluster_share import ClusterShare, MachineShare
 from sweeps.display.front import draw
 from sweeps.display.panel import Display
@@ -113,7 +113,8 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
 
 
 def _read(space: SearchSpace, options: Options, console: Console) -> dict[str, Dataset]:
-    hang_seconds(), grace_seconds()  # before anything is started
+    for check in (hang_seconds, grace_seconds):
+        check()  # before anything is started
     names = ", ".join(map(str, choices(space, "dataset")))
     say(console, f"sweep {space.name}: reading {names}")
     return load_datasets(space, options)
@@ -240,7 +241,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     )
     _announce(work, learned, ended=len({row["trial"] for row in found.rows}))
     viewer = Viewer(space, session, mirror)
-    end = OrderlyEnd(plan.grace_seconds, work.say)
+    end = OrderlyEnd(plan.grace_seconds, work.say, is_lost=is_lost)
     share = MachineShare(plan)
     if actor_name:
         share = ClusterShare(plan, states, actor_name, most=work.options.packs, queue=queue)

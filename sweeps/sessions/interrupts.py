@@ -33,10 +33,13 @@ class OrderlyEnd:
     Args:
         grace_seconds: Time that packs have to write their checkpoints.
         say: Tells the user.
+        is_lost: Whether nothing is left to wait for: batch systems end Ray at the same time.
     """
 
-    def __init__(self, grace_seconds: float, say: Callable[[str], None]) -> None:
-        self.grace_seconds, self.say = grace_seconds, say
+    def __init__(
+        self, grace_seconds: float, say: Callable[[str], None], *, is_lost: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.grace_seconds, self.say, self._is_lost = grace_seconds, say, is_lost
         self._since: float | None = None
         self._handlers: dict[int, Any] = {}
 
@@ -47,8 +50,8 @@ class OrderlyEnd:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time for an orderly end is up."""
-        return self._since is not None and time.monotonic() - self._since >= self.grace_seconds
+        """Whether the time for an orderly end is up, or Ray is gone."""
+        return self._since is not None and (time.monotonic() - self._since >= self.grace_seconds or self._is_lost())
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
