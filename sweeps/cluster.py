@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -56,8 +56,8 @@ class Node:
     skew_seconds: float
 
 
-def _resources() -> Resources:
-    found = ray.cluster_resources()
+def resources_of(found: Mapping[str, float]) -> Resources:
+    """Cores and GPUs of what Ray lists by name."""
     return Resources(cpus=int(found.get("CPU", 0)), gpus=found.get("GPU", 0.0))
 
 
@@ -103,7 +103,7 @@ def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resou
     try:
         # Ray prints what happens to its workers to stdout, where results go: JSON would not be JSON any more.
         with redirect_stdout(sys.stderr):
-            yield _resources()
+            yield resources_of(ray.cluster_resources())
     finally:
         ray.shutdown()
 

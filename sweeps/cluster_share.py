@@ -11,7 +11,7 @@ from ray._private.state import state as cluster_state
 from ray.exceptions import RayError
 from ray.util import list_named_actors
 
-from sweeps.cluster import NAMESPACE
+from sweeps.cluster import NAMESPACE, resources_of
 from sweeps.packs.keeper import States
 from sweeps.plan import PackPlan, Resources
 from sweeps.queue import TrialQueue
@@ -70,7 +70,7 @@ class ClusterShare:
         return self._allotment
 
     def _decide(self, packs: Packs, now: float) -> Allotment:
-        total, free = (_resources(found) for found in (ray.cluster_resources(), ray.available_resources()))
+        total, free = (resources_of(found) for found in (ray.cluster_resources(), ray.available_resources()))
         doomed = cluster_state.get_draining_nodes()
         leaving = {number for number, pack in packs.items() if pack.preempted or pack.node in doomed}
         staying = {number: pack for number, pack in packs.items() if number not in leaving}
@@ -115,7 +115,7 @@ class ClusterShare:
 
     def _fits(self, demand: Demand) -> bool:
         """Whether some node has room for a pack: others must not wait for one that can never begin."""
-        nodes = (_resources(node["Resources"]) for node in ray.nodes() if node["Alive"])
+        nodes = (resources_of(node["Resources"]) for node in ray.nodes() if node["Alive"])
         return any(node.cpus >= demand.cpus and node.gpus >= demand.gpus for node in nodes)
 
     def _in_vain(self, free: Resources, now: float) -> bool:
@@ -148,10 +148,6 @@ class ClusterShare:
         there = f"{free.gpus:g} of {total.gpus:g} GPUs" if scarce else f"{free.cpus:g} of {total.cpus:g} cores"
         needed = f"{plan.gpus:g}" if scarce else f"{plan.cpus:g}"
         return (f"waits for the cluster{others if self._demands else ''}: {there} free, its packs need {needed}",)
-
-
-def _resources(found: Mapping[str, float]) -> Resources:
-    return Resources(cpus=int(found.get("CPU", 0)), gpus=found.get("GPU", 0.0))
 
 
 def _count(packs: Packs, *, begun: bool) -> int:
