@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.soak import SOAK
+from tests.faults.soak import in_soak
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy/Dockerfile"
@@ -38,7 +38,7 @@ def packages(*words: str) -> dict[str, str]:
 
 
 @pytest.mark.cluster
-@pytest.mark.skipif(not SOAK, reason="downloads what a node needs once more; make soak")
+@in_soak  # downloads what a node needs once more
 @pytest.mark.timeout(PATIENCE_SECONDS + 100)
 def test_the_image_has_rays_http_server_and_the_clients_of_databases_and_buckets_as_pinned() -> None:
     (words,) = pip_lines()

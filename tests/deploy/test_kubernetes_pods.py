@@ -26,6 +26,7 @@ from tests.deploy.kuberay import (
     submitter,
 )
 from tests.deploy.pods import ADDRESSES, PATIENCE_SECONDS, Pod, join, skip_without_namespaces, wait_for
+from tests.faults.soak import in_soak
 
 PAGE = MANIFEST.parents[1] / "docs/clusters/kubernetes.md"
 API = str(Path(__file__).with_name("kubernetes_api.py"))
@@ -168,6 +169,7 @@ def test_a_job_waits_for_its_worker_and_ends_with_a_front_that_is_confirmed(clus
             assert confirmed["seeds"] == 2
 
 
+@in_soak
 def test_a_head_that_must_go_ends_its_sweep_and_the_job_counts_as_failed(cluster: Cluster) -> None:
     entrypoint = small("long", "--set", "fixed.epochs=100000")
     job = cluster.worker.start(submitter(entrypoint, head=HEAD, job="fcn-mnist-2"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.ssh_machines import SshMachine, machines, skip_without_machines
-from tests.faults.soak import HOUR, SOAK
+from tests.faults.soak import HOUR, SOAK, in_soak
 
 PAGE = Path(__file__).parents[2] / "docs/clusters/on-premise.md"
 ADDRESSES = {"own": "10.0.0.100", "head": "10.0.0.1", "worker1": "10.0.0.2", "worker2": "10.0.0.3"}
@@ -19,7 +19,6 @@ VERIFY = "sweeps verify digits --root ~/sweeps-out --tracking-uri http://127.0.0
 PROGRAMS = ("curl", "make", "pg_createcluster", "tmux")
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(HOUR if SOAK else 1200)]
-in_soak = pytest.mark.skipif(not SOAK, reason="takes minutes: make soak")
 
 
 def commands(section: str) -> list[str]:

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from sweeps.paths import SweepPaths
+from tests.faults.soak import in_soak
 from tests.processes import kill, marked
 from tests.sweeps.machine import PATIENCE_SECONDS, SMALL, Machine
 from tests.sweeps.mlflow_server import answers, free_port
@@ -77,6 +78,7 @@ def head(checkout: Path, folder: Path, database: PostgresServer) -> Iterator[str
         kill(marked(mark))
 
 
+@in_soak
 def test_a_sweep_outlives_its_databases_and_its_driver(node_checkout: Path, tmp_path: Path) -> None:
     """The server vanishes and comes back in the middle, then the driver is killed, then the sweep is resumed."""
     if not shutil.which("psql") or not shutil.which("curl"):

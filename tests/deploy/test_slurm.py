@@ -10,7 +10,7 @@ import pytest
 from sweeps import results
 from sweeps.paths import SweepPaths
 from tests.deploy.slurm_cluster import SlurmCluster, slurm_cluster
-from tests.faults.soak import SOAK
+from tests.faults.soak import in_soak
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 USAGE = "sweep.slurm: usage: sbatch deploy/sweep.slurm NAME SPACE [OPTION...] [-- OPTION of 'sweeps run' alone...]\n"
@@ -55,6 +55,7 @@ def test_a_job_on_two_nodes_ends_with_a_clean_log_and_leaves_nothing_and_its_fro
     assert row["seeds"] == 2
 
 
+@in_soak
 def test_a_job_at_the_end_of_its_time_is_queued_again_and_goes_on_from_its_checkpoint(slurm: SlurmCluster) -> None:
     job = slurm.submit(*words("signalled", 1, 1000))
     slurm.wait_for_training(job, "signalled")
@@ -110,10 +111,11 @@ def test_scancel_ends_a_sweep_that_another_job_goes_on_with(slurm: SlurmCluster)
     slurm.tell("scancel", job)
     slurm.wait_for_state(job, "CANCELLED")
     slurm.wait(job, "the end of all that it ran", lambda: slurm.left_behind(job) == [])
-    assert slurm.state("cancelled") == "interrupted", slurm.log(job)
+    slurm.wait(job, "the driver's last word", lambda: slurm.state("cancelled") == "interrupted")
     assert slurm.job(job)["Restarts"] == "0"
 
 
+@in_soak
 def test_jobs_share_a_root_but_not_a_sweep(slurm: SlurmCluster) -> None:
     first = slurm.submit(*words("first", 50, 120))
     slurm.wait_for_training(first, "first")
@@ -144,7 +146,7 @@ def test_a_lost_node_costs_its_packs_and_not_the_job(slurm: SlurmCluster) -> Non
     assert len(slurm.left_behind(job)) <= 1  # the folder on n2, where Slurm killed what would have removed it
 
 
-@pytest.mark.skipif(not SOAK, reason="only in `make soak`: Ray's workers miss a head for a minute")
+@in_soak  # Ray's workers miss a head for a minute
 def test_a_job_whose_first_node_dies_is_queued_again_by_a_worker(slurm: SlurmCluster) -> None:
     job = slurm.submit(*words("headless", 50, 120), nodes=2)
     slurm.wait_for_training(job, "headless")
@@ -157,7 +159,7 @@ def test_a_job_whose_first_node_dies_is_queued_again_by_a_worker(slurm: SlurmClu
     slurm.wait_for_state(job, "CANCELLED")
 
 
-@pytest.mark.skipif(not SOAK, reason="only in `make soak`: a limit of 10 minutes")
+@in_soak  # a limit of 10 minutes
 @pytest.mark.timeout(3600)
 def test_slurm_itself_sends_the_signal_before_the_limit(slurm: SlurmCluster) -> None:
     job = slurm.submit(*words("limited", 500, 120), options=("--time=10",))
