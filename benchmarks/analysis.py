@@ -28,7 +28,7 @@ from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from sweeps import confirmations, pareto, results
 from sweeps.analysis import comparison, effects, importance, recommendation
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 
 err = Console(stderr=True, highlight=False)
 _PEER_PROGRAM = """

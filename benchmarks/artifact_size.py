@@ -28,7 +28,7 @@ from supermask.data import standardise
 from supermask.layers import logits
 from supermask.pack import Pack
 from supermask.plain import plain_network
-from sweeps import onnx_model
+from sweeps.tracking import onnx_model
 
 REMAINING = (0.03, 0.017)
 IMAGES = 1000

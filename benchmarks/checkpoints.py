@@ -27,9 +27,8 @@ from benchmarks.workload import first
 from supermask.config import TrainConfig
 from supermask.data import load
 from supermask.pack import Pack
-from sweeps import trial
-from sweeps.packs import pace
-from sweeps.packs.keeper import Keeper
+from sweeps.worker import cadence, pack_worker
+from sweeps.worker.checkpoint_actor import Keeper
 
 WITH, WITHOUT = "with checkpoints", "without"
 err = Console(stderr=True, highlight=False)
@@ -52,7 +51,7 @@ class Local:
         return fault
 
 
-class Watched(trial.PackWorker):
+class Watched(pack_worker.PackWorker):
     """A worker that counts the seconds for which it does not train, but sends states to the keeper."""
 
     standing = 0.0
@@ -95,7 +94,10 @@ def main(
     seconds: dict[str, list[float]] = {WITH: [], WITHOUT: []}
     counts, shares = list[int](), list[float]()
     size = 0
-    with mock.patch.object(trial.ray, "get", lambda value, **_: value), mock.patch.object(pace, "LEAST_SECONDS", 0.0):
+    with (
+        mock.patch.object(pack_worker.ray, "get", lambda value, **_: value),
+        mock.patch.object(cadence, "LEAST_SECONDS", 0.0),
+    ):
         for repetition in range(repetitions):
             for side in sorted(seconds, reverse=bool(repetition % 2)):
                 folder = Path(tempfile.mkdtemp(prefix="checkpoints-", dir=json_file and json_file.parent))

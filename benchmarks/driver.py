@@ -31,21 +31,21 @@ from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from sweeps import results
-from sweeps.ahead import AskAhead
-from sweeps.cluster_share import MachineShare
-from sweeps.mirroring.mirror import Mirror
-from sweeps.packs.keeping import MaskStore
-from sweeps.paths import SweepPaths
-from sweeps.plan import PackPlan
-from sweeps.queue import TrialQueue
+from sweeps.driver.cluster_share import MachineShare
+from sweeps.driver.leaders import Leaders
+from sweeps.driver.plan import PackPlan
+from sweeps.driver.queue import TrialQueue
+from sweeps.driver.searcher import PackSearcher
+from sweeps.driver.session import Session
 from sweeps.results import ResultsWriter
-from sweeps.searcher import PackSearcher
-from sweeps.session import Session
-from sweeps.sessions.interrupts import GRACE_SECONDS, OrderlyEnd
-from sweeps.sessions.leaders import Leaders
-from sweeps.storage import lease
-from sweeps.study import SweepStudy
-from sweeps.tracking import default_uri
+from sweeps.search.prefetch import AskAhead
+from sweeps.search.study import SweepStudy
+from sweeps.signals import GRACE_SECONDS, OrderlyEnd
+from sweeps.store import lease
+from sweeps.store.masks import MaskStore
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking.mirror import Mirror
+from sweeps.tracking.mlflow_store import default_uri
 
 LANES, EPOCHS, PACE = 64, 60, 5000.0
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")

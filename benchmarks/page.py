@@ -15,7 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import record
-from sweeps.paths import replacing
+from sweeps.store.paths import replacing
 
 PAGE = record.REPOSITORY / "docs" / "performance.md"
 RESULTS = record.REPOSITORY / "benchmarks" / "results"

@@ -33,8 +33,8 @@ from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.analysis.intervals import Interval, student_t
-from sweeps.paths import replacing
-from sweeps.seeds import fresh_seeds
+from sweeps.driver.seeds import fresh_seeds
+from sweeps.store.paths import replacing
 
 CHECKPOINT_SECONDS = 60.0
 QUICK_IMAGES, QUICK_EPOCHS = 600, 2

@@ -24,7 +24,7 @@ from supermask import data
 from supermask.config import TrainConfig
 from supermask.pack import Pack
 from supermask.program import compile_pays
-from sweeps.seeds import fresh_seeds
+from sweeps.driver.seeds import fresh_seeds
 
 REPORTED = (
     # epoch, metric, figure

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from sweeps.paths import replacing
+from sweeps.store.paths import replacing
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

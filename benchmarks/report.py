@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import record, script, synthetic
 from benchmarks.record import Row
-from sweeps import report
-from sweeps.commands.arguments import space_of
-from sweeps.paths import SweepPaths
+from sweeps.report import document
+from sweeps.store.paths import SweepPaths
+from sweeps.sweep import space_of
 
 MOVES = 60
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -38,7 +38,7 @@ def write(paths: SweepPaths) -> float:
     """Seconds to write the report."""
     space = space_of(paths)
     started = time.perf_counter()
-    report.write(paths, space)
+    document.write(paths, space)
     return time.perf_counter() - started
 
 

@@ -31,8 +31,9 @@ from benchmarks import record, script
 from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
-from sweeps import pareto, results, sampling
-from sweeps.study import METRICS, SweepStudy
+from sweeps import pareto, results
+from sweeps.search import sampling
+from sweeps.search.study import METRICS, SweepStudy
 
 PACK = 64
 err = Console(stderr=True, highlight=False)

@@ -16,9 +16,9 @@ from supermask.config import TrainConfig
 from supermask.data import Dataset
 from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
-from sweeps.queue import Lane, PackOrder, TrialQueue
-from sweeps.rungs import Rungs, is_rung, remaining_before
-from sweeps.study import SweepStudy
+from sweeps.driver.queue import Lane, PackOrder, TrialQueue
+from sweeps.search.halving import Rungs, is_rung, remaining_before
+from sweeps.search.study import SweepStudy
 
 UNBOUNDED = 10**9
 """Trials of a sweep that ends with its epochs."""

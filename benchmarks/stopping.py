@@ -29,7 +29,7 @@ from search_spaces.load import load
 from search_spaces.space import Stopping
 from supermask.data import load as data_of
 from sweeps import pareto
-from sweeps.paths import replacing
+from sweeps.store.paths import replacing
 
 PEER, BEST = "tpe", "tpe + rungs"
 METHODS: dict[str, tuple[str, Stopping | None]] = {

@@ -26,10 +26,10 @@ from search_spaces.space import Distribution, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import pareto, results
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
-from sweeps.paths import SweepPaths
+from sweeps.driver.seeds import fresh_seeds
 from sweeps.results import EPOCHS, TRIALS, ResultsWriter
-from sweeps.seeds import fresh_seeds
-from sweeps.sessions.heartbeat import write_session
+from sweeps.store.lease import write_session
+from sweeps.store.paths import SweepPaths
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 LAYERS = ("linear1", "linear2", "linear3")

@@ -27,7 +27,7 @@ from benchmarks.workload import first
 from search_spaces.load import load
 from search_spaces.space import Stopping
 from supermask.data import load as data_of
-from sweeps.sampling import sample
+from sweeps.search.sampling import sample
 
 WITH, WITHOUT = "packed anew at rungs", "packs that shrink"
 EPOCHS = 9

@@ -11,7 +11,7 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.commands.arguments import complete_space, load_space, options_of, or_remembered, space_of
+from sweeps.commands.arguments import complete_space, options_of, or_remembered
 from sweeps.commands.compare import compare
 from sweeps.commands.doctor import doctor
 from sweeps.commands.grouped_help import GroupedHelp
@@ -22,12 +22,13 @@ from sweeps.commands.report import report
 from sweeps.commands.results import list_sweeps, pareto, status, verify
 from sweeps.commands.space import init
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, check_name, resolve_root
-from sweeps.storage.remote import fetch, sending
-from sweeps.storage.study_place import resolve_storage
+from sweeps.remote.root import fetch, sending
+from sweeps.search.study_place import resolve_storage
+from sweeps.store.paths import SweepPaths, check_name, resolve_root
+from sweeps.sweep import space_of
 
 if TYPE_CHECKING:
-    from sweeps.plan import Options
+    from sweeps.driver.plan import Options
     from sweeps.run import Outcome
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -101,7 +102,9 @@ def run(
 
     Example: sweeps run fcn_digits --trials 40 --set fixed.epochs=20
     """
-    found = load_space(space, changes or [], {"--name": name, "--trials": trials, "--seed": seed})
+    from search_spaces import shipped
+
+    found = shipped.find(space, changes or [], {"--name": name, "--trials": trials, "--seed": seed})
     check_name(found.name, what="--name" if found.name == name else "name")
     options = options_of(
         root=root,
@@ -120,7 +123,7 @@ def run(
     if warm_start:
         fetch(SweepPaths(options.root, check_name(warm_start, what="--warm-start")), summary=True)
     if dry_run:
-        from sweeps.display import preview
+        from sweeps.driver import preview
 
         looked = preview.look(found, options)
         if as_json:
@@ -170,7 +173,7 @@ def resume(
         **or_remembered(paths, checkpoint_seconds=checkpoint_seconds, tracking_uri=tracking_uri, data=data),
     )
     say(f"sweep {name}: starting")
-    from sweeps.plan import extend
+    from sweeps.driver.plan import extend
     from sweeps.run import resume as go_on
 
     with sending(paths, say, mlflow=not options.tracking_uri):
@@ -220,8 +223,8 @@ def confirm(
         **or_remembered(paths, tracking_uri=tracking_uri, data=data),
     )
     say(f"confirm {name}: starting")
-    from sweeps.analysis import confirmed
     from sweeps.confirm import confirm as train_again
+    from sweeps.display import confirmed
 
     with sending(paths, say, what="confirm", mlflow=not options.tracking_uri):
         found = train_again(paths, space_of(paths), options, err, select=select, seeds=seeds)

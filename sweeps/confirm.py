@@ -18,21 +18,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from sweeps import confirmations, fleet, plan, report, results, tracking
+from sweeps import confirmations, results
 from sweeps.analysis import confirmed, selection
-from sweeps.cluster import connect
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
+from sweeps.driver import fleet, plan, provenance
+from sweeps.driver.cluster import connect
+from sweeps.driver.plan import Options
+from sweeps.driver.queue import TrialQueue
+from sweeps.driver.seeds import fresh_seeds
 from sweeps.errors import SweepError
+from sweeps.figures import confirmed as pictures
 from sweeps.figures import kept_mask
-from sweeps.paths import SweepPaths
-from sweeps.plan import Options
-from sweeps.queue import TrialQueue
+from sweeps.report import document
 from sweeps.results import CONFIG_COLUMNS
-from sweeps.seeds import fresh_seeds
-from sweeps.sessions import provenance
-from sweeps.sessions.interrupts import deferred
-from sweeps.storage import lease
-from sweeps.study import AskedTrial
+from sweeps.search.study import AskedTrial
+from sweeps.signals import deferred
+from sweeps.store import lease
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mlflow_store
 
 Row = dict[str, Any]
 Key = tuple[int, int]
@@ -103,8 +106,8 @@ def confirm(
         rows = confirmations.load(paths.confirm).to_pylist()
         numbers = {row["trial"] for row in chosen}
         _mirror([row for row in rows if row["trial"] in numbers], paths, options, console)
-        confirmed.draw(paths, rows)
-        report.renew(paths, space, draw_mask=kept_mask.draw)
+        pictures.draw(paths, rows)
+        document.renew(paths, space, draw_mask=kept_mask.draw)
         if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
             text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
             console.print(text, highlight=False, soft_wrap=True)
@@ -206,16 +209,16 @@ def _row(training: Training, ended: Row) -> Row:
 
 def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Console) -> None:
     """Adds the confirmations to the runs in MLflow; says so where that cannot be done now."""
-    uri = options.tracking_uri or tracking.default_uri(paths.root)
+    uri = options.tracking_uri or mlflow_store.default_uri(paths.root)
     try:
-        _, without = tracking.send_confirmations(
+        _, without = mlflow_store.send_confirmations(
             uri, paths.name, root=paths.root, confirmations=confirmed.by_trial(rows)
         )
         trouble = f"no run of trial {', '.join(map(str, without))}" if without else ""
     except SweepError as error:
         trouble = error.message
     if trouble:
-        where = f"{paths.root_option}{tracking.uri_option(options.tracking_uri)}"
+        where = f"{paths.root_option}{mlflow_store.uri_option(options.tracking_uri)}"
         console.print(
             f"not in MLflow yet: {trouble}. Add it later: sweeps mlflow-sync {paths.name}{where}",
             style="yellow",

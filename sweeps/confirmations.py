@@ -8,8 +8,8 @@ import pyarrow as pa
 from pyarrow import Table
 
 from sweeps.results import CONFIG_COLUMNS, TRIALS
-from sweeps.storage import parts
-from sweeps.storage.parts import Parts, newest, read
+from sweeps.store import parts
+from sweeps.store.parts import Parts, newest, read
 
 CONFIRMATIONS = pa.schema(
     [

@@ -15,10 +15,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from sweeps.errors import SweepError
-from sweeps.paths import TEMPORARY_PREFIX
+from sweeps.store.paths import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
-    from sweeps.cluster import Node
+    from sweeps.driver.cluster import Node
 
 DISTRIBUTION = "signed-supermask-sweeps"
 FREE_BYTES = {"fault": 100 * 2**20, "warning": 2 * 2**30}
@@ -194,12 +194,12 @@ def _space(root: Path, free: int) -> Finding:
 
 
 def _journal(path: Path) -> Finding:
-    from sweeps.commands.arguments import load_space
-    from sweeps.study import SweepStudy
+    from search_spaces import shipped
+    from sweeps.search.study import SweepStudy
 
     try:
         for _ in ("made", "read again"):
-            SweepStudy(load_space("fcn_digits"), path)
+            SweepStudy(shipped.find("fcn_digits"), path)
     except SweepError as error:
         found, _ = _halves(error.message)
         return Finding("study", "fault", found, "Choose a file system with locks and links for --root.")
@@ -208,7 +208,7 @@ def _journal(path: Path) -> Finding:
 
 def object_store(root: Path) -> Iterator[Finding]:
     """Whether the object store of a root, if it is in one, takes what is written."""
-    from sweeps.storage.remote import check_writable
+    from sweeps.remote.root import check_writable
 
     try:
         uri = check_writable(root)
@@ -222,8 +222,8 @@ def object_store(root: Path) -> Iterator[Finding]:
 
 def study(storage: str) -> Finding:
     """Whether the database for the study answers."""
-    from sweeps.storage.database import check_free
-    from sweeps.tracking import redact
+    from sweeps.search.database import check_free
+    from sweeps.tracking.mlflow_store import redact
 
     try:
         check_free(storage, "")
@@ -235,15 +235,15 @@ def study(storage: str) -> Finding:
 
 def mlflow(root: Path, uri: str | None) -> Finding:
     """Whether the store answers, and in a version that this one understands."""
-    from sweeps import tracking
+    from sweeps.tracking import mlflow_store
 
-    uri = uri or tracking.default_uri(root)
+    uri = uri or mlflow_store.default_uri(root)
     try:
-        version = tracking.version_of(uri)
+        version = mlflow_store.version_of(uri)
     except SweepError as error:
         found, remedy = _halves(error.message)
         return Finding("mlflow", "fault", found, remedy)
-    shown = tracking.redact(uri)
+    shown = mlflow_store.redact(uri)
     if version is None:
         return Finding("mlflow", "ok", f"{shown}: the first sweep makes it")
     own = metadata.version("mlflow")
@@ -258,7 +258,7 @@ def cluster(address: str | None) -> list[Finding]:
     own = metadata.version("ray")
     if address is None:
         return [Finding("ray", "ok", f"{own}, starts on this machine, on its loopback interface")]
-    from sweeps.cluster import connect, survey, versions
+    from sweeps.driver.cluster import connect, survey, versions
 
     try:
         with connect(address, {}) as resources:

@@ -13,11 +13,11 @@ from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import ConfigError
 from supermask.plain import plain_network
-from sweeps import onnx_model, results
-from sweeps.commands.arguments import space_of
+from sweeps import results
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, replacing, resolve_root
-from sweeps.storage.remote import fetch, sending
+from sweeps.remote.root import fetch, sending
+from sweeps.store.paths import SweepPaths, replacing, resolve_root
+from sweeps.tracking import onnx_model
 
 SUFFIXES = {"artifact": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
 """Formats that are a file, and how its name ends."""
@@ -64,7 +64,7 @@ def find(text: str, root: str | None) -> Source:
             "Write for example fcn_mnist:59 or masks/59.safetensors."
         )
     paths, trial = fetch(SweepPaths(resolve_root(root), found["name"])), int(found["trial"])
-    space_of(paths)
+    results.check_exists(paths)
     path = paths.masks / f"{trial}{SUFFIXES['artifact']}"
     if not path.is_file():
         raise _missing(paths, trial)
@@ -126,8 +126,7 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
         SweepError: If it is no trial, has no run there, or the store does not answer or takes no such name.
         ConfigError: If the artifact cannot be used.
     """
-    from sweeps import tracking
-    from sweeps.mirroring import model_registry
+    from sweeps.tracking import mlflow_store, model_registry
 
     if name is not None:
         model_registry.check_name(name)
@@ -138,7 +137,7 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
         )
     onnx_model.check_installed("--to mlflow")
     artifact = Artifact.load(source.path)
-    store = uri or tracking.default_uri(source.sweep.root)
+    store = uri or mlflow_store.default_uri(source.sweep.root)
     with sending(source.sweep, say, what="mlflow", mlflow=not uri):
         run_id = model_registry.run_of(store, source.sweep.name, source.trial, root=source.sweep.root)
         images = example_images(artifact, data_root, say)

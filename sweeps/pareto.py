@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import Table
 
 from sweeps.errors import SweepError
-from sweeps.storage.columns import equals, floats, rows
+from sweeps.store.columns import equals, floats, rows
 
 Objectives = Mapping[str, str]
 """Metrics, the most important first, each to `maximize` or `minimize`."""

@@ -17,11 +17,11 @@ from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, sweep_names
-from sweeps.storage import parts
-from sweeps.storage.cache import shown
-from sweeps.storage.columns import integers, rows
-from sweeps.storage.parts import Parts, newest, read
+from sweeps.store import parts
+from sweeps.store.cache import shown
+from sweeps.store.columns import integers, rows
+from sweeps.store.parts import Parts, newest, read
+from sweeps.store.paths import SweepPaths, check_inside, replacing, sweep_names
 
 _ARROW_KINDS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 _UTC = pa.timestamp("us", tz="UTC")
@@ -254,3 +254,50 @@ def _folder(root: Path | str, name: str) -> SweepPaths:
         f"sweep {name}: must exist under {shown(paths.root)}, but there is no such folder. "
         f"Run 'sweeps list --root {shown(paths.root)}' to see what there is{guess}"
     )
+
+
+def write(paths: SweepPaths, path: Path, *, kind: str) -> int:
+    """Writes every ended trial of a sweep, one row each, with the columns of `sweeps.results.TRIALS`.
+
+    Args:
+        paths: Of the sweep.
+        path: A new file.
+        kind: `csv`, which has no place for the `layers` of a trial, or `parquet`.
+
+    Returns:
+        How many trials there are.
+
+    Raises:
+        SweepError: If the sweep is missing, or the file is there or cannot be written.
+    """
+    table = load(paths.root, paths.name)
+    if path.is_dir() or not path.parent.is_dir():
+        raise SweepError(f"--{kind} {path}: must be a file in a folder that exists, but is not. Choose another.")
+    if path.exists():
+        raise SweepError(f"--{kind} {path}: must be a new file, but there is one. Remove it, or choose another name.")
+    try:
+        with replacing(path) as temporary:
+            _write(table, temporary, kind)
+    except OSError as error:
+        raise SweepError(f"--{kind} {path}: must be writable, but got: {error.strerror}. Choose another.") from error
+    return table.num_rows
+
+
+def _write(table: Table, path: Path, kind: str) -> None:
+    from pyarrow import csv, parquet
+
+    if kind == "csv":
+        csv.write_csv(table.drop_columns("layers"), path)
+    else:
+        parquet.write_table(table, path, compression="zstd")
+
+
+def check_exists(paths: SweepPaths) -> None:
+    """Checks that there is a sweep.
+
+    Raises:
+        SweepError: If there is none, or a part of it lies elsewhere.
+    """
+    check_inside(paths)
+    if not paths.space.exists():
+        load(paths.root, paths.name)  # names the sweeps that exist

@@ -13,42 +13,43 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import fleet, report, results, warm_start
-from sweeps.ahead import AskAhead
-from sweeps.cluster import beside_driver, connect, is_lost
-from sweeps.cluster_share import ClusterShare, MachineShare
+from sweeps import results
 from sweeps.display.front import draw
 from sweeps.display.panel import Display
-from sweeps.display.viewer import Viewer
+from sweeps.driver import fleet, provenance
+from sweeps.driver.cluster import beside_driver, connect, is_lost
+from sweeps.driver.cluster_share import ClusterShare, MachineShare
+from sweeps.driver.judge import Judge
+from sweeps.driver.leaders import Leaders
+from sweeps.driver.log import logged
+from sweeps.driver.plan import Options, PackPlan, Resources, choices, load_datasets, plan_packs, worth_measuring
+from sweeps.driver.queue import TrialQueue
+from sweeps.driver.reconciliation import reconcile, resend
+from sweeps.driver.searcher import PackSearcher
+from sweeps.driver.session import Session
+from sweeps.driver.tuning import fit
+from sweeps.driver.viewer import Viewer
 from sweeps.errors import SweepError
 from sweeps.figures import kept_mask
-from sweeps.mirroring.identity import make_id
-from sweeps.mirroring.mirror import Mirror
-from sweeps.mirroring.overview import overview, params
-from sweeps.packs.judge import Judge
-from sweeps.packs.keeper import Keeper, States
-from sweeps.packs.keeping import MaskStore
-from sweeps.packs.watchdog import hang_seconds
-from sweeps.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
-from sweeps.plan import Options, PackPlan, Resources, choices, load_datasets, plan_packs, worth_measuring
-from sweeps.queue import TrialQueue
+from sweeps.report import document
 from sweeps.results import ResultsWriter
-from sweeps.searcher import PackSearcher
-from sweeps.session import Session
-from sweeps.sessions import provenance
-from sweeps.sessions.heartbeat import read_session
-from sweeps.sessions.interrupts import OrderlyEnd, grace_seconds
-from sweeps.sessions.leaders import Leaders
-from sweeps.sessions.log import logged
-from sweeps.sessions.reconciliation import reconcile, resend
-from sweeps.storage import lease
-from sweeps.storage.database import check_free
-from sweeps.storage.lease import Lease
-from sweeps.storage.study_place import keep_url, place_of
-from sweeps.study import SweepStudy
-from sweeps.tracking import default_uri, fingerprint, redact
-from sweeps.tuning import fit
-from sweeps.warm_start import WarmStart
+from sweeps.search import warm_start
+from sweeps.search.database import check_free
+from sweeps.search.prefetch import AskAhead
+from sweeps.search.study import SweepStudy
+from sweeps.search.study_place import keep_url, place_of
+from sweeps.search.warm_start import WarmStart
+from sweeps.signals import OrderlyEnd, grace_seconds
+from sweeps.store import lease
+from sweeps.store.lease import Lease, read_session
+from sweeps.store.masks import MaskStore
+from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
+from sweeps.tracking.identity import make_id
+from sweeps.tracking.mirror import Mirror
+from sweeps.tracking.mlflow_store import default_uri, fingerprint, redact
+from sweeps.tracking.overview import overview, params
+from sweeps.worker.checkpoint_actor import Keeper, States
+from sweeps.worker.watchdog import hang_seconds
 
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
 """How long the end of a session waits for MLflow."""
@@ -300,7 +301,7 @@ def _conclude(work: _Work, session: Session, mirror: Mirror, state: str) -> int:
         if table.num_rows:
             with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
                 draw(paths, space, table)
-            report.renew(paths, space, draw_mask=kept_mask.draw, state=state)
+            document.renew(paths, space, draw_mask=kept_mask.draw, state=state)
         mirror.finish(state, overview(paths, space) if table.num_rows else None)
         unmirrored = mirror.close(MIRROR_SECONDS[state])
         return unmirrored

@@ -7,15 +7,15 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps import results, tracking
-from sweeps.mirroring import layer_metrics, mirrored
-from sweeps.mirroring.mirrored import MirroredTrial
-from sweeps.mirroring.notes import NOTE, trial_note
-from sweeps.mirroring.overview import FRONT, Overview, overview
-from sweeps.mirroring.store import Run
-from sweeps.paths import SweepPaths
-from sweeps.storage.study_place import place_of
-from sweeps.study import METRICS, StudyTrial, SweepStudy
+from sweeps import results
+from sweeps.search.study import METRICS, StudyTrial, SweepStudy
+from sweeps.search.study_place import place_of
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import layer_metrics, mirrored, mlflow_store
+from sweeps.tracking.mirrored import MirroredTrial
+from sweeps.tracking.notes import NOTE, trial_note
+from sweeps.tracking.overview import FRONT, Overview, overview
+from sweeps.tracking.store import Run
 
 Row = Mapping[str, Any]
 LONGEST = 2**31
@@ -32,7 +32,7 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     Raises:
         SweepError: If the sweep is missing or the MLflow store does not answer.
     """
-    uri = tracking_uri or tracking.default_uri(paths.root)
+    uri = tracking_uri or mlflow_store.default_uri(paths.root)
     every = results.load(paths.root, paths.name, every_attempt=True).to_pylist()
     rows = {row["trial"]: row for row in results.load(paths.root, paths.name).to_pylist()}
     # The last try of a trial that was given up may have come less far than an earlier one.

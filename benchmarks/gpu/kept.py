@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.record import Row
 from supermask import memory
-from sweeps.paths import replacing
+from sweeps.store.paths import replacing
 
 
 class Case(Protocol):

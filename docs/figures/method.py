@@ -20,7 +20,7 @@ from supermask.config import TrainConfig
 from supermask.data import load
 from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
-from sweeps.paths import replacing
+from sweeps.store.paths import replacing
 
 CONFIG = TrainConfig(
     network="fcn",

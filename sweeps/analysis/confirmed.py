@@ -1,16 +1,10 @@
-"""The confirmed trials of a sweep as a user meets them: records, a table, a picture."""
+"""What trials reach that were trained again with fresh seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from sweeps.analysis.intervals import LEVEL, Interval, student_t
-from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths
 
 Row = Mapping[str, Any]
 
@@ -68,66 +62,3 @@ def _summary(trial: int, rows: Sequence[Row]) -> Confirmed:
         test_accuracy=student_t([row["test_accuracy"] for row in finished]),
         remaining=student_t([row["remaining"] for row in finished]),
     )
-
-
-def records(found: Iterable[Confirmed]) -> list[dict[str, Any]]:
-    """Plain records; with one seed a mean has no deviation and no interval."""
-    return [
-        {
-            "trial": one.trial,
-            "seeds": one.seeds,
-            "test_accuracy": dict(vars(one.test_accuracy)),
-            "remaining": dict(vars(one.remaining)),
-        }
-        for one in found
-    ]
-
-
-def table(found: Sequence[Confirmed], name: str) -> Table:
-    """For a terminal, in percent."""
-    title = f"{name}: mean ± std [{INTERVAL_NAME}], fresh seeds, test set"
-    shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
-    for heading in ("trial", "seeds", "test accuracy %", "remaining %"):
-        shown.add_column(heading, justify="right")
-    for one in found:
-        shown.add_row(str(one.trial), str(one.seeds), _text(one.test_accuracy, 2), _text(one.remaining, 3))
-    return shown
-
-
-def conclude(found: Sequence[Confirmed], paths: SweepPaths, err: Console) -> None:
-    """Says what the means leave out and where results lie.
-
-    Raises:
-        SweepError: If no training finished.
-    """
-    lines = [
-        f"trial {one.trial}: {one.failed} of {one.seeds + one.failed} seeds failed ({', '.join(one.reasons)}); "
-        "they count in no mean"
-        for one in found
-        if one.failed
-    ]
-    lines.append(f"results: {paths.confirm}")
-    if not any(one.seeds for one in found):
-        raise SweepError("\n".join([*lines, "no training finished: see the reasons above."]), exit_code=1)
-    for line in [*lines, f"picture: {paths.confirmed_png}"]:
-        err.print(line, markup=False, soft_wrap=True)
-
-
-def draw(paths: SweepPaths, rows: Sequence[Row]) -> bool:
-    """Writes `confirmed.png` of all confirmed trials of a sweep; returns whether there was anything to draw."""
-    found = [one for one in summarise(rows) if one.seeds]
-    if not found:
-        return False
-    from sweeps.analysis.attainment import surfaces
-    from sweeps.figures import confirmed, drawing, published  # matplotlib takes most of a second to import
-
-    references = published.signed_supermask(rows)
-    figure = confirmed.confirmed_figure(found, surfaces(rows), name=paths.name, references=references)
-    drawing.save(figure, paths.confirmed_png)
-    return True
-
-
-def _text(interval: Interval, digits: int) -> str:
-    numbers = (interval.mean, interval.std, interval.low, interval.high)
-    mean, std, low, high = ("-" if number is None else f"{100 * number:.{digits}f}" for number in numbers)
-    return mean if interval.std is None else f"{mean} ± {std} [{low}, {high}]"

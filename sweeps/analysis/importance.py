@@ -15,7 +15,7 @@ import numpy as np
 from search_spaces.space import Distribution, SearchSpace
 from sweeps.analysis.searched import column, present
 from sweeps.pareto import Objectives, Table, finished, values
-from sweeps.storage.columns import rows
+from sweeps.store.columns import rows
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -11,7 +11,7 @@ from sweeps import pareto
 from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
 from sweeps.pareto import Objectives, Table, values
 from sweeps.results import CONFIG_COLUMNS
-from sweeps.storage.columns import rows
+from sweeps.store.columns import rows
 
 NEAR = 0.1
 """How much worse than the recommended trial a near-equal one may be in each objective, as a part of its span over the
@@ -124,7 +124,7 @@ def recommend(
 
 
 def line(found: Recommendation, root_option: str = "") -> str:
-    """The recommendation in one line; `root_option` is that of `sweeps.paths.SweepPaths`."""
+    """The recommendation in one line; `root_option` is that of `sweeps.store.paths.SweepPaths`."""
     if confirmed := found.confirmed_by_several:
         accuracy, remaining = confirmed.test_accuracy, confirmed.remaining
         low, high, mean, left = (100 * (x or 0.0) for x in (accuracy.low, accuracy.high, accuracy.mean, remaining.mean))

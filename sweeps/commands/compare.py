@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.commands.arguments import space_of
 from sweeps.commands.options import AsJson, Root, complete_sweep, err, out, print_json
-from sweeps.paths import SweepPaths, resolve_root
-from sweeps.storage.remote import fetch
+from sweeps.remote.root import fetch
+from sweeps.store.paths import SweepPaths, resolve_root
+from sweeps.sweep import space_of
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,10 +8,10 @@ from sweeps.analysis.recommendation import line, recommend
 from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
-from sweeps.paths import SweepPaths
-from sweeps.plan import Options
+from sweeps.driver.plan import Options
 from sweeps.run import Outcome
-from sweeps.tracking import default_uri, redact, uri_option
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking.mlflow_store import default_uri, redact, uri_option
 
 
 def conclude(

@@ -15,8 +15,8 @@ from search_spaces.vocabulary import FIELDS, OWNERS
 from supermask.config import ConfigError, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths
-from sweeps.storage.remote import fetch
+from sweeps.remote.root import fetch
+from sweeps.store.paths import SweepPaths
 
 _TRIAL = re.compile(r"([^/:]+):(\d{1,9})")
 _RULE = "must be a mapping of TrainConfig fields"

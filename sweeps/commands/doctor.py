@@ -6,8 +6,8 @@ import typer
 from rich.markup import escape
 
 from sweeps.commands.options import Address, AsJson, Data, Root, Storage, Uri, out, print_json
-from sweeps.paths import resolve_root
-from sweeps.storage.study_place import resolve_storage
+from sweeps.search.study_place import resolve_storage
+from sweeps.store.paths import resolve_root
 
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.arguments import or_remembered, space_of
+from sweeps.commands.arguments import or_remembered
 from sweeps.commands.options import Name, Root, SameUri, err, out, say
-from sweeps.paths import SweepPaths, resolve_root
-from sweeps.storage.remote import fetch, sending
+from sweeps.remote.root import fetch, sending
+from sweeps.store.paths import SweepPaths, resolve_root
+from sweeps.sweep import space_of
 
 
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
@@ -17,17 +18,18 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
 
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
-    from sweeps import confirmations, results, tracking
+    from sweeps import confirmations, results
     from sweeps.analysis import confirmed
-    from sweeps.mirroring.overview import overview
-    from sweeps.sessions.heartbeat import read_session
-    from sweeps.storage import lease
+    from sweeps.store import lease
+    from sweeps.store.lease import read_session
+    from sweeps.tracking import mlflow_store
+    from sweeps.tracking.overview import overview
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     # What a driver has on its way would arrive a second time.
     lease.refuse_if_held(paths.sessions, what=f"sweep {name}")
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
-    uri = named or tracking.default_uri(paths.root)
+    uri = named or mlflow_store.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):
         whole = overview(paths, space_of(paths))
         epochs: dict[int, list[dict[str, Any]]] = {}
@@ -35,10 +37,12 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
             epochs.setdefault(row["trial"], []).append(row)
         trials = results.load(paths.root, name).to_pylist()
         state = read_session(paths)["state"]
-        changed = tracking.sync(uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole)
+        changed = mlflow_store.sync(
+            uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole
+        )
         rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
-        added, _ = tracking.send_confirmations(uri, name, root=paths.root, confirmations=rows)
-    out.print(f"{len(trials)} trials, {changed + added} runs changed in {tracking.redact(uri)}", soft_wrap=True)
+        added, _ = mlflow_store.send_confirmations(uri, name, root=paths.root, confirmations=rows)
+    out.print(f"{len(trials)} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)
 
 
 def ui(
@@ -51,15 +55,14 @@ def ui(
 
     Example: sweeps ui fcn_digits
     """
-    from sweeps import tracking
-    from sweeps.mirroring import page
+    from sweeps.tracking import mlflow_store, page
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     space_of(paths)
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     if not named:
         fetch(paths, summary=True, mlflow=True)
-    uri = named or tracking.default_uri(paths.root)
+    uri = named or mlflow_store.default_uri(paths.root)
     err.print("starting MLflow's page, about 10 s; stop it with Ctrl-C", soft_wrap=True)
     page.serve(uri, name, root=paths.root, port=port, say=_say_addresses)
 

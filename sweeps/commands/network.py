@@ -18,12 +18,12 @@ from sweeps.commands.options import (
     print_json,
 )
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, resolve_root
-from sweeps.storage.remote import fetch
+from sweeps.remote.root import fetch
+from sweeps.store.paths import SweepPaths, resolve_root
 
 if TYPE_CHECKING:
     from sweeps.commands.config_source import Source
-    from sweeps.training import Training
+    from sweeps.worker.training import Training
 
 
 def train(
@@ -52,8 +52,8 @@ def train(
     place = Path(folder or source.stem)
 
     from supermask.data import load
-    from sweeps import training
     from sweeps.display.progress import TrainingProgress
+    from sweeps.worker import training
 
     training.check_free(place)
     where = training.choose_device(device)
@@ -112,11 +112,11 @@ def layers(
 
 def _files(source: "Source", done: "Training") -> dict[str, bytes]:
     """All that is kept of a training, by name; everything is drawn before anything is written."""
-    from sweeps import training
     from sweeps.commands.config_source import to_yaml
     from sweeps.figures.curves import curves_figure
     from sweeps.figures.drawing import as_png
     from sweeps.figures.mask import mask_figure
+    from sweeps.worker import training
 
     left = f"{100 * done.last.remaining:.2f} % of the weights remain"
     epochs = f"{done.last.epoch} epoch{'' if done.last.epoch == 1 else 's'}"
@@ -140,9 +140,9 @@ def _what(config: Any) -> str:
 
 def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) -> None:
     """The layers and the test accuracy to stdout, the rest to stderr."""
-    from sweeps import training
     from sweeps.display import layer_table
     from sweeps.display.panel import duration
+    from sweeps.worker import training
 
     records = layer_table.records(done.masks)
     test = {"test_loss": done.test.loss, "test_accuracy": done.test.accuracy} if done.test else {}
@@ -228,9 +228,9 @@ def export(
 
 
 def _export_trials(paths: SweepPaths, files: dict[str, Path]) -> None:
-    from sweeps import trial_table
+    from sweeps import results
 
     for kind, path in files.items():
-        count = trial_table.write(paths, path, kind=kind)
+        count = results.write(paths, path, kind=kind)
         err.print(f"{count} trials", soft_wrap=True)
         typer.echo(path)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from sweeps.commands.arguments import space_of
 from sweeps.commands.options import Name, Root, err, out
-from sweeps.paths import SweepPaths, check_name, resolve_root
-from sweeps.storage.remote import fetch
+from sweeps.remote.root import fetch
+from sweeps.store.paths import SweepPaths, check_name, resolve_root
+from sweeps.sweep import space_of
 
 
 def report(
@@ -25,7 +25,7 @@ def report(
 
     Example: sweeps report fcn_digits --open
     """
-    from sweeps import report as pages
+    from sweeps.report import document as pages
 
     paths = fetch(SweepPaths(resolve_root(root), name))
     for other in beside or []:

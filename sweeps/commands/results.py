@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from search_spaces.space import SearchSpace, SpaceError
-from sweeps.commands.arguments import or_remembered, space_of
+from sweeps.commands.arguments import or_remembered
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths, resolve_root, sweep_names
-from sweeps.storage.cache import shown
-from sweeps.storage.remote import fetch, fetch_summaries
+from sweeps.remote.root import fetch, fetch_summaries
+from sweeps.store.cache import shown
+from sweeps.store.paths import SweepPaths, resolve_root, sweep_names
+from sweeps.sweep import space_of
 
 
 def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
@@ -63,7 +64,7 @@ def status(
     from sweeps.display import watch
     from sweeps.display.status import status as look
     from sweeps.display.status import table
-    from sweeps.sessions.heartbeat import session_notes
+    from sweeps.store.lease import session_notes
 
     def find() -> tuple[SweepPaths, SearchSpace]:
         paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
@@ -146,7 +147,7 @@ def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json:
 
     Example: sweeps verify fcn_digits
     """
-    from sweeps.tracking import uri_option
+    from sweeps.tracking.mlflow_store import uri_option
     from sweeps.verify import verify as compare
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)

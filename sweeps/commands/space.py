@@ -8,7 +8,7 @@ import typer
 
 from sweeps.commands.options import err, out
 from sweeps.errors import SweepError
-from sweeps.paths import check_name, replacing
+from sweeps.store.paths import check_name, replacing
 
 TRIALS = 64
 

@@ -13,9 +13,9 @@ from sweeps.analysis.recommendation import recommend
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.errors import SweepError
 from sweeps.pareto import Table as ArrowTable
-from sweeps.paths import SweepPaths
 from sweeps.results import CONFIG_COLUMNS
-from sweeps.storage.columns import integers, rows
+from sweeps.store.columns import integers, rows
+from sweeps.store.paths import SweepPaths
 
 SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
 """Names that bounds of the command line may use for short."""

@@ -7,8 +7,8 @@ from typing import Any
 from sweeps import pareto, results
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.display.panel import duration
-from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import read_session
+from sweeps.store.lease import read_session
+from sweeps.store.paths import SweepPaths
 
 STATES = ("asked", "finished", "stopped", "failed", "running", "waiting")
 _RANKS = {"stopped": 3, "waiting": 2, "running": 1}

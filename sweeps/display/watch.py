@@ -12,8 +12,8 @@ from search_spaces.space import SearchSpace
 from sweeps import pareto, results
 from sweeps.display.panel import PLAIN_SECONDS, SweepView, line, panel
 from sweeps.display.status import status
-from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import session_notes
+from sweeps.store.lease import session_notes
+from sweeps.store.paths import SweepPaths
 
 LEVELS = (0.02, 0.05, 0.20)
 """Fractions of remaining weights at which the best accuracy is named."""

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from sweeps.analysis.attainment import Surfaces
-from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed
+from sweeps.analysis.attainment import Surfaces, surfaces
+from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed, Row, summarise
+from sweeps.figures import drawing, published
 from sweeps.figures.drawing import Reference, draw_references, focus
+from sweeps.store.paths import SweepPaths
 
 # Okabe-Ito, as in `sweeps.figures.drawing`; vermillion is the reference's.
 _BLACK, _BLUE, _SKY = "#000000", "#0072B2", "#56B4E9"
@@ -117,3 +119,14 @@ def _subtitle(found: Sequence[Confirmed]) -> str:
     datasets = ", ".join(sorted({one.dataset for one in found}))
     trials = f"{len(found)} trial{'' if len(found) == 1 else 's'}"
     return f"{trials} with {seeds} seed{'' if counts[-1] == 1 else 's'} each; test set of {datasets}"
+
+
+def draw(paths: SweepPaths, rows: Sequence[Row]) -> bool:
+    """Writes `confirmed.png` of all confirmed trials of a sweep; returns whether there was anything to draw."""
+    found = [one for one in summarise(rows) if one.seeds]
+    if not found:
+        return False
+    references = published.signed_supermask(rows)
+    figure = confirmed_figure(found, surfaces(rows), name=paths.name, references=references)
+    drawing.save(figure, paths.confirmed_png)
+    return True

@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from sweeps.errors import SweepError
 from sweeps.pareto import Objectives, Table, values
-from sweeps.paths import replacing
-from sweeps.storage.columns import equals, rows
+from sweeps.store.columns import equals, rows
+from sweeps.store.paths import replacing
 
 # Okabe-Ito: told apart by the colour-blind, and in grey print by lightness and marker.
 _BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#8A8A8A"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from supermask.artifact import Artifact
 from sweeps.figures import drawing, mask
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 
 
 def draw(paths: SweepPaths, trial: int) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.processes import kill
 
 PATIENCE_SECONDS = 400

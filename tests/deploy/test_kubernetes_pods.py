@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import results
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.deploy.kuberay import (
     AGENT_PORT,
     DASHBOARD_PORT,

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.faults.soak import in_soak
 from tests.processes import kill, marked
 from tests.sweeps.machine import PATIENCE_SECONDS, SMALL, Machine

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sweeps import results
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.deploy.slurm_cluster import SlurmCluster, slurm_cluster
 from tests.faults.soak import in_soak
 

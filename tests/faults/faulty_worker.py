@@ -7,8 +7,9 @@ import threading
 from typing import Any
 from unittest import mock
 
-from sweeps import __main__, tuning
-from sweeps.trainable import PackTrainable
+from sweeps import __main__
+from sweeps.driver import tuning
+from sweeps.worker.trainable import PackTrainable
 
 HANGING, RAISING, GREEDY = 3, 6, 9
 """Trials with a fault of their own."""

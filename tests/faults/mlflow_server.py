@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sweeps import tracking
+from sweeps.tracking import mlflow_store
 from tests.processes import kill, marked
 
 SLOW_SECONDS = 5.0
@@ -32,7 +32,7 @@ class Server:
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = tracking.ui_command(tracking.default_uri(self._folder), root=self._folder, port=self.port)
+        command = mlflow_store.ui_command(mlflow_store.default_uri(self._folder), root=self._folder, port=self.port)
         log = self._folder / "log"
         with log.open("ab") as file:
             environment = os.environ | self._mark

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.sweeps.machine import SMALL, Machine, machine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]

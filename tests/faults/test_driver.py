@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sweeps import results
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.faults.soak import HOUR, SOAK
 from tests.sweeps.machine import AGENTS_SECONDS, SMALL, Machine, machine_of
 

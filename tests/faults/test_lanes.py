@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.faults.faulty_worker import GREEDY, HANGING, RAISING
 from tests.sweeps.machine import REPOSITORY, SMALL, Machine, machine_of
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sweeps import tracking
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mlflow_store
 from tests.faults.mlflow_server import Proxy, Server, proxy_of
 from tests.sweeps.machine import SMALL, Done, Machine, machine_of
 
@@ -107,7 +107,7 @@ def test_a_password_is_in_no_file_no_message_and_no_run(
         assert HUSHED not in repr(machine.rows(name))  # Parquet compresses
     for done in (shaken, alone, verified, nobody):
         assert HUSHED not in done.out + done.err
-    client = tracking.connect(f"http://127.0.0.1:{server.port}")
+    client = mlflow_store.connect(f"http://127.0.0.1:{server.port}")
     experiment = client.get_experiment_by_name("shaken")
     assert experiment
     runs = client.search_runs([experiment.experiment_id])

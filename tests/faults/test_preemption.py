@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.faults.ray_nodes import TOKEN, head_node, node, trains
 from tests.processes import marked
 from tests.sweeps.machine import PATIENCE_SECONDS, SMALL, Machine, machine_of

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.paths import SweepPaths
-from sweeps.storage.lease import STALE_SECONDS
+from sweeps.store.lease import STALE_SECONDS
+from sweeps.store.paths import SweepPaths
 from tests.faults.soak import HOUR, SOAK
 from tests.sweeps.machine import SMALL, Machine
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.processes import kill
 from tests.sweeps.machine import SMALL, Machine, machine_of
 

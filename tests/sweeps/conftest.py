@@ -15,17 +15,17 @@ from optuna.distributions import FloatDistribution
 from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
-from sweeps import tracking
-from sweeps.mirroring.identity import make_id
-from sweeps.packs.checkpoints import Reached
-from sweeps.paths import SweepPaths
 from sweeps.results import ResultsWriter, epochs_table, trials_table
-from sweeps.sessions.heartbeat import write_session
+from sweeps.store.lease import write_session
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mlflow_store
+from sweeps.tracking.identity import make_id
+from sweeps.worker.checkpoints import Reached
 from tests.sweeps.machine import STEP
 
 if TYPE_CHECKING:
-    from sweeps.trainable import PackTrainable
-    from tests.sweeps.driver import Driver
+    from sweeps.worker.trainable import PackTrainable
+    from tests.sweeps.books import Driver
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -175,7 +175,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of MLflow's tables, made once: that takes seconds."""
     root = tmp_path_factory.mktemp("store")
     (root / "warm-up").mkdir()
-    assert tracking.sync(tracking.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
+    assert mlflow_store.sync(mlflow_store.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
     return root / "mlflow.db"
 
 
@@ -234,7 +234,7 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 @pytest.fixture
 def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any, states: Any) -> "Iterator[Driver]":
     """A session whose packs are trained by hand."""
-    from tests.sweeps.driver import Driver
+    from tests.sweeps.books import Driver
 
     paths = SweepPaths(tmp_path, "small")
     paths.folder.mkdir()
@@ -254,7 +254,7 @@ def datasets() -> dict[str, Row]:
 @pytest.fixture
 def start(datasets: dict[str, Row]) -> "Callable[[Row], PackTrainable]":
     """Gives a pack to a new worker."""
-    from sweeps.trainable import PackTrainable  # with Ray, which takes seconds to import
+    from sweeps.worker.trainable import PackTrainable  # with Ray, which takes seconds to import
 
     def begin(pack: Row) -> PackTrainable:
         worker = PackTrainable.__new__(PackTrainable)  # its own constructor asks Ray for this machine's address

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from itertools import cycle
 
 from supermask.config import TrainConfig
-from sweeps.packs.checkpoints import Reached
-from sweeps.queue import Lane, PackOrder, TrialQueue
-from sweeps.study import AskedTrial
+from sweeps.driver.queue import Lane, PackOrder, TrialQueue
+from sweeps.search.study import AskedTrial
+from sweeps.worker.checkpoints import Reached
 
 BEGAN = datetime(2026, 5, 4, 12, tzinfo=UTC)
 

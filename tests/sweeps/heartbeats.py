@@ -4,8 +4,8 @@ import os
 import socket
 from datetime import UTC, datetime
 
-from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import write_session
+from sweeps.store.lease import write_session
+from sweeps.store.paths import SweepPaths
 
 
 def beat(paths: SweepPaths, state: str, *, seconds: float = 61.5, asked: int = 6, running: int = 3) -> None:

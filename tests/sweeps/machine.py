@@ -17,7 +17,7 @@ import pytest
 from search_spaces.load import load
 from sweeps import results
 from sweeps.display.status import status
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from sweeps.verify import verify
 from tests.processes import kill, marked
 

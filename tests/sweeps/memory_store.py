@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sweeps.mirroring.store import Run
+from sweeps.tracking.store import Run
 
 
 class MemoryStore:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from supermask.config import RULES, TrainConfig
-from sweeps import tracking
-from sweeps.mirroring import mirrored
-from sweeps.mirroring.experiment import EPOCH_METRICS, FINAL_METRICS
-from sweeps.mirroring.mirror import Mirror
-from sweeps.mirroring.mirrored import MirroredTrial
 from sweeps.results import epochs_table
+from sweeps.tracking import mirrored, mlflow_store
+from sweeps.tracking.experiment import EPOCH_METRICS, FINAL_METRICS
+from sweeps.tracking.mirror import Mirror
+from sweeps.tracking.mirrored import MirroredTrial
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -41,7 +40,7 @@ def trial_row(trial: int, *, attempt: int = 1, epochs_done: int = 3, **changed: 
 
 def mirror(root: Path) -> Mirror:
     (root / "digits").mkdir(exist_ok=True)
-    return Mirror(tracking.default_uri(root), "digits", root=root, interval_seconds=0.01)
+    return Mirror(mlflow_store.default_uri(root), "digits", root=root, interval_seconds=0.01)
 
 
 def mirror_whole_trials(made: Mirror, trials: range) -> None:
@@ -52,13 +51,13 @@ def mirror_whole_trials(made: Mirror, trials: range) -> None:
 
 
 def read(root: Path) -> list[MirroredTrial]:
-    return mirrored.read(tracking.default_uri(root), "digits", root=root, count_steps=True)
+    return mirrored.read(mlflow_store.default_uri(root), "digits", root=root, count_steps=True)
 
 
 def client(root: Path) -> Any:
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking.default_uri(root), tracking.default_uri(root))
+    return MlflowClient(mlflow_store.default_uri(root), mlflow_store.default_uri(root))
 
 
 def parents(root: Path) -> list[Any]:

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweeps import tracking
+from sweeps.tracking import mlflow_store
 
 
 def free_port() -> int:
@@ -32,7 +32,7 @@ def answers(port: int) -> bool:
 @contextlib.contextmanager
 def server(root: Path, port: int) -> Iterator[None]:
     """MLflow's server on loopback in a process group of its own, killed as a whole when the block ends."""
-    command = tracking.ui_command(tracking.default_uri(root), root=root, port=port)
+    command = mlflow_store.ui_command(mlflow_store.default_uri(root), root=root, port=port)
     with (root / "server.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=root)
     try:

@@ -3,8 +3,8 @@
 from typing import Any
 
 from supermask.config import TrainConfig
-from sweeps.trainable import PackTrainable
-from sweeps.trial import PackWorker
+from sweeps.worker.pack_worker import PackWorker
+from sweeps.worker.trainable import PackTrainable
 
 EPOCHS = 2
 OBJECTIVES = [["val_accuracy", "maximize"], ["remaining", "minimize"]]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from sweeps import run
+from sweeps.driver.plan import Options
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths
-from sweeps.plan import Options
-from sweeps.sessions.heartbeat import write_session
+from sweeps.store.lease import write_session
+from sweeps.store.paths import SweepPaths
 
 SPACE = """
 name: mine

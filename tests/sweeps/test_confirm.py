@@ -16,10 +16,10 @@ from supermask.config import TrainConfig
 from sweeps import confirm as driver
 from sweeps import confirmations
 from sweeps.confirm import trainings
-from sweeps.paths import SweepPaths
-from sweeps.plan import PackPlan, Resources
-from sweeps.queue import TrialQueue
-from sweeps.seeds import fresh_seeds
+from sweeps.driver.plan import PackPlan, Resources
+from sweeps.driver.queue import TrialQueue
+from sweeps.driver.seeds import fresh_seeds
+from sweeps.store.paths import SweepPaths
 
 Row = dict[str, Any]
 EndedRow = Callable[..., Row]
@@ -28,7 +28,7 @@ MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Fleet:
-    """Stands for `sweeps.fleet`: ends every lane at once, some of them as told."""
+    """Stands for `sweeps.driver.fleet`: ends every lane at once, some of them as told."""
 
     def __init__(self) -> None:
         self.trained: list[TrainConfig] = []
@@ -191,7 +191,7 @@ def test_a_dead_mirror_does_not_fail_it(sweeps: Any, sweep: SweepPaths, fleet: F
 HOLD = """
 import sys, time
 from pathlib import Path
-from sweeps.storage import lease
+from sweeps.store import lease
 with lease.hold(Path(sys.argv[1]), what="test"):
     print("held", flush=True)
     time.sleep(60)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sweeps import confirmations, tracking
+from sweeps import confirmations
 from sweeps.analysis.intervals import student_t
-from sweeps.mirroring import mirrored
-from sweeps.paths import SweepPaths
-from sweeps.seeds import fresh_seeds
+from sweeps.driver.seeds import fresh_seeds
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mirrored, mlflow_store
 from tests.processes import kill
 from tests.sweeps.machine import SMALL, Machine, machine_of
 
@@ -61,7 +61,7 @@ def test_trials_are_confirmed_and_all_records_agree(machine: Machine, paths: Swe
     assert "mean of 2 fresh seeds" in paths.report.read_text()
     with Image.open(paths.confirmed_png) as picture:
         assert picture.format == "PNG"
-    runs = {run.trial: run for run in mirrored.read(tracking.default_uri(machine.root), "tiny", root=machine.root)}
+    runs = {run.trial: run for run in mirrored.read(mlflow_store.default_uri(machine.root), "tiny", root=machine.root)}
     for record in records:
         assert runs[record["trial"]].metrics["confirm/test_accuracy_mean"] == record["test_accuracy"]["mean"]
     assert "confirm/test_accuracy_mean" not in runs[1].metrics

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps.paths import SweepPaths
-from sweeps.study import SweepStudy
+from sweeps.search.study import SweepStudy
+from sweeps.store.paths import SweepPaths
 from tests.sweeps.mlflow_server import free_port
 
 PROGRAM = shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sweeps import doctor
-from sweeps.cluster import Node
+from sweeps.driver.cluster import Node
 
 CHECKS = {"python", "packages", "cpu", "gpu", "compiler", "data", "root", "study", "mlflow", "ray"}
 VERSIONS = {"python": "3.11.7", "ray": "2.60.0"}

@@ -14,9 +14,8 @@ from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.pack import Pack
 from supermask.plain import plain_network
-from sweeps import onnx_model, tracking
-from sweeps.mirroring import mirrored
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mirrored, mlflow_store, onnx_model
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
@@ -137,8 +136,8 @@ def test_an_mlflow_model_loads_and_gives_the_same(
 
     rows = [ended_row(0), ended_row(1)]
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
-    uri = tracking.default_uri(sweep.root)
-    tracking.sync(uri, "small", root=sweep.root, trials=rows, epochs=epochs)
+    uri = mlflow_store.default_uri(sweep.root)
+    mlflow_store.sync(uri, "small", root=sweep.root, trials=rows, epochs=epochs)
     before = mirrored.read(uri, "small", root=sweep.root, count_steps=True)
     done = sweeps("export", "small:1", "--to", "mlflow")
     assert (done.code, done.err) == (0, "")

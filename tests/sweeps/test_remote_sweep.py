@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.storage.cache import cached_root
-from sweeps.storage.object_store import ObjectStore
+from sweeps.remote.client import ObjectStore
+from sweeps.store.cache import cached_root
 from tests.processes import kill
 from tests.sweeps.machine import SMALL, Machine
 from tests.sweeps.s3_server import BUCKET, SECRET, environment, s3_server

@@ -16,16 +16,7 @@ from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
 from sweeps.errors import SweepError
-from sweeps.results import (
-    CONFIG_COLUMNS,
-    EPOCHS,
-    TRIALS,
-    ResultsWriter,
-    epochs_table,
-    load,
-    load_epochs,
-    up_to,
-)
+from sweeps.results import CONFIG_COLUMNS, EPOCHS, TRIALS, ResultsWriter, epochs_table, load, load_epochs, up_to
 from tests.sweeps.result_rows import START, epoch_row, files, trial_row, write
 
 

@@ -14,13 +14,14 @@ from ray import tune
 from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # pyright: ignore[reportPrivateUsage]
 
 from search_spaces.space import SearchSpace
-from sweeps import run, tuning
-from sweeps.mirroring.identity import read_id
-from sweeps.paths import SweepPaths
-from sweeps.plan import Options
-from sweeps.sessions.heartbeat import read_session
-from sweeps.tracking import fingerprint
-from tests.sweeps.driver import Driver
+from sweeps import run
+from sweeps.driver import tuning
+from sweeps.driver.plan import Options
+from sweeps.store.lease import read_session
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking.identity import read_id
+from sweeps.tracking.mlflow_store import fingerprint
+from tests.sweeps.books import Driver
 
 
 def test_an_interrupt_is_not_hidden_by_a_folder_of_tune_that_cannot_be_removed(

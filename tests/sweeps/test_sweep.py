@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sweeps import results
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.sweeps.machine import SMALL, Done, Machine, machine_of
 
 pytestmark = pytest.mark.ray

@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from sweeps import results, tracking
-from sweeps.mirroring import mirrored
-from sweeps.mirroring.notes import NOTE
-from sweeps.mirroring.overview import overview
-from sweeps.paths import SweepPaths
+from sweeps import results
 from sweeps.results import ResultsWriter
-from sweeps.study import SweepStudy
+from sweeps.search.study import SweepStudy
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mirrored, mlflow_store
+from sweeps.tracking.notes import NOTE
+from sweeps.tracking.overview import overview
 from sweeps.verify import verify
 
 Row = dict[str, Any]
@@ -31,8 +31,8 @@ def add_runs(
 ) -> None:
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
     whole = overview(paths, load(paths.space))
-    uri = uri or tracking.default_uri(paths.root)
-    tracking.sync(uri, paths.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
+    uri = uri or mlflow_store.default_uri(paths.root)
+    mlflow_store.sync(uri, paths.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +98,11 @@ def differences(paths: SweepPaths, space: SearchSpace) -> list[str]:
 
 
 def client(paths: SweepPaths) -> MlflowClient:
-    return MlflowClient(tracking.default_uri(paths.root), tracking.default_uri(paths.root))
+    return MlflowClient(mlflow_store.default_uri(paths.root), mlflow_store.default_uri(paths.root))
 
 
 def run_of(paths: SweepPaths, trial: int) -> str:
-    found = mirrored.read(tracking.default_uri(paths.root), paths.name, root=paths.root)
+    found = mirrored.read(mlflow_store.default_uri(paths.root), paths.name, root=paths.root)
     (run_id,) = [run.run_id for run in found if run.trial == trial]
     return run_id
 
@@ -209,7 +209,7 @@ def test_a_second_run_of_a_trial_in_mlflow_is_found(paths: SweepPaths, space: Se
 def test_two_sweeps_of_one_name_in_one_store_are_compared_with_their_own_runs(
     paths: SweepPaths, space: SearchSpace, epoch_rows: Callable[[Row], list[Row]]
 ) -> None:
-    uri, other = tracking.default_uri(paths.root), SweepPaths(paths.root / "other", paths.name)
+    uri, other = mlflow_store.default_uri(paths.root), SweepPaths(paths.root / "other", paths.name)
     shutil.copytree(paths.folder, other.folder)
     other.sweep_id.unlink()
     assert verify(other, space, uri)["mlflow_runs"] == 0
@@ -244,9 +244,9 @@ def test_the_last_fractions_of_a_layer_are_compared(paths: SweepPaths, space: Se
     for row in results.load_epochs(paths.root, paths.name).to_pylist():
         epochs.setdefault(row["trial"], []).append(row)
     store = {"root": paths.root, "trials": rows, "epochs": epochs}
-    assert tracking.sync(tracking.default_uri(paths.root), paths.name, **store) == 1
+    assert mlflow_store.sync(mlflow_store.default_uri(paths.root), paths.name, **store) == 1
     assert differences(paths, space) == []
-    assert tracking.sync(tracking.default_uri(paths.root), paths.name, **store) == 0
+    assert mlflow_store.sync(mlflow_store.default_uri(paths.root), paths.name, **store) == 0
 
 
 def test_a_changed_tag_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:
@@ -294,7 +294,7 @@ def test_what_follows_from_the_trials_is_compared_and_mended(
     def of(trial: int | None) -> str:
         if trial is not None:
             return run_of(paths, trial)
-        parent = mirrored.read_parent(tracking.default_uri(paths.root), paths.name, root=paths.root)
+        parent = mirrored.read_parent(mlflow_store.default_uri(paths.root), paths.name, root=paths.root)
         assert parent
         return parent.run_id
 

@@ -8,11 +8,12 @@ from rich.console import Console
 
 from supermask.config import TrainConfig
 from sweeps.analysis.attainment import surfaces
-from sweeps.analysis.confirmed import Confirmed, conclude, draw, records, summarise, table
+from sweeps.analysis.confirmed import Confirmed, summarise
+from sweeps.display.confirmed import conclude, records, table
 from sweeps.errors import SweepError
-from sweeps.figures.confirmed import confirmed_figure
+from sweeps.figures.confirmed import confirmed_figure, draw
 from sweeps.figures.drawing import Reference
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 
 CONFIG = TrainConfig(dataset="digits").to_dict()
 

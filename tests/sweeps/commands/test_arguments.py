@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from search_spaces import shipped
 from search_spaces.space import SpaceError
-from sweeps.commands.arguments import load_space, or_remembered
-from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import write_session
+from sweeps.commands.arguments import or_remembered
+from sweeps.store.lease import write_session
+from sweeps.store.paths import SweepPaths
 
 SPACE = """
 name: mine
@@ -26,7 +27,7 @@ def mine(tmp_path: Path) -> str:
 
 
 def test_options_stand_for_changes_and_changes_win(mine: str) -> None:
-    found = load_space(mine, ["budget.trials=9"], {"--name": "other", "--trials": 3, "--seed": None})
+    found = shipped.find(mine, ["budget.trials=9"], {"--name": "other", "--trials": 3, "--seed": None})
     assert (found.name, found.trials, found.sampler.seed) == ("other", 9, 0)
 
 
@@ -44,7 +45,7 @@ def test_a_fault_names_the_option_that_was_typed(
     mine: str, changes: list[str], options: dict[str, Any], place: str
 ) -> None:
     with pytest.raises(SpaceError) as raised:
-        load_space(mine, changes, options)
+        shipped.find(mine, changes, options)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{mine}{place}")
 

@@ -18,10 +18,10 @@ from search_spaces.space import Constraint, SearchSpace
 from sweeps import results
 from sweeps.commands.conclusion import conclude
 from sweeps.confirmations import ConfirmationWriter
-from sweeps.paths import SweepPaths
-from sweeps.plan import Options
+from sweeps.driver.plan import Options
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.run import Outcome
+from sweeps.store.paths import SweepPaths
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]

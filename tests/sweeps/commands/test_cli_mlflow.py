@@ -4,11 +4,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeps import tracking
-from sweeps.mirroring import mirrored
-from sweeps.paths import SweepPaths
-from sweeps.sessions.heartbeat import read_session, write_session
-from sweeps.storage import lease
+from sweeps.store import lease
+from sweeps.store.lease import read_session, write_session
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mirrored, mlflow_store
 
 
 def test_the_store_of_the_last_session_is_meant_unless_another_is_named(
@@ -27,12 +26,12 @@ def test_the_store_of_the_last_session_is_meant_unless_another_is_named(
     code, out, errors = sweeps("mlflow-sync", paths.name, "--root", str(root))
     assert (code, out) == (0, f"1 trials, 1 runs changed in {other}\n"), errors
     assert [run.trial for run in mirrored.read(other, paths.name, root=root)] == [0]
-    assert not mirrored.read(tracking.default_uri(root), paths.name, root=root)
+    assert not mirrored.read(mlflow_store.default_uri(root), paths.name, root=root)
     code, out, errors = sweeps("verify", paths.name, "--root", str(root))
     assert (code, out.split(":")[0]) == (1, "0 trials, 1 MLflow runs")  # it has no study
     assert f"sweeps mlflow-sync {paths.name} --root {root} --tracking-uri {other}\n" in errors
 
-    named = tracking.default_uri(root)
+    named = mlflow_store.default_uri(root)
     code, out, errors = sweeps("mlflow-sync", paths.name, "--root", str(root), "--tracking-uri", named)
     assert (code, out) == (0, f"1 trials, 1 runs changed in {named}\n"), errors
 

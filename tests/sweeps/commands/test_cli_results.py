@@ -18,7 +18,7 @@ from search_spaces.space import Constraint
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps.commands import results
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMMANDS: dict[str, Any] = typer.main.get_command(command_line.app).commands  # pyright: ignore[reportAttributeAccessIssue]

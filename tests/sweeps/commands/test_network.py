@@ -15,9 +15,9 @@ from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.pack import Pack
-from sweeps import training
 from sweeps.commands.config_source import of_file
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
+from sweeps.worker import training
 
 CONFIG = TrainConfig(dataset="digits", width=0.3, batch_size=64, epochs=2, learning_rate=0.2, seed=4)
 FILES = ["artifact.safetensors", "config.yaml", "curves.png", "epochs.csv", "mask.png"]

@@ -13,7 +13,7 @@ from supermask.config import TrainConfig
 from sweeps import pareto, results
 from sweeps.display.front import as_csv, draw, parse_bound, records, table
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]

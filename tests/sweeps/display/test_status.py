@@ -7,7 +7,7 @@ from rich.console import Console
 
 from sweeps.display.status import status, table
 from sweeps.errors import SweepError
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.sweeps.heartbeats import beat
 
 OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}

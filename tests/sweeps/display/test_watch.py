@@ -16,7 +16,7 @@ from rich.console import Console
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from sweeps.display.watch import watch, watch_as_json
-from sweeps.paths import SweepPaths
+from sweeps.store.paths import SweepPaths
 from tests.sweeps.heartbeats import beat
 
 EndedRow = Callable[..., dict[str, Any]]

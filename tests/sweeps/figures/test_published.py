@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from search_spaces.space import SearchSpace
-from sweeps.analysis.confirmed import draw as draw_confirmed
 from sweeps.display import front
 from sweeps.figures import confirmed, drawing, paper
+from sweeps.figures.confirmed import draw as draw_confirmed
 from sweeps.figures.drawing import Reference
 from sweeps.figures.published import kinds_of, references, signed_supermask
-from sweeps.paths import SweepPaths
 from sweeps.results import trials_table
+from sweeps.store.paths import SweepPaths
 
 EndedRow = Callable[..., dict[str, Any]]
 

@@ -1,0 +1,1 @@
+"""One session of a sweep: connects to Ray, packs trials together, schedules them and records what they report."""

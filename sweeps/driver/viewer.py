@@ -1,0 +1,71 @@
+"""Turns a session's books into what is shown of it."""
+
+import time
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto, results
+from sweeps.display.panel import PackView, SweepView
+from sweeps.display.time_left import TimeLeft
+from sweeps.display.watch import LEVELS
+from sweeps.driver.session import Session
+from sweeps.tracking.mirror import Mirror
+
+LAG_ROWS = 1000
+"""Rows on their way to MLflow from which the display says so."""
+
+
+class Viewer:
+    """Looks at a running session; called from the display's thread."""
+
+    def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
+        self._space, self._session, self._mirror = space, session, mirror
+        self._time_left = TimeLeft()
+        self._known: tuple[tuple[dict[str, Any], ...], float | None] = ((), None)
+
+    def look(self) -> SweepView:
+        """The view of this moment."""
+        session = self._session
+        packs = tuple(
+            PackView(
+                number,
+                len(pack.open),
+                pack.epoch,
+                pack.order.lanes[0].config.epochs,
+                " ".join(str(pack.place[name]) for name in ("host", "device", "dtype") if name in pack.place),
+            )
+            for number, pack in list(session.packs.items())
+            if pack.begun is not None
+        )
+        rows = session.leaders.rows
+        return SweepView(
+            name=self._space.name,
+            budget=self._space.trials,
+            counts=session.counts,
+            packs=packs,
+            best=tuple((level, _best_within(rows, level)) for level in LEVELS),
+            hypervolume=self._volume(rows),
+            seconds=session.seconds,
+            seconds_left=self._time_left.estimate(
+                time.monotonic(), budget=self._space.trials, ended=sum(session.ended.values()), packs=packs
+            ),
+            notes=self._notes(),
+        )
+
+    def _volume(self, rows: tuple[dict[str, Any], ...]) -> float | None:
+        if rows is not self._known[0]:
+            self._known = rows, pareto.hypervolume(results.trials_table(rows), self._space.objectives)
+        return self._known[1]
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [*self._session.notes]
+        notes += [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
+        if self._session.recorder.disk_fault:
+            notes.append(f"writing failed and will be retried: {self._session.recorder.disk_fault}")
+        if self._mirror.lag > LAG_ROWS:
+            notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
+        return tuple(notes)
+
+
+def _best_within(rows: tuple[dict[str, Any], ...], level: float) -> float | None:
+    return max((row["val_accuracy"] for row in rows if row["remaining"] <= level), default=None)

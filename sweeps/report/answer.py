@@ -1,0 +1,91 @@
+"""The answer that stands first in a report: which trial to take, how sure that is, and what to do next."""
+
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto
+from sweeps.analysis.intervals import Interval
+from sweeps.analysis.recommendation import Recommendation
+from sweeps.store.paths import SweepPaths
+
+Record = dict[str, Any]
+
+
+def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) -> Record:
+    """What to take from the sweep, how sure that is, and what to do next."""
+    if found is None:
+        return {
+            "trial": None,
+            "headline": "No trial can be recommended yet",
+            "figures": [],
+            "reasons": [why_empty(space)],
+            "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
+        }
+    rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"
+    purposes = {"confirm": "confirm it", "train": "train it again", "export": "export it"}
+    if found.confirmed_by_several:
+        del purposes["confirm"]
+    enough = ("ask for more accuracy", f"sweeps pareto {paths.name} --min accuracy=0.97{paths.root_option}")
+    return {
+        "trial": found.trial,
+        "headline": f"Take trial {found.trial}{rate}",
+        "figures": _figures(found),
+        "reasons": _reasons(found),
+        "commands": [*((text, found.commands[key] + paths.root_option) for key, text in purposes.items()), enough],
+    }
+
+
+def why_empty(space: SearchSpace) -> str:
+    """Why the front has no trial, a sentence."""
+    text = pareto.why_empty(space.constraints)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _figures(found: Recommendation) -> list[tuple[str, str, str]]:
+    """Label, value and what is small below it."""
+    shown = list[tuple[str, str, str]]()
+    if found.pruning_rate is not None:
+        spread = found.spread or "no near-equal trial to compare it with"
+        shown.append(("initial pruning rate", f"{found.pruning_rate:.2f}", spread))
+    single = "one run, one seed: no interval"
+    if found.confirmed:
+        shown += [
+            ("test accuracy", *_mean(found.confirmed.test_accuracy, found.confirmed.seeds)),
+            ("remaining weights", *_mean(found.confirmed.remaining, found.confirmed.seeds, digits=3)),
+        ]
+        single = "in the sweep, one run"
+    else:
+        shown.append(("remaining weights", percent(found.metrics["remaining"]), single))
+    return [*shown, ("validation accuracy", percent(found.metrics["val_accuracy"]), single)]
+
+
+def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
+    """A mean over fresh seeds, and how sure it is."""
+    over = f"mean of {seeds} fresh seed{'' if seeds == 1 else 's'}"
+    span = bracket(measured, digits)
+    return percent(measured.mean), f"95 % interval {span}, {over}" if span else over
+
+
+def _reasons(found: Recommendation) -> list[str]:
+    why = f"Chosen as the {found.rule}. Trained for {found.config['epochs']} epochs: another length, another front."
+    if found.confirmed_by_several:
+        return [why]
+    luck = "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it."
+    return [why, luck]
+
+
+def train_command(paths: SweepPaths) -> list[str]:
+    """What stands before and after a trial's number in the command that trains it again."""
+    return [f"sweeps train {paths.name}:", paths.root_option]
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A fraction in percent."""
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def bracket(found: Interval, digits: int = 2) -> str:
+    """An interval in percent; empty where there is none."""
+    if found.low is None or found.high is None:
+        return ""
+    return f"[{100 * found.low:.{digits}f}, {100 * found.high:.{digits}f}] %"

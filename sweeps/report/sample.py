@@ -1,0 +1,66 @@
+"""Which trials of a sweep its report draws: all of a small one, of a large one the best and a sample of the others."""
+
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+
+from sweeps import pareto
+from sweeps.pareto import Objectives, Table
+from sweeps.report.charts import spread
+
+MOST_DRAWN = 4000
+"""More marks would cover each other, and make the file large and the page slow."""
+MOST_MEMBERS = 1000
+"""Of the front; only fronts of three and more objectives are as large."""
+MOST_NEAR = 1500
+"""Trials drawn because little but the front beats them."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What is drawn.
+
+    Attributes:
+        rows: Of the table of trials, rising.
+        text: For the page: which these are; empty when all trials with results are drawn.
+    """
+
+    rows: np.ndarray
+    text: str
+
+
+def draw(trials: Table, members: Table, objectives: Objectives, *, most: int = MOST_DRAWN) -> Drawn:
+    """Chooses trials to draw, the same ones each time.
+
+    Args:
+        trials: All ended trials.
+        members: Those on the front.
+        objectives: What the front is of.
+        most: How many are drawn at most.
+    """
+    costs = np.column_stack([pareto.values(trials, metric) for metric in objectives])
+    costs *= [-1 if way == "maximize" else 1 for way in objectives.values()]
+    states = trials.column("state").to_numpy()
+    known = np.flatnonzero(np.isfinite(costs).all(axis=1) & np.isin(states, ("finished", "stopped")))
+    if len(known) <= most:
+        return Drawn(known, "")
+    on_front = np.flatnonzero(np.isin(pareto.values(trials, "trial"), pareto.values(members, "trial")))
+    front = on_front[spread(len(on_front), min(MOST_MEMBERS, most // 4))]
+    others = np.setdiff1d(known, on_front)
+    near = _best(others[states[others] == "finished"], costs, min(MOST_NEAR, most // 2))
+    rest = np.setdiff1d(others, near)
+    sample = rest[spread(len(rest), most - len(front) - len(near))]
+    shown = f"all {len(front):,}" if len(front) == len(on_front) else f"{len(front):,} of {len(on_front):,}"
+    text = (
+        f"Of {len(known):,} trials with results {len(front) + len(near) + len(sample):,} are drawn: {shown} of the "
+        f"front, the {len(near):,} next best (by non-dominated sorting), and of the other {len(rest):,} every "
+        f"{len(rest) / max(len(sample), 1):.0f}th by number. Tables and figures count every trial."
+    )
+    return Drawn(np.sort(np.concatenate([front, near, sample])), text)
+
+
+def _best(rows: np.ndarray, costs: np.ndarray, most: int) -> np.ndarray:
+    """The rows that come first in non-dominated sorting, of equal rank the earliest."""
+    ranks = moocore.pareto_rank(costs[rows])
+    return rows[np.argsort(ranks, kind="stable")[:most]]

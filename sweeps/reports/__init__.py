@@ -1,1 +1,0 @@
-"""What `sweeps.report` puts together: words and tables, charts, and the page that holds them."""

@@ -1,0 +1,1 @@
+"""The files of one sweep on disk: paths, the lease that says who may write, Parquet parts, trained masks."""

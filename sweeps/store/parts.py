@@ -1,0 +1,221 @@
+"""Rows in a folder of numbered Parquet files with one schema.
+
+One process writes, any number may read at the same time. Every flush adds one file; a file is never changed. A row
+that was written twice, as after a crash, is read once.
+"""
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import Table
+
+from sweeps.errors import SweepError
+from sweeps.store.columns import integers, rows
+from sweeps.store.paths import TEMPORARY_PREFIX, replacing
+
+_LOG = logging.getLogger(__name__)
+_PART = re.compile(r"part-(\d+)\.parquet")
+_READ_TRIES = 5
+TORN = ".torn"
+"""Ending of a file that was set aside."""
+
+
+class Parts:
+    """One folder of numbered files with one schema, and the rows that wait to be written to it.
+
+    Args:
+        folder: Created if missing. What a dead writer left unfinished is removed, and files that cannot be read are
+            set aside.
+        schema: Of every file.
+        keys: Columns whose values name a row; whole numbers that no row may lack.
+        check: Raises a SweepError if this process may write no more; called right before a file gets its name.
+
+    Raises:
+        SweepError: If the folder cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, schema: pa.Schema, *, keys: tuple[str, ...], check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._folder, self._schema, self._keys, self._check = folder, schema, keys, check
+        self._waiting: list[Table] = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for unfinished in folder.glob(f"{TEMPORARY_PREFIX}*"):
+                unfinished.unlink()
+            for path in _parts(folder):
+                _set_aside_if_torn(path, schema)
+        except OSError as error:
+            raise SweepError(
+                f"{folder}: must be a folder that can be written, but got: {error}. Choose another --root."
+            ) from error
+        used = (_PART.match(path.name) for path in folder.iterdir())  # the numbers of those set aside, too
+        self._number = max((int(found[1]) for found in used if found), default=0)
+
+    def add(self, rows: Table) -> None:
+        """Keeps rows of the folder's schema until the next flush; see `table`."""
+        if rows.num_rows:
+            self._waiting.append(rows)
+
+    def flush(self) -> None:
+        """Writes what was added.
+
+        Raises:
+            SweepError: If writing failed. The rows are kept, and the next flush tries again.
+        """
+        if self._waiting:
+            self._write(pa.concat_tables(self._waiting))
+            self._waiting.clear()
+
+    def compact(self, more_than: int) -> None:
+        """Merges the files if there are more than `more_than`; a crash on the way leaves duplicates, loses nothing."""
+        found = [(path, _read_file(path, self._schema)) for path in _parts(self._folder)]
+        merged = [(path, table) for path, table in found if table is not None]
+        if len(merged) > max(more_than, 1):
+            self._write(newest(pa.concat_tables([table for _, table in merged]), self._keys))
+            for path, _ in merged:
+                path.unlink()
+
+    def _write(self, table: Table) -> None:
+        self._number += 1
+        path = self._folder / f"part-{self._number:06d}.parquet"
+        try:
+            with replacing(path, self._place) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        except FileExistsError:  # of a driver that wrote it while this one took over
+            self._write(table)
+        except OSError as error:
+            self._number -= 1
+            raise SweepError(
+                f"{path}: must be written, but got: {error}. Free some space.",
+                exit_code=1,
+            ) from error
+
+    def _place(self, temporary: Path, path: Path) -> None:
+        self._check()
+        os.link(temporary, path)  # which fails where there is such a file, and is how a lease is taken, too
+        temporary.unlink()
+
+
+def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema, *, keys: tuple[str, ...], where: str) -> Table:
+    """Rows as a table: a wrong value fails where it was made, and not in a flush with other trials' rows.
+
+    Args:
+        rows: By column name; what is missing is null.
+        schema: Of the table.
+        keys: Columns that no row may lack.
+        where: What the rows are, for messages.
+
+    Raises:
+        ValueError: If a row has an unknown column or lacks a key, or a value has the wrong type (for some types a
+            TypeError).
+    """
+    rows = list(rows)
+    for row in rows:
+        unknown = sorted(set(row) - set(schema.names))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], schema.names, n=1, cutoff=0.0)[0]
+            raise ValueError(f"{where}: every column must be known, but got {unknown}. Did you mean {near!r}?")
+        missing = [key for key in keys if row.get(key) is None]
+        if missing:
+            raise ValueError(f"{where}: every row must have {', '.join(keys)}, but got no {missing}. Add it.")
+    return Table.from_pylist(rows, schema=schema)
+
+
+def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None) -> Table:
+    """The rows of a folder in the order they were written.
+
+    Args:
+        folder: Where its files are.
+        schema: Of the rows; other columns are not read.
+        where: Which rows; parts of files without any are not read.
+    """
+    for _ in range(_READ_TRIES):
+        try:
+            tables = [table for path in _parts(folder) if (table := _read_file(path, schema, where)) is not None]
+        except FileNotFoundError:
+            continue  # The writer compacted after we had listed: the rows now live in a newer file.
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+    raise SweepError(f"{folder}: must hold still to be read, but its files kept vanishing. Try again.", exit_code=1)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.name)), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("part-"))
+
+
+def _set_aside_if_torn(path: Path, schema: pa.Schema) -> None:
+    """Renames a file that cannot be read: it would be a warning to every reader, for ever."""
+    try:
+        _load(path, schema)
+    except (pa.ArrowException, OSError) as error:
+        aside = path.with_name(path.name + TORN)
+        path.rename(aside)
+        _LOG.warning(
+            "%s: must be a readable Parquet file, but got: %s. It is set aside as %s.",
+            path,
+            str(error).rstrip("."),
+            aside.name,
+        )
+
+
+def _load(path: Path, schema: pa.Schema, where: pc.Expression | None = None) -> Table:
+    if where is not None:
+        return _conform(pq.read_table(path, filters=where), schema)
+    with pq.ParquetFile(path) as file:
+        present = [name for name in schema.names if name in file.schema_arrow.names]
+        return _conform(file.read(columns=present), schema)
+
+
+def _read_file(path: Path, schema: pa.Schema, where: pc.Expression | None = None) -> Table | None:
+    try:
+        return _load(path, schema, where)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        _LOG.warning(
+            "%s: must be a readable Parquet file, but got: %s. Its rows are left out. Restore the file, or set it "
+            "aside with 'sweeps resume', which writes its trials again from the study.",
+            path,
+            str(error).rstrip("."),
+        )
+        return None
+
+
+def _conform(table: Table, schema: pa.Schema) -> Table:
+    """`table` with exactly the columns of `schema`: a file of another version may have more or fewer."""
+    if table.schema.equals(schema):
+        return table
+    has = set(table.column_names)
+    columns = [
+        table.column(field.name).cast(field.type) if field.name in has else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return Table.from_arrays(columns, schema=schema)
+
+
+def newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None = None) -> Table:
+    """The last row of each value of `per` (default: of each key), where rows are sorted by `keys`, then as written."""
+    if not table.num_rows:
+        return table
+    columns = {key: integers(table, key) for key in keys}
+    order = np.lexsort([columns[key] for key in reversed(keys)])  # Stable: among equal keys the last is the newest.
+    last = np.zeros(len(order), dtype=bool)
+    last[-1] = True
+    for key in per or keys:
+        last[:-1] |= np.diff(columns[key][order]) != 0
+    if last.all() and (np.diff(order) == 1).all():
+        return table  # A sweep whose files were merged is in order, and copying it would take longer than reading it.
+    return rows(table, order[last])

@@ -1,0 +1,297 @@
+"""The report as its command writes it, and what it says in words."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.space import SearchSpace
+from sweeps.analysis.recommendation import recommend
+from sweeps.confirmations import CONFIRMATIONS
+from sweeps.figures import kept_mask
+from sweeps.report import answer, document, tables
+from sweeps.results import trials_table
+from sweeps.store import parts
+from sweeps.store.paths import SweepPaths
+from sweeps.sweep import space_of
+from tests.sweeps.heartbeats import beat
+
+Row = dict[str, Any]
+
+
+def test_command_writes_one_file_and_prints_its_place(
+    sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(k) for k in range(3)])
+    done = sweeps("report", "small")
+    assert (done.code, done.out, done.err) == (0, f"{paths.report}\n", "")
+    text = paths.report.read_text()
+    assert text.startswith("<!DOCTYPE html>")
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert [path for path in sweeps.files() if ".tmp" in path] == []
+
+
+def test_open_starts_a_browser_or_says_that_there_is_none(
+    sweeps: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_row: Callable[..., Row],
+    write_sweep: Callable[..., SweepPaths],
+) -> None:
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    opened = list[str]()
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    done = sweeps("report", "small", "--open")
+    assert opened == [paths.report.as_uri()]
+    assert (done.code, done.err) == (0, f"no browser could be started: open {paths.report} yourself\n")
+
+
+def test_a_sweep_that_is_not_there_is_an_error_and_nothing_is_written(
+    sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    done = sweeps("report", "small", "--beside", "smal")
+    assert done.code == 2
+    assert done.err.startswith("sweep smal: must exist under ")
+    assert "did you mean 'small'?" in done.err
+    assert sweeps("report", "small", "--beside", "../x").err.startswith("--beside: must be 1 to 100 letters")
+    assert not paths.report.exists()
+
+
+def test_more_sweeps_than_can_be_told_apart_are_refused(
+    sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    done = sweeps("report", "small", *(word for name in "abcd" for word in ("--beside", name)))
+    assert done.code == 2
+    assert done.err == "--beside: at most 3 sweeps can be told apart, but got 4. Leave some out.\n"
+
+
+def test_a_sweep_beside_it_must_ask_the_same_and_what_else_differs_is_said(
+    sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    root = sweeps.folder / "sweeps-out"
+    paths = write_sweep(root, [ended_row(0)])
+    write_sweep(root, [ended_row(0)], name="losses", objectives={"val_loss": "minimize", "remaining": "minimize"})
+    done = sweeps("report", "small", "--beside", "losses")
+    assert (done.code, done.err) == (2, sweeps("compare", "small", "losses").err)
+    assert not paths.report.exists()
+    write_sweep(root, [ended_row(0, epochs=3)], name="longer")
+    assert sweeps("report", "small", "--beside", "longer").code == 0
+    assert "they differ in epochs: small has 2, longer has 3" in paths.report.read_text()
+    write_sweep(root, [ended_row(trial) for trial in range(3)], name="more")
+    sweeps("report", "small", "--beside", "more")
+    assert "leans against small, which finished fewer trials (1 against 3)" in paths.report.read_text()
+
+
+def test_a_report_that_fails_leaves_the_old_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_row: Callable[..., Row],
+    write_sweep: Callable[..., SweepPaths],
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    document.write(paths, space_of(paths))
+    before = paths.report.read_text()
+    monkeypatch.setattr(document, "render", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        document.write(paths, space_of(paths))
+    assert paths.report.read_text() == before
+
+
+def test_endings_are_counted_by_kind_and_named_by_their_first(ended_row: Callable[..., Row]) -> None:
+    rows = [
+        ended_row(0),
+        ended_row(1, "failed", reason="diverged: train_loss is nan after epoch 1"),
+        ended_row(2, "failed", reason="diverged: train_loss is inf after epoch 2"),
+        ended_row(3, "stopped", reason="stopped after epoch 1: not among the best"),
+        ended_row(4, "failed", reason=None),
+    ]
+    assert tables.endings(trials_table(rows)) == [
+        {"state": "failed", "count": 2, "trial": 1, "reason": "diverged: train_loss is nan after epoch 1"},
+        {"state": "failed", "count": 1, "trial": 4, "reason": "no reason was recorded"},
+        {"state": "stopped", "count": 1, "trial": 3, "reason": "stopped after epoch 1: not among the best"},
+    ]
+
+
+def test_many_kinds_of_endings_are_summed_up(ended_row: Callable[..., Row]) -> None:
+    rows = [ended_row(k, "failed", reason=f"kind {k}") for k in range(25)]
+    found = tables.endings(trials_table(rows))
+    assert len(found) == 21
+    assert found[-1] == {"state": "", "count": 5, "trial": "", "reason": "5 further kinds of reason"}
+
+
+def test_provenance_names_places_commits_and_seeds(
+    ended_row: Callable[..., Row], small_space: Callable[..., SearchSpace]
+) -> None:
+    rows = [ended_row(0), ended_row(1, host="there", device="cuda", commit="def", data_seed=3)]
+    now = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
+    facts = dict(tables.provenance(trials_table(rows), small_space(), {"seconds": 75.0}, now))
+    assert facts["when"] == "2026-01-02 03:04 UTC to 2026-01-02 03:04 UTC"
+    assert facts["trained on"] == "here cpu float32 (1 trial); there cuda float32 (1 trial)"
+    assert facts["commit"] == "abc (1 trial), def (1 trial)"
+    assert (facts["seeds of trials"], facts["seeds of the data"]) == ("0 to 1", "0, 3")
+    assert facts["sampler"] == "random, seed 0"
+    assert re.match(r"2026-02-03 04:05 UTC, with Python 3\.", facts["report written"])
+
+
+def test_provenance_of_nothing(small_space: Callable[..., SearchSpace]) -> None:
+    facts = dict(tables.provenance(trials_table([]), small_space(), {"seconds": 0.0}, datetime.now(UTC)))
+    assert [facts[name] for name in ("when", "trained on", "commit", "seeds of trials")] == ["- to -", "-", "-", "-"]
+
+
+def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
+    ended_row: Callable[..., Row], small_space: Callable[..., SearchSpace]
+) -> None:
+    members = trials_table(ended_row(k) for k in range(250))
+    found = tables.front_table(members, small_space(), recommended=249)
+    assert (len(found["rows"]), found["left_out"]) == (100, 150)
+    assert [found["rows"][place]["trial"] for place in (0, -1)] == [0, 249]
+    assert [row["trial"] for row in found["rows"] if row["best"]] == [249]
+    assert found["headings"] == [*("val accuracy %", "remaining %", "test accuracy %", "pruning rate", "learning rate")]
+    assert found["rows"][0]["cells"][:3] == ["90.00", "50.00", "88.00"]
+
+
+def answered(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = None) -> Row:
+    """What a report answers for these trials."""
+    table = None if confirmed is None else confirmations_table(confirmed)
+    space = space_of(paths)
+    return answer.answer(paths, space, recommend(trials_table(rows), space, table))
+
+
+def confirmations_table(rows: list[Row]) -> Any:
+    return parts.table(rows, CONFIRMATIONS, keys=("trial", "seed_index"), where="confirm")
+
+
+def test_the_answer_is_a_trial_its_numbers_and_what_to_do_next(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_row: Callable[..., Row],
+    write_sweep: Callable[..., SweepPaths],
+) -> None:
+    monkeypatch.setenv("SWEEPS_ROOT", str(tmp_path))
+    rows = [
+        ended_row(0, val_accuracy=0.95, remaining=0.4, pruning_rate=0.3),
+        ended_row(1, val_accuracy=0.94, remaining=0.1, pruning_rate=0.6),
+        ended_row(2, val_accuracy=0.70, remaining=0.05, pruning_rate=0.9),
+    ]
+    found = answered(write_sweep(tmp_path, rows), rows)
+    assert (found["trial"], found["headline"]) == (1, "Take trial 1, initial pruning rate 0.60")
+    assert found["figures"] == [
+        ("initial pruning rate", "0.60", "no near-equal trial to compare it with"),
+        ("remaining weights", "10.00 %", "one run, one seed: no interval"),
+        ("validation accuracy", "94.00 %", "one run, one seed: no interval"),
+    ]
+    assert found["reasons"][1].startswith("It is the best of many single runs")
+    assert found["commands"] == [
+        ("confirm it", "sweeps confirm small --select 1 --seeds 10"),
+        ("train it again", "sweeps train small:1"),
+        ("export it", "sweeps export small:1 --to torch"),
+        ("ask for more accuracy", "sweeps pareto small --min accuracy=0.97"),
+    ]
+
+
+def test_confirmed_numbers_come_first_with_their_intervals(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows = [ended_row(0, pruning_rate=0.3)]
+    again = [
+        {"trial": 0, "seed_index": k, "state": "finished", "network": "fcn", "dataset": "digits"}
+        | {"test_accuracy": accuracy, "remaining": 0.5}
+        for k, accuracy in enumerate((0.90, 0.91, 0.92))
+    ]
+    found = answered(write_sweep(tmp_path / "a folder", rows), rows, again)
+    # t(0.975, 2) = 4.303 and the standard deviation is 0.01: 0.91 +- 0.0248
+    assert found["figures"][1] == (
+        *("test accuracy", "91.00 %", "95 % interval [88.52, 93.48] %, mean of 3 fresh seeds"),
+    )
+    assert found["figures"][3] == ("validation accuracy", "90.00 %", "in the sweep, one run")
+    assert len(found["reasons"]) == 1
+    assert found["commands"][0] == ("train it again", f"sweeps train small:0 --root '{tmp_path}/a folder'")
+    # One seed has no interval: it may be luck as well.
+    found = answered(write_sweep(tmp_path / "one", rows), rows, again[:1])
+    assert found["figures"][1] == ("test accuracy", "90.00 %", "mean of 1 fresh seed")
+    assert "luck" in found["reasons"][1]
+    assert found["commands"][0][0] == "confirm it"
+
+
+def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> None:
+    own = trials_table([ended_row(0, val_accuracy=0.9, remaining=0.2), ended_row(1, val_accuracy=0.8, remaining=0.1)])
+    other = trials_table([ended_row(0, val_accuracy=0.86, remaining=0.1)])
+    objectives = {"val_accuracy": "maximize", "remaining": "minimize"}
+    (found,) = tables.comparisons(own, {"other": other}, name="small", objectives=objectives)
+    assert found["name"] == "other"
+    # 0.8 * 0.9 + 0.1 * 0.8 against 0.86 * 0.9
+    assert found["volumes"] == ["0.8000", "0.7740"]
+    assert found["difference"].startswith("+0.0260 [")
+    assert found["where"] == ["10 to 20 % remaining: other, by 6", "20 to 100 % remaining: small, by 4"]
+    assert found["more"] == 0
+    dense = trials_table([ended_row(0, val_accuracy=0.95, remaining=1.0)])
+    (found,) = tables.comparisons(own, {"dense": dense}, name="small", objectives=objectives)
+    assert found["where"] == ["10 to 100 % remaining: small alone has trials", "100 % remaining: dense, by 5"]
+
+
+def test_the_hypervolume_is_described_by_the_sweep_s_own_objectives() -> None:
+    assert tables.hypervolume_text({"val_accuracy": "maximize", "remaining": "minimize"}) == (
+        "What all finished trials dominate, constraints aside, measured from validation accuracy 0 % and remaining "
+        "weights 100 %; 1 would be perfect. While it rises, more trials help; a level end says less: it counts "
+        "remaining weights linearly, so that gains among few of them hardly show."
+    )
+    assert tables.hypervolume_text({"val_loss": "minimize"}) == (
+        "What all finished trials dominate, constraints aside, measured from validation loss 4.61 nats; 4.61 would be "
+        "perfect. While it rises, more trials help; a level end says less."
+    )
+
+
+@pytest.mark.parametrize("count", [49, 50])
+def test_importances_or_from_when_on_there_are_some(
+    count: int, tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    rows = [ended_row(k, val_accuracy=0.5 + k / 200, pruning_rate=0.1 + k / 100) for k in range(count)]
+    paths = write_sweep(tmp_path, rows)
+    page = document.write(paths, space_of(paths)).read_text()
+    assert ("Importances appear from 50 finished trials on" in page) == (count < 50)
+    assert ("Share of the importance (PED-ANOVA)" in page) == (count >= 50)
+
+
+def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    assert "The mask of trial 0 was not kept." in document.write(paths, space_of(paths)).read_text()
+    paths.masks.mkdir()
+    (paths.masks / "0.safetensors").write_bytes(b"nothing of the kind")
+    assert "sweeps layers small:0" in document.write(paths, space_of(paths)).read_text()
+    page = document.write(paths, space_of(paths), draw_mask=kept_mask.draw).read_text()
+    assert "0.safetensors: " in page
+    (paths.masks / "0.png").write_bytes(b"a picture")
+    assert "data:image/png;base64,YSBwaWN0dXJl" in document.write(paths, space_of(paths)).read_text()
+
+
+def test_a_driver_writes_its_last_report_while_its_session_file_still_says_that_it_runs(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    beat(paths, "running")
+    assert "The sweep is still running." in document.write(paths, space_of(paths)).read_text()
+    document.renew(paths, space_of(paths), state="finished")
+    assert "The sweep is still running." not in paths.report.read_text()
+
+
+def test_a_fault_of_the_report_is_logged_and_no_old_one_stays(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    ended_row: Callable[..., Row],
+    write_sweep: Callable[..., SweepPaths],
+) -> None:
+    paths = write_sweep(tmp_path, [ended_row(0)])
+    space = space_of(paths)
+    document.renew(paths, space)
+    assert paths.report.exists()
+    document.renew(paths, replace(space, objectives={"no_metric": "maximize"}))
+    assert not paths.report.exists()
+    (message,) = caplog.messages
+    assert message == f"the report could not be written; try again: sweeps report small{paths.root_option}"

@@ -1,0 +1,129 @@
+"""Sweeps of one name from several roots in one store: each sees, counts and ends its own runs only."""
+
+from pathlib import Path
+
+import pytest
+
+from sweeps.errors import SweepError
+from sweeps.remote.root import fetch, sending
+from sweeps.results import epochs_table
+from sweeps.store import lease
+from sweeps.store.cache import cached_root
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking import mirrored, mlflow_store
+from sweeps.tracking.identity import make_id, read_id
+from sweeps.tracking.mirror import Mirror
+from sweeps.tracking.mirrored import MirroredTrial
+from tests.sweeps.mirrored_sweep import (
+    assert_equal,
+    client,
+    epoch_row,
+    mirror_whole_trials,
+    parents,
+    start_row,
+    trial_row,
+)
+
+
+@pytest.fixture
+def both(root: Path) -> tuple[Path, Path]:
+    """The roots of two users."""
+    found = root / "one", root / "two"
+    for own in found:
+        (own / "digits").mkdir(parents=True)
+    return found
+
+
+def test_an_id_is_made_once_and_differs_from_all_others(both: tuple[Path, Path]) -> None:
+    one, two = (SweepPaths(own, "digits") for own in both)
+    assert read_id(one) is None
+    found = make_id(one)
+    assert len(found) == 32
+    assert (make_id(one), read_id(one)) == (found, found)
+    assert make_id(two) != found
+
+
+@pytest.mark.parametrize("content", [b"", b"x' or tags.role = 'trial", b"\xff" * 32])
+def test_a_damaged_id_is_told_with_the_way_on(both: tuple[Path, Path], content: bytes) -> None:
+    paths = SweepPaths(both[0], "digits")
+    paths.sweep_id.write_bytes(content)
+    with pytest.raises(SweepError, match=r"sweep\.id: must hold 32 hexadecimal digits, but does not\. Restore it; or "):
+        make_id(paths)
+
+
+def test_two_drivers_that_mirror_sweeps_of_one_name_into_one_store(root: Path, both: tuple[Path, Path]) -> None:
+    uri = mlflow_store.default_uri(root)
+
+    def begin(own: Path) -> Mirror:
+        return Mirror(uri, "digits", root=own, interval_seconds=0.01)
+
+    def read(own: Path) -> list[MirroredTrial]:
+        return mirrored.read(uri, "digits", root=own, count_steps=True)
+
+    one, two = both
+    first = begin(one)
+    first.start_sweep({"trials": 2}, {})
+    mirror_whole_trials(first, range(2))
+    assert first.close(60) == 0
+    before = read(one)
+
+    second = begin(two)  # with trials of the same numbers, of which one is started again and one has other parameters
+    second.start_sweep({"trials": 3}, {})
+    second.trials_started([start_row(0), start_row(1, seed=5)])
+    second.epochs(epochs_table([epoch_row(0, 1)]))
+    second.trials_started([start_row(0, attempt=2)])
+    second.epochs(epochs_table([epoch_row(0, epoch, attempt=2) for epoch in (2, 3)]))
+    second.trials_ended([trial_row(0, attempt=2)])
+    second.finish("interrupted")
+    assert second.close(60) == 0
+    assert read(one) == before
+    assert [(run.trial, run.attempt, run.state) for run in read(two)] == [(0, 2, "finished"), (1, 1, "running")]
+    assert_equal(read(two)[0], trial_row(0, attempt=2))
+
+    third = begin(one)
+    third.start_sweep({"trials": 2}, {})
+    third.finish("finished")
+    assert third.close(60) == 0
+    assert read(one) == before
+    assert sorted((run.data.params["trials"], run.info.status) for run in parents(root)) == [
+        ("2", "FINISHED"),
+        ("3", "KILLED"),
+    ]
+    assert len({frozenset(mlflow_store.addresses(uri, "digits", root=own).values()) for own in both}) == 2
+
+
+def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both: tuple[Path, Path]) -> None:
+    uri, epochs = mlflow_store.default_uri(root), {0: [epoch_row(0, epoch) for epoch in (1, 2, 3)]}
+    one, two = both
+    assert mlflow_store.sync(uri, "digits", root=one, trials=[trial_row(0)], epochs=epochs) == 1
+    (before,) = mirrored.read(uri, "digits", root=one)
+    confirmations = {0: [{"state": "finished", "remaining": 0.02, "test_accuracy": 0.9, "seed_index": 0}]}
+    assert mlflow_store.send_confirmations(uri, "digits", root=two, confirmations=confirmations) == (0, [0])
+    assert mirrored.read(uri, "digits", root=two) == []
+    assert mirrored.read_parent(uri, "digits", root=two) is None
+    assert mlflow_store.addresses(uri, "digits", root=two) == {"MLflow": "http://127.0.0.1:5000"}
+
+    assert mlflow_store.sync(uri, "digits", root=two, trials=[trial_row(0, seed=7)], epochs=epochs) == 1
+    assert mlflow_store.send_confirmations(uri, "digits", root=two, confirmations=confirmations) == (1, [])
+    assert mlflow_store.sync(uri, "digits", root=one, trials=[trial_row(0)], epochs=epochs) == 0
+    assert mirrored.read(uri, "digits", root=one) == [before]
+    (other,) = mirrored.read(uri, "digits", root=two)
+    assert other.params["seed"] == "7"
+    assert len({run.info.run_id for run in parents(root)}) == 2
+    assert client(root).get_run(other.run_id).data.tags["sweep_id"] == read_id(SweepPaths(two, "digits"))
+
+
+def test_the_id_travels_with_a_sweep_to_an_object_store_and_to_whoever_opens_mlflows_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.remote.sender.CLAIM_SECONDS", 0.0)
+    ids = list[str | None]()
+    for machine in ("one", "two"):
+        monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / machine))
+        paths = SweepPaths(cached_root((tmp_path / "store").as_uri()), "digits")
+        fetch(paths, summary=True)  # as `sweeps ui` does
+        ids.append(read_id(paths))
+        with sending(paths, print, mlflow=False), lease.hold(paths.sessions, what="sweep digits") as held:
+            ids.append(make_id(paths))
+            held.renew(state="finished")
+    assert ids == [None, *ids[1:2] * 3]
