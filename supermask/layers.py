@@ -139,8 +139,12 @@ def _normalise(values: Tensor, norm: LaneNorm, *, training: bool) -> Tensor:
 
 def _convolution(layer: MaskedLayer, values: Tensor, weight: Tensor, scale: Tensor, *, shared: bool) -> Tensor:
     """One convolution of all lanes: of one batch that they share, or of each lane's own channels."""
-    convolve = functools.partial(functional.conv2d, stride=layer.stride, padding=layer.padding)
-    lanes = len(weight)
+    stride, lanes = layer.stride, len(weight)
+    if layer.shape[-1] == 1:
+        # The same sums of a quarter of the pixels: oneDNN's strided 1x1 convolution to fewer than 8 channels writes
+        # beside its memory on processors with AVX2 alone (PyTorch 2.14).
+        values, stride = values[:, :, ::stride, ::stride], 1
+    convolve = functools.partial(functional.conv2d, stride=stride, padding=layer.padding)
     if shared or values.device.type != "cpu":
         kernel = weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         out = convolve(values.contiguous(memory_format=torch.channels_last), kernel, groups=1 if shared else lanes)

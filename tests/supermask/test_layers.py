@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from supermask import layers
 from supermask.models import build
-from supermask.network import Elu, Network, Pool
+from supermask.network import Elu, MaskedLayer, Network, Pool
 
 LANES = 3
 
@@ -86,3 +86,24 @@ def test_losses_by_hand() -> None:
 )
 def test_accumulation_dtype(products: torch.dtype, sums: torch.dtype) -> None:
     assert layers.accumulation_dtype(products) == sums
+
+
+@pytest.mark.parametrize("size", [7, 8])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_strided_1x1_convolution_in_float32_equals_the_exact_one(shared: bool, size: int) -> None:
+    """oneDNN's own writes beside its memory for so few channels on some processors; here it is not asked for one."""
+    random = torch.Generator().manual_seed(5)
+    layer = MaskedLayer("projection", (4, 2, 1, 1), 2)
+    weight = torch.randn(LANES, *layer.shape, generator=random, dtype=torch.float64)
+    images = torch.randn(64, 2 if shared else 2 * LANES, size, size, generator=random, dtype=torch.float64)
+    found, exact = [], []
+    for result, dtype in ((found, torch.float32), (exact, torch.float64)):
+        leaf = weight.to(dtype).requires_grad_()
+        own = images.to(dtype).requires_grad_()
+        out = layers._convolution(layer, own, leaf, torch.ones(LANES, dtype=dtype), shared=shared)  # pyright: ignore[reportPrivateUsage]
+        result += [out, *torch.autograd.grad(out.square().sum(), [leaf, own])]
+    parts = images.chunk(LANES, dim=1) if not shared else [images] * LANES
+    by_hand = [functional.conv2d(part, kernel, stride=2) for part, kernel in zip(parts, weight, strict=True)]
+    torch.testing.assert_close(exact[0], torch.cat(by_hand, dim=1))
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-3)
