@@ -8,34 +8,45 @@ no mean.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
-from supermask.data import Dataset
 from sweeps import confirmations, results
 from sweeps.analysis import confirmed, selection
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
-from sweeps.driver import fleet, plan, provenance
-from sweeps.driver.cluster import connect
+from sweeps.driver import plan, provenance
+from sweeps.driver.dispatcher import Dispatcher
+from sweeps.driver.executor import executing, say
 from sweeps.driver.plan import Options
 from sweeps.driver.queue import TrialQueue
+from sweeps.driver.running_pack import Ended
 from sweeps.driver.seeds import fresh_seeds
+from sweeps.driver.session import Session
 from sweeps.errors import SweepError
 from sweeps.figures import confirmed as pictures
 from sweeps.figures import kept_mask
 from sweeps.report import document
-from sweeps.results import CONFIG_COLUMNS
+from sweeps.results import CONFIG_COLUMNS, Table
 from sweeps.search.study import AskedTrial
-from sweeps.signals import deferred
+from sweeps.signals import OrderlyEnd, deferred
 from sweeps.store import lease
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mlflow_store
+from sweeps.worker.checkpoints import take_stock
+from sweeps.worker.messages import Lane
+from sweeps.worker.services import WorkerSettings
+
+MOST_SEEDS = 10_000
+"""Seeds of a trial, at most."""
 
 Row = dict[str, Any]
 Key = tuple[int, int]
@@ -56,21 +67,10 @@ class Training:
     seed_index: int
     config: TrainConfig
 
-
-class Trainings:
-    """The open trainings as `TrialQueue` asks for them, numbered in their order."""
-
-    def __init__(self, trainings: Sequence[Training]) -> None:
-        self._trainings = trainings
-        self.asked = len(trainings)
-
-    def ask(self) -> AskedTrial:
-        """Nothing is sampled: every training was asked before."""
-        raise NotImplementedError
-
-    def open_trials(self) -> list[AskedTrial]:
-        """All of them."""
-        return [AskedTrial(number, training.config, 0) for number, training in enumerate(self._trainings)]
+    @property
+    def number(self) -> int:
+        """What it is called while it is trained; the same whatever else is chosen, so that checkpoints fit."""
+        return MOST_SEEDS * self.trial + self.seed_index
 
 
 def confirm(
@@ -146,65 +146,99 @@ def _train(
     *,
     held: lease.Lease,
 ) -> None:
+    """A session with a given list of trainings."""
     datasets = plan.load_datasets(space, options)
-    writer, commit = ConfirmationWriter(paths.confirm, check=held.check), provenance.commit()
-    with connect(options.address, datasets) as resources:
+    with executing(options, datasets, console) as executor:
         # The planner keeps packs small for a sampler to learn between their rounds; here one round is best.
         packs = plan.plan_packs(
-            dataclasses.replace(space, trials=plan.ROUNDS * len(missing)), options, resources, datasets
+            dataclasses.replace(space, trials=plan.ROUNDS * len(missing)), options, executor.resources, datasets
         )
-        console.print(
+        say(
+            console,
             f"confirm {paths.name}: {_count(len(missing), 'training')} to do, up to {_count(packs.lanes, 'lane')} "
             f"a pack, {_count(packs.concurrent, 'pack')} at a time",
-            highlight=False,
-            soft_wrap=True,
         )
-        try:
-            for rows in _ended(missing, packs, datasets, console):
-                with deferred():
-                    writer.write([{"commit": commit} | row for row in rows])
-        except KeyboardInterrupt:
-            raise SweepError(
-                f"interrupted; what has ended is kept in {paths.confirm}. The same command goes on.", exit_code=130
-            ) from None
-        finally:
-            with deferred():
-                try:
-                    held.check()
-                except SweepError:
-                    pass  # the files are another process's now
-                else:
-                    writer.compact()
+        folder = paths.confirm / "checkpoints"
+        reached = take_stock(folder, [AskedTrial(training.number, training.config, 1) for training in missing])
+        lanes = [Lane(one.number, 1, one.config).again(reached.get(one.number)) for one in missing]
+        checkpoints = executor.start_store(folder, name=f"{paths.name}-confirm")
+        writer = ConfirmationWriter(paths.confirm, check=held.check)
+        with _Records(missing, writer, console, forget=checkpoints.forget) as records:
+            queue = TrialQueue(None, lanes, trials=len(lanes), lanes=packs.lanes)
+            session = Session(paths, queue, records, checkpoints, commit=provenance.commit())
+            end = OrderlyEnd(packs.grace_seconds, functools.partial(say, console), is_lost=executor.is_lost)
+            share = executor.share(packs, queue, most=options.packs)
+            settings = WorkerSettings(cpus=packs.cpus, gpus=packs.gpus, hang_seconds=packs.hang_seconds)
+            try:
+                with end:
+                    executor.train(Dispatcher(queue, session, share=share, end=end), packs, settings, datasets)
+            except KeyboardInterrupt:
+                session.interrupt()
+                raise SweepError(
+                    f"interrupted; what has ended is kept in {paths.confirm}. The same command goes on.", exit_code=130
+                ) from None
+
+
+class _Records:
+    """Writes confirmations as trainings end, and shows how far they are; compacts the files at the end."""
+
+    def __init__(
+        self,
+        missing: Sequence[Training],
+        writer: ConfirmationWriter,
+        console: Console,
+        *,
+        forget: Callable[[list[int]], None],
+    ) -> None:
+        self._trainings, self._writer, self._forget = {one.number: one for one in missing}, writer, forget
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._epochs = self._bar.add_task("epochs", total=sum(training.config.epochs for training in missing))
+        self._ended = self._bar.add_task("trainings", total=len(missing))
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        with deferred(), suppress(SweepError):  # another process has taken over, or the disk is full: nothing is lost
+            self._writer.compact()
+
+    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
+        """See `Records`."""
+
+    def waiting(self, lanes: Sequence[Lane]) -> None:
+        """See `Records`."""
+
+    def epochs(self, epochs: Table, *, now: bool) -> None:  # noqa: ARG002
+        """See `Records`; epochs are shown and not kept."""
+        self._bar.advance(self._epochs, len(epochs))
+
+    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
+        """See `Records`; written at once.
+
+        Raises:
+            SweepError: If that cannot be done, or another process has taken over.
+        """
+        rows = [row for row, _ in make()]
+        self._writer.write([self._row(row) for row in rows])
+        self._forget([row["trial"] for row in rows])
+        self._bar.advance(self._ended, len(rows))
+
+    def writing_failed(self, reason: str) -> None:
+        """See `Records`; nothing is sampled here."""
+
+    def _row(self, ended: Row) -> Row:
+        training = self._trainings[ended["trial"]]
+        known = {name: value for name, value in ended.items() if name in CONFIRMATIONS.names}
+        return known | {"trial": training.trial, "seed_index": training.seed_index}
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _ended(
-    missing: Sequence[Training], packs: plan.PackPlan, datasets: dict[str, Dataset], console: Console
-) -> Iterator[list[Row]]:
-    """Rows of `CONFIRMATIONS`, as trainings end; shows how far they are."""
-    queue = TrialQueue(Trainings(missing), trials=len(missing), lanes=packs.lanes)
-    with _progress(console) as bar:
-        epochs_bar = bar.add_task("epochs", total=sum(training.config.epochs for training in missing))
-        task = bar.add_task("trainings", total=len(missing))
-        for epochs, ended in fleet.train(queue, packs, datasets):
-            bar.advance(epochs_bar, epochs)
-            bar.advance(task, len(ended))
-            if ended:
-                yield [_row(missing[row["trial"]], row) for row in ended]
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _row(training: Training, ended: Row) -> Row:
-    known = {name: value for name, value in ended.items() if name in CONFIRMATIONS.names}
-    about = {"trial": training.trial, "seed_index": training.seed_index, **training.config.to_dict()}
-    return {"epochs_done": 0} | known | about
 
 
 def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Console) -> None:

@@ -1,11 +1,8 @@
-"""One session of a sweep: from a search space to its front, on Ray Tune."""
+"""One session of a sweep: from a search space to its front."""
 
 import tempfile
-import uuid
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +13,29 @@ from supermask.data import Dataset
 from sweeps import results
 from sweeps.display.front import draw
 from sweeps.display.panel import Display
-from sweeps.driver import fleet, provenance
-from sweeps.driver.cluster import beside_driver, connect, is_lost
-from sweeps.driver.cluster_share import ClusterShare, MachineShare
-from sweeps.driver.judge import Judge
-from sweeps.driver.leaders import Leaders
+from sweeps.driver import pack_size, provenance
+from sweeps.driver.executor import Executor, executing, say
 from sweeps.driver.log import logged
-from sweeps.driver.plan import Options, PackPlan, Resources, choices, load_datasets, plan_packs, worth_measuring
-from sweeps.driver.queue import TrialQueue
-from sweeps.driver.reconciliation import reconcile, resend
-from sweeps.driver.searcher import PackSearcher
-from sweeps.driver.session import Session
-from sweeps.driver.tuning import fit
+from sweeps.driver.opening import open_session
+from sweeps.driver.plan import Options, PackPlan, choices, load_datasets, plan_packs, worth_measuring
+from sweeps.driver.reconciliation import resend
 from sweeps.driver.viewer import Viewer
 from sweeps.errors import SweepError
 from sweeps.figures import kept_mask
 from sweeps.report import document
-from sweeps.results import ResultsWriter
 from sweeps.search import warm_start
 from sweeps.search.database import check_free
-from sweeps.search.prefetch import AskAhead
-from sweeps.search.study import SweepStudy
 from sweeps.search.study_place import keep_url, place_of
 from sweeps.search.warm_start import WarmStart
 from sweeps.signals import OrderlyEnd, grace_seconds
 from sweeps.store import lease
 from sweeps.store.lease import Lease, read_session
-from sweeps.store.masks import MaskStore
 from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.tracking.identity import make_id
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mlflow_store import default_uri, fingerprint, redact
 from sweeps.tracking.overview import overview, params
-from sweeps.worker.checkpoint_actor import Keeper, States
+from sweeps.worker.services import WorkerSettings
 from sweeps.worker.watchdog import hang_seconds
 
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
@@ -89,15 +76,14 @@ def run(space: SearchSpace, options: Options, console: Console) -> Outcome:
     learned = warm_start.collect(options.root, options.warm_start, space) if options.warm_start else None
     if options.storage:
         check_free(options.storage, space.name)
-    say(console, f"connecting to Ray at {options.address}" if options.address else "starting Ray on this machine")
-    with connect(options.address, datasets) as resources:
-        plan = _plan(space, options, console, resources=resources, datasets=datasets)
+    with executing(options, datasets, console) as executor:
+        plan = _plan(space, options, console, executor=executor, datasets=datasets)
         _found(paths, space, options.storage, learned)
-        return _begin(_Work(paths, space, options, console, datasets, plan))
+        return _begin(_Work(paths, space, options, console, datasets, plan, executor))
 
 
 def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
-    """Goes on with a sweep: what has ended stays, what was cut off goes on from its last state, or starts again.
+    """Goes on with a sweep: what has ended stays, what was cut off goes on from its checkpoint, or starts again.
 
     Raises:
         SweepError: If another driver is at work on it.
@@ -107,10 +93,9 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
     lease.refuse_if_held(paths.sessions, what=f"sweep {space.name}")
     datasets = _read(space, options, console)
     check_writable(options.root)
-    say(console, f"connecting to Ray at {options.address}" if options.address else "starting Ray on this machine")
-    with connect(options.address, datasets) as resources:
-        plan = _plan(space, options, console, resources=resources, datasets=datasets)
-        return _begin(_Work(paths, space, options, console, datasets, plan))
+    with executing(options, datasets, console) as executor:
+        plan = _plan(space, options, console, executor=executor, datasets=datasets)
+        return _begin(_Work(paths, space, options, console, datasets, plan, executor))
 
 
 def _read(space: SearchSpace, options: Options, console: Console) -> dict[str, Dataset]:
@@ -152,19 +137,14 @@ def _taken(paths: SweepPaths) -> SweepError:
 
 
 def _plan(
-    space: SearchSpace, options: Options, console: Console, *, resources: Resources, datasets: dict[str, Dataset]
+    space: SearchSpace, options: Options, console: Console, *, executor: Executor, datasets: dict[str, Dataset]
 ) -> PackPlan:
     """Packs as asked for; where that is left open and the sweep is long, with as many lanes as measured."""
-    plan = plan_packs(space, options, resources, datasets)
+    plan = plan_packs(space, options, executor.resources, datasets)
     if options.lanes or not worth_measuring(space, plan, datasets):
         return plan
     say(console, "measuring how many lanes a pack should have; --lanes N does without")
-    return fleet.measured(space, plan, datasets)
-
-
-def say(console: Console, text: str) -> None:
-    """Writes a line as it is, however long."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    return pack_size.measured(space, plan, datasets, executor)
 
 
 @dataclass(frozen=True)
@@ -177,6 +157,7 @@ class _Work:
     console: Console
     datasets: dict[str, Dataset]
     plan: PackPlan
+    executor: Executor
 
     def say(self, text: str) -> None:
         say(self.console, text)
@@ -205,74 +186,50 @@ def to_remember(options: Options) -> dict[str, Any]:
 
 
 def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
-    paths, space, plan = work.paths, work.space, work.plan
+    paths, space, plan, executor = work.paths, work.space, work.plan, work.executor
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
-    learned = warm_start.read(paths.warm_start)
-    study = SweepStudy(space, place_of(paths), earlier=learned.trials if learned else (), check=held.check)
-    writer = ResultsWriter(paths.folder, check=held.check)
-    found = reconcile(paths, study, writer)
-    commit = provenance.commit()
+    learned, commit = warm_start.read(paths.warm_start), provenance.commit()
     mirror = Mirror(work.options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     mirror.start_sweep(
         params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
     )
-    resend(paths, found, mirror, store=fingerprint(work.options.tracking_uri), earlier=earlier)
-    first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
-    ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
-    queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack, reached=found.reached)
-    actor_name = f"{space.name}-{uuid.uuid4().hex}" if work.options.address else None
-    keeper = beside_driver(Keeper, paths.checkpoints, name=actor_name)
-    states = States(keeper)
-    finished = [row for row in found.rows if row["state"] == "finished"]
-    masks = MaskStore(paths, space, finished)
-    session = Session(
+    end = OrderlyEnd(plan.grace_seconds, work.say, is_lost=executor.is_lost)
+    driver = open_session(
         paths,
-        queue,
-        study,
-        writer,
-        mirror,
+        space,
+        executor,
+        plan=plan,
+        place=place_of(paths),
         lease=held,
-        masks=masks,
-        states=states,
-        leaders=Leaders(space.objectives, finished),
+        mirror=mirror,
+        end=end,
+        learned=learned.trials if learned else (),
+        most_packs=work.options.packs,
         commit=commit,
-        ended=Counter(row["state"] for row in found.rows),
         seconds=earlier["seconds"],
     )
-    _announce(work, learned, ended=len({row["trial"] for row in found.rows}))
-    viewer = Viewer(space, session, mirror)
-    end = OrderlyEnd(plan.grace_seconds, work.say, is_lost=is_lost)
-    share = MachineShare(plan)
-    if actor_name:
-        share = ClusterShare(plan, states, actor_name, most=work.options.packs, queue=queue)
-    searcher = partial(
-        PackSearcher,
-        queue,
-        session,
-        masks,
+    resend(paths, driver.found, mirror, store=fingerprint(work.options.tracking_uri), earlier=earlier)
+    _announce(work, learned, ended=len({row["trial"] for row in driver.found.rows}))
+    session, state = driver.session, "failed"
+    settings = WorkerSettings(
         cpus=plan.cpus,
         gpus=plan.gpus,
         objectives=space.objectives,
-        share=share,
-        end=end,
-        ready=lambda: queue.ready or ahead.is_ready(plan.lanes),
-        prepare=partial(ahead.prepare, plan.lanes),
+        stopping=space.stopping,
+        hang_seconds=plan.hang_seconds,
+        checkpoint_seconds=work.options.checkpoint_seconds,
     )
-    state = "failed"
     try:
-        with end, Display(viewer.look, work.console):
-            supplies = _supplies(work, keeper)
-            while not fit(searcher(), plan, supplies):
-                session.lose_packs("Ray Tune broke off")
+        with end, Display(Viewer(space, driver, mirror).look, work.console):
+            executor.train(driver.dispatcher, plan, settings, work.datasets)
         state = "finished"
     except KeyboardInterrupt:
         session.interrupt()
         state = "interrupted"
     finally:
-        ahead.close()
-        session.close(state)
-        unmirrored = _conclude(work, session, mirror, state)
+        driver.close(state)
+        unmirrored = _conclude(work, held, mirror, state)
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
 
 
@@ -289,7 +246,7 @@ def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:
         work.say(f"all have ended; for more of them: sweeps resume {space.name} --trials +20{work.paths.root_option}")
 
 
-def _conclude(work: _Work, session: Session, mirror: Mirror, state: str) -> int:
+def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
     """Draws what was found, ends the mirror, and only then gives the sweep free: the next driver writes all of these.
 
     Returns:
@@ -306,19 +263,4 @@ def _conclude(work: _Work, session: Session, mirror: Mirror, state: str) -> int:
         unmirrored = mirror.close(MIRROR_SECONDS[state])
         return unmirrored
     finally:
-        session.end(state, unmirrored=unmirrored)
-
-
-def _supplies(work: _Work, keeper: Any) -> dict[str, Any]:
-    """What every worker needs beside its packs: the data, where states are kept, and whom to ask at a rung."""
-    paths, space = work.paths, work.space
-    supplies: dict[str, Any] = {
-        "datasets": {name: dataset.to_arrays() for name, dataset in work.datasets.items()},
-        "hang_seconds": work.plan.hang_seconds,
-        "keeper": keeper,
-        "checkpoint_seconds": work.options.checkpoint_seconds,
-    }
-    if space.stopping:
-        judge = beside_driver(Judge, paths.root.absolute(), paths.name, space, space.stopping)
-        supplies |= {"stopping": space.stopping, "judge": judge}
-    return supplies
+        held.end(state, unmirrored=unmirrored)

@@ -36,6 +36,7 @@ def options_of(
     cpus_per_pack: int | None,
     packs: int | None,
     address: str | None,
+    in_process: bool,
     tracking_uri: str | None,
     data: str | None,
     download: bool,
@@ -53,6 +54,11 @@ def options_of(
     for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack)):
         if value is not None and not 0 < value < math.inf and (option, value) != ("--gpus-per-pack", 0):
             raise SweepError(f"{option}: must be greater than 0, but got {value:g}. Leave it out to have it chosen.")
+    if in_process and (address or packs):
+        other = "--address" if address else "--packs"
+        raise SweepError(
+            f"{other}: must be left out with --in-process, which trains one pack at a time in this process."
+        )
     if checkpoint_seconds is not None and not 0 <= checkpoint_seconds < math.inf:
         raise SweepError(
             f"--checkpoint-seconds: must be 0 or more, but got {checkpoint_seconds:g}. Leave it out to have it chosen."
@@ -66,6 +72,7 @@ def options_of(
         cpus_per_pack=cpus_per_pack,
         packs=packs,
         address=address,
+        in_process=in_process,
         tracking_uri=tracking_uri,
         data_root=data,
         download=download,

@@ -50,3 +50,16 @@ def say(text: str) -> None:
 def print_json(value: Any) -> None:
     """Prints a result for other programs."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+Packs = Annotated[int | None, typer.Option("--packs", min=1, help="Packs at a time, e.g. of a cluster that grows.")]
+Lanes = Annotated[str, typer.Option("--lanes", help="Trials fused into one pack, or auto.")]
+Gpus = Annotated[float | None, typer.Option("--gpus-per-pack", help="GPUs of a pack, e.g. 1 or 0.25.")]
+Cpus = Annotated[int | None, typer.Option("--cpus-per-pack", help="CPU cores of a pack.")]
+Checkpoints = Annotated[
+    float | None,
+    typer.Option("--checkpoint-seconds", help="Training between two checkpoints of a trial [what costs at most 4 %]."),
+]
+InProcess = Annotated[
+    bool, typer.Option("--in-process", help="Train in this process, one pack at a time, without Ray.")
+]

@@ -62,7 +62,7 @@ def resources_of(found: Mapping[str, float]) -> Resources:
 
 
 @contextmanager
-def connect(address: str | None, datasets: dict[str, Dataset]) -> Iterator[Resources]:
+def connect(address: str | None, datasets: Mapping[str, Dataset]) -> Iterator[Resources]:
     """Connects to a cluster, or starts Ray on this machine; disconnects at the end.
 
     A cluster's workers run this process's own code, wherever it comes from and whatever is installed there.
@@ -164,7 +164,7 @@ def _code() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sweeps-code-") as folder:
         for name in PACKAGES:
             shutil.copytree(
-                Path(__file__).parents[1] / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__")
+                Path(__file__).parents[2] / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__")
             )
         yield Path(folder)
 

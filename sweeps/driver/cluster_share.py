@@ -14,9 +14,9 @@ from ray.util import list_named_actors
 from sweeps.driver.cluster import NAMESPACE, resources_of
 from sweeps.driver.plan import PackPlan, Resources
 from sweeps.driver.queue import TrialQueue
-from sweeps.driver.session import RunningPack
-from sweeps.driver.sharing import SLICE_SECONDS, Allotment, Demand, judge
-from sweeps.worker.checkpoint_actor import States
+from sweeps.driver.running_pack import RunningPack
+from sweeps.driver.sharing import SLICE_SECONDS, Allotment, Demand, count_packs, judge, starting
+from sweeps.worker.ray_worker import RemoteCheckpoints
 
 LOOK_SECONDS = 1.0
 """Time between two looks at the cluster."""
@@ -28,33 +28,22 @@ FRUITLESS_SECONDS = 60.0
 Packs = Mapping[int, RunningPack]
 
 
-class MachineShare:
-    """This machine, which the sweep has for itself."""
-
-    def __init__(self, plan: PackPlan) -> None:
-        """Takes how many packs there is room for."""
-        self._plan = plan
-
-    def look(self, packs: Packs) -> Allotment:
-        """Room for as many packs as planned."""
-        starting = 0 if _count(packs, begun=True) else _count(packs, begun=False)
-        return Allotment(self._plan.concurrent, notes=_starting(starting))
-
-
 class ClusterShare:
     """The share of one sweep in a cluster.
 
     Args:
         plan: Says what a pack needs.
-        states: The way to the sweep's actor, where other drivers ask what it needs.
+        checkpoints: The way to the sweep's actor, where other drivers ask what it needs.
         name: Of that actor.
         most: Packs that may be handed out at a time; None for as many as there is room for, and one more: it waits, so
             that an autoscaler knows to add a node.
         queue: Knows how many packs are to come.
     """
 
-    def __init__(self, plan: PackPlan, states: States, name: str, *, most: int | None, queue: TrialQueue) -> None:
-        self._plan, self._states, self._name, self._most, self._queue = plan, states, name, most, queue
+    def __init__(
+        self, plan: PackPlan, checkpoints: RemoteCheckpoints, name: str, *, most: int | None, queue: TrialQueue
+    ) -> None:
+        self._plan, self._checkpoints, self._name, self._most, self._queue = plan, checkpoints, name, most, queue
         self._looked, self._allotment = -math.inf, Allotment(0)
         self._held = time.monotonic() - SLICE_SECONDS
         self._others: dict[str, Any] = {}
@@ -75,7 +64,7 @@ class ClusterShare:
         leaving = {number for number, pack in packs.items() if pack.preempted or pack.node in doomed}
         staying = {number: pack for number, pack in packs.items() if number not in leaving}
         own = self._demand(staying, now)
-        self._states.publish([own.cpus, own.gpus, own.begun, own.asked, own.most, own.held_seconds])
+        self._checkpoints.publish([own.cpus, own.gpus, own.begun, own.asked, own.most, own.held_seconds])
         self._hear()
         verdict = judge(total, self._demands | {self._name: own}, self._name)
         contested = verdict.contested and not self._in_vain(free, now)
@@ -88,8 +77,8 @@ class ClusterShare:
         return Allotment(allowed, tuple(leaving), self._notes(staying, total, free))
 
     def _demand(self, packs: Packs, now: float) -> Demand:
-        began, until = _count(packs, begun=True), datetime.now(UTC) - STARTING
-        asked = sum(pack.begun is None and pack.started < until for pack in packs.values())
+        began, until = count_packs(packs, begun=True), datetime.now(UTC) - STARTING
+        asked = sum(pack.begun is None and pack.handed_out < until for pack in packs.values())
         self._held = max([self._held, *(pack.begun for pack in packs.values() if pack.begun and pack.is_fresh)])
         useful = len(packs) + self._queue.to_come
         most = min(self._most, useful) if self._most else useful
@@ -138,21 +127,13 @@ class ClusterShare:
         return {*given, *waiting[max(0, allowed - (len(begun) - len(given))) :]}
 
     def _notes(self, packs: Packs, total: Resources, free: Resources) -> tuple[str, ...]:
-        if _count(packs, begun=True) or not (asked := _count(packs, begun=False)):
+        if count_packs(packs, begun=True) or not (asked := count_packs(packs, begun=False)):
             return ()
         plan = self._plan
         if free.packs(plan.cpus, plan.gpus):
-            return _starting(asked)
+            return starting(asked)
         others = f", which {len(self._demands)} more sweep{'s use' if len(self._demands) > 1 else ' uses'}"
         scarce = plan.gpus and free.gpus < plan.gpus
         there = f"{free.gpus:g} of {total.gpus:g} GPUs" if scarce else f"{free.cpus:g} of {total.cpus:g} cores"
         needed = f"{plan.gpus:g}" if scarce else f"{plan.cpus:g}"
         return (f"waits for the cluster{others if self._demands else ''}: {there} free, its packs need {needed}",)
-
-
-def _count(packs: Packs, *, begun: bool) -> int:
-    return sum((pack.begun is not None) == begun for pack in packs.values())
-
-
-def _starting(workers: int) -> tuple[str, ...]:
-    return (f"starting {workers} worker{'s' if workers > 1 else ''}",) if workers else ()

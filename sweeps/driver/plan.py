@@ -57,6 +57,7 @@ class Options:
         gpus_per_pack: GPUs of a pack, or a share of one; None takes one where there are any.
         packs: Packs in training at a time; None takes as many as there is room for, on a cluster at any moment.
         address: Of a Ray cluster; None starts Ray on this machine.
+        in_process: Whether to train in this process, one pack at a time, without Ray.
         tracking_uri: Of MLflow; None is the database in the root.
         storage: Database for the study of a new sweep; None keeps it in a journal file.
         data_root: Folder of the datasets.
@@ -71,6 +72,7 @@ class Options:
     gpus_per_pack: float | None = None
     packs: int | None = None
     address: str | None = None
+    in_process: bool = False
     tracking_uri: str | None = None
     storage: str | None = None
     data_root: str | None = None
@@ -170,13 +172,14 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
             hanging packs, or the time for an orderly end, is no time.
     """
     gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
-    cpus = options.cpus_per_pack or 1  # packs side by side: threads of one pack would wait for each other
+    # Packs train side by side where they can: threads of one pack would wait for each other.
+    cpus = options.cpus_per_pack or (resources.cpus if options.in_process else 1)
     for option, asked, there in (("--cpus-per-pack", cpus, resources.cpus), ("--gpus-per-pack", gpus, resources.gpus)):
         if options.address is None and asked > there:
             raise SweepError(
                 f"{option}: must be at most {there:g}, all there is here, but got {asked:g}. Ask for less."
             )
-    concurrent = options.packs or max(1, resources.packs(cpus, gpus))
+    concurrent = 1 if options.in_process else options.packs or max(1, resources.packs(cpus, gpus))
     limits = {"hang_seconds": hang_seconds(), "grace_seconds": grace_seconds()}
     if options.lanes:
         return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", **limits)

@@ -2,15 +2,13 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from supermask.config import TrainConfig
 from sweeps.search.study import AskedTrial
 from sweeps.worker.checkpoints import Reached
+from sweeps.worker.messages import Lane, PackOrder
 
 LOOK_AHEAD = 4
 """Packs' worth of trials asked ahead when the sampled structures differ, to fill packs with equal ones."""
@@ -18,72 +16,8 @@ LOSSES = 3
 """Times a trial may be lost with its pack in one session, without getting on, before it is given up."""
 
 
-@dataclass(frozen=True)
-class Lane:
-    """One trial in a pack.
-
-    Attributes:
-        trial: Its number in the study.
-        attempt: Which start of the trial this is, from 1.
-        config: What to train.
-        epoch: Epochs that it is trained already.
-        seconds: Time that these took.
-        started: When they began; None while there are none.
-    """
-
-    trial: int
-    attempt: int
-    config: TrainConfig
-    epoch: int = 0
-    seconds: float = 0.0
-    started: datetime | None = None
-
-    def again(self, reached: Reached | None) -> "Lane":
-        """The lane after its training was cut off.
-
-        Args:
-            reached: How far the state goes that is kept of its trial; without one of this attempt, the trial starts
-                again with its next attempt.
-        """
-        if reached is None or reached.attempt != self.attempt:
-            return Lane(self.trial, self.attempt + 1, self.config)
-        return replace(self, epoch=reached.epoch, seconds=reached.seconds, started=reached.started)
-
-    @property
-    def group(self) -> tuple[Any, ...]:
-        """Lanes that are equal in this can be packed together."""
-        return (self.epoch, *self.config.structure())
-
-
-@dataclass(frozen=True)
-class PackOrder:
-    """Trials to train together.
-
-    Attributes:
-        number: Counts the packs of a sweep, from 0.
-        lanes: The trials, equal in structure and epoch.
-        slots: Most trials of a pack.
-    """
-
-    number: int
-    lanes: tuple[Lane, ...]
-    slots: int
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that its trials are trained already."""
-        return self.lanes[0].epoch
-
-    def to_rows(self) -> list[dict[str, Any]]:
-        """What a worker is told of each trial; see `sweeps.worker.pack_worker.PackWorker`."""
-        names = ("trial", "attempt", "seconds", "started")
-        return [
-            {name: getattr(lane, name) for name in names} | {"config": lane.config.to_dict()} for lane in self.lanes
-        ]
-
-
-class Asks(Protocol):
-    """What the queue needs of a study."""
+class TrialSource(Protocol):
+    """Where new trials come from: the study, or what prefetches from it."""
 
     @property
     def asked(self) -> int:
@@ -94,41 +28,36 @@ class Asks(Protocol):
         """Samples the next trial."""
         ...
 
-    def open_trials(self) -> list[AskedTrial]:
-        """The trials of earlier sessions that have not ended."""
-        ...
-
 
 class TrialQueue:
     """Hands out packs until the budget is asked and nothing waits."""
 
     def __init__(
         self,
-        study: Asks,
+        source: TrialSource | None,
+        waiting: Iterable[Lane] = (),
         *,
         trials: int,
         lanes: int,
         first_pack: int = 0,
-        reached: Mapping[int, Reached] = MappingProxyType({}),
     ) -> None:
-        """Queues what earlier sessions left open.
+        """Queues what is open.
 
         Args:
-            study: Where trials come from.
+            source: Where new trials come from; None trains those that wait, and no others.
+            waiting: Trials that were asked and have not ended.
             trials: Budget of the sweep: trials to ask in all.
             lanes: Most lanes of a pack.
             first_pack: Number of the next pack.
-            reached: How far the states go that earlier sessions have kept, by trial.
         """
-        self._study, self._trials, self._lanes = study, trials, lanes
+        self._source, self._trials, self._lanes = source, trials, lanes
         self._next_pack = first_pack
         self._losses: Counter[tuple[int, int]] = Counter()  # by trial and the epoch that it went on from
         self._split: list[tuple[Lane, ...]] = []
         self._most: dict[tuple[Any, ...], int] = {}  # lanes by structure, where memory has run out
         self._waiting: defaultdict[tuple[Any, ...], list[Lane]] = defaultdict(list)
         self._gone_on: Counter[tuple[Any, ...]] = Counter()  # packs that each group of paused lanes has made
-        for trial in study.open_trials():
-            lane = Lane(trial.number, trial.attempts, trial.config).again(reached.get(trial.number))
+        for lane in waiting:
             self._waiting[lane.group].append(lane)
 
     @property
@@ -139,7 +68,7 @@ class TrialQueue:
     @property
     def asked(self) -> int:
         """Trials asked so far, ended or not."""
-        return self._study.asked
+        return self._source.asked if self._source else self._trials
 
     @property
     def ready(self) -> bool:
@@ -149,19 +78,19 @@ class TrialQueue:
     @property
     def to_come(self) -> int:
         """Packs that the trials not in training will make, full ones."""
-        return math.ceil((self.waiting + max(0, self._trials - self._study.asked)) / self._lanes)
+        return math.ceil((self.waiting + max(0, self._trials - self.asked)) / self._lanes)
 
     @property
     def exhausted(self) -> bool:
         """Whether no trial waits and none is left to ask."""
-        return not self.waiting and self._study.asked >= self._trials
+        return not self.waiting and self.asked >= self._trials
 
     def next_pack(self) -> PackOrder | None:
         """The next trials to train together, or None when there are none."""
         if self._split:
             return self._start(self._split.pop(0))
-        while self._study.asked < self._trials and self._new < LOOK_AHEAD * self._lanes and not self._has_full_group():
-            asked = self._study.ask()
+        while self._source and self._may_ask:
+            asked = self._source.ask()
             lane = Lane(asked.number, 1, asked.config)
             self._waiting[lane.group].append(lane)
         # Of ready packs the one that has come farthest: it ends first, and the fewest trained states have to be kept.
@@ -222,6 +151,12 @@ class TrialQueue:
             middle = (len(together) + 1) // 2
             self._split += [tuple(half) for half in (together[:middle], together[middle:]) if half]
         return given_up
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether there is a trial left to ask, and the next pack may need it."""
+        enough = self._new >= LOOK_AHEAD * self._lanes or self._has_full_group()
+        return self.asked < self._trials and not enough
 
     @property
     def _new(self) -> int:

@@ -4,24 +4,48 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from sweeps.driver.leaders import Leaders
+from sweeps.driver.running_pack import Ended, Row
 from sweeps.errors import SweepError
-from sweeps.results import ResultsWriter, trials_table
+from sweeps.results import ResultsWriter, Table, trials_table
 from sweeps.search.study import SweepStudy
 from sweeps.store.lease import Lease
 from sweeps.store.masks import MaskStore
 from sweeps.tracking.mirror import Mirror
+from sweeps.worker.messages import Lane
 
 FLUSH_SECONDS = 5.0
 """Longest time that epochs are kept in memory."""
-BEAT_SECONDS = 1.0
-"""Time between two updates of the session file."""
-
-Row = dict[str, Any]
+TURN_SECONDS = 1.0
+"""Time between two looks at what there is to write."""
 
 _LOG = logging.getLogger(__name__)
+
+
+class Records(Protocol):
+    """Where a session's results go; nothing of it waits for a disk or a network."""
+
+    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
+        """Lanes of a pack are being trained."""
+        ...
+
+    def waiting(self, lanes: Sequence[Lane]) -> None:
+        """Lanes that were in training, or are trained in part, are left to the next session."""
+        ...
+
+    def epochs(self, epochs: Table, *, now: bool) -> None:
+        """Rows of `sweeps.results.EPOCHS`, to be written soon, or now."""
+        ...
+
+    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
+        """Rows of trials that have ended, with their trained networks; made in the thread that writes them."""
+        ...
+
+    def writing_failed(self, reason: str) -> None:
+        """Something could not be written, and will be tried again."""
+        ...
 
 
 class Recorder:
@@ -37,7 +61,6 @@ class Recorder:
         masks: Where trained masks are kept.
         leaders: Best trials, for the display.
         lease: Of the sweep: who has lost it writes nothing any more.
-        beat: Called about once a second, to say that the session lives.
         forget: Called with trials whose end is written everywhere: nobody will train them again.
     """
 
@@ -50,18 +73,17 @@ class Recorder:
         masks: MaskStore,
         leaders: Leaders,
         lease: Lease,
-        beat: Callable[[], None],
         forget: Callable[[list[int]], None],
     ) -> None:
         self.disk_fault: str | None = None
         self._is_faulty = False
         self._writer, self._study, self._mirror = writer, study, mirror
-        self._masks, self._leaders, self._beat, self._forget = masks, leaders, beat, forget
+        self._masks, self.leaders, self._forget = masks, leaders, forget
         self._lease, self._front = lease, masks.trials
         self._started: dict[int, int] = {}
         self._epochs: list[Any] = []
-        self._ended: list[Callable[[], Sequence[tuple[Row, bytes | None]]]] = []
-        self._unwritten: list[tuple[Row, bytes | None]] = []
+        self._ended: list[Callable[[], Sequence[Ended]]] = []
+        self._unwritten: list[Ended] = []
         self.untold: list[Row] = []
         self._booked = self._tried = 0
         self._urgent = self._closing = False
@@ -71,14 +93,21 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def started(self, attempts: dict[int, int]) -> None:
-        """Takes trials that are being trained, each for so many times."""
+    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
+        """Takes lanes of a pack that are being trained."""
         with self._changed:
             self._check()
-            self._started |= attempts
+            self._started |= {lane.trial: lane.attempt for lane in lanes}
             self._book_now()
+        self._mirror.trials_started(
+            [{"trial": lane.trial, "attempt": lane.attempt, "pack": pack, **lane.config.to_dict()} for lane in lanes]
+        )
 
-    def epochs(self, epochs: Any, *, now: bool = False) -> None:
+    def waiting(self, lanes: Sequence[Lane]) -> None:
+        """Takes lanes that are left to the next session."""
+        self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in lanes)
+
+    def epochs(self, epochs: Table, *, now: bool = False) -> None:
         """Takes rows of `sweeps.results.EPOCHS`, to be written within `FLUSH_SECONDS`, or now."""
         with self._changed:
             self._check()
@@ -86,8 +115,9 @@ class Recorder:
             self._booked += 1
             if now:
                 self._book_now()
+        self._mirror.epochs(epochs)
 
-    def ended(self, make: Callable[[], Sequence[tuple[Row, bytes | None]]]) -> None:
+    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
         """Takes rows of `sweeps.results.TRIALS`, each with its trained network if that was sent, to be written now.
 
         Args:
@@ -97,6 +127,10 @@ class Recorder:
             self._check()
             self._ended.append(make)
             self._book_now()
+
+    def writing_failed(self, reason: str) -> None:
+        """Something could not be written, and will be tried again."""
+        self.disk_fault = reason
 
     def wait(self) -> None:
         """Returns when everything taken so far was written, or could not be."""
@@ -166,7 +200,7 @@ class Recorder:
         try:
             while not self._closing:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._urgent or self._closing, timeout=BEAT_SECONDS)
+                    self._changed.wait_for(lambda: self._urgent or self._closing, timeout=TURN_SECONDS)
                 self._turn()
         except BaseException as error:
             with self._changed:
@@ -180,10 +214,6 @@ class Recorder:
             self._take()
             if urgent or time.monotonic() - self._flushed > FLUSH_SECONDS:
                 self._flush()
-            try:
-                self._beat()
-            except OSError as error:
-                self.disk_fault = str(error)
         self._log_fault()
         with self._changed:
             self._tried = booked
@@ -262,7 +292,7 @@ class Recorder:
             self._mirror.trials_ended(rows)
         for row, artifact in written:
             if row["state"] == "finished":
-                self._leaders.add(row)
+                self.leaders.add(row)
                 self._keep(row, artifact)
         if self._masks.trials != self._front:
             self._front = self._masks.trials

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sweeps.driver.plan import Resources
+from sweeps.driver.plan import PackPlan, Resources
+from sweeps.driver.running_pack import RunningPack
 
 SLICE_SECONDS = 120.0
 """How long a sweep trains before it gives away a pack of which a part belongs to it."""
@@ -134,3 +135,25 @@ def _surplus(demands: Mapping[str, Demand], fair: Mapping[str, float], own: str)
             given[name] += taken
             owed -= taken
     return given[own]
+
+
+class MachineShare:
+    """This machine, which the sweep has for itself: room for as many packs as planned."""
+
+    def __init__(self, plan: PackPlan) -> None:
+        self._room = plan.concurrent
+
+    def look(self, packs: Mapping[int, RunningPack]) -> Allotment:
+        """What the sweep may do with its packs out."""
+        waiting = 0 if count_packs(packs, begun=True) else count_packs(packs, begun=False)
+        return Allotment(self._room, notes=starting(waiting))
+
+
+def count_packs(packs: Mapping[int, RunningPack], *, begun: bool) -> int:
+    """How many of these have begun to train, or wait for a worker."""
+    return sum((pack.begun is not None) == begun for pack in packs.values())
+
+
+def starting(workers: int) -> tuple[str, ...]:
+    """The note while no pack has begun."""
+    return (f"starting {workers} worker{'s' if workers > 1 else ''}",) if workers else ()

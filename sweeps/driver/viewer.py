@@ -8,7 +8,7 @@ from sweeps import pareto, results
 from sweeps.display.panel import PackView, SweepView
 from sweeps.display.time_left import TimeLeft
 from sweeps.display.watch import LEVELS
-from sweeps.driver.session import Session
+from sweeps.driver.opening import Driver
 from sweeps.tracking.mirror import Mirror
 
 LAG_ROWS = 1000
@@ -18,8 +18,8 @@ LAG_ROWS = 1000
 class Viewer:
     """Looks at a running session; called from the display's thread."""
 
-    def __init__(self, space: SearchSpace, session: Session, mirror: Mirror) -> None:
-        self._space, self._session, self._mirror = space, session, mirror
+    def __init__(self, space: SearchSpace, driver: Driver, mirror: Mirror) -> None:
+        self._space, self._session, self._recorder, self._mirror = space, driver.session, driver.recorder, mirror
         self._time_left = TimeLeft()
         self._known: tuple[tuple[dict[str, Any], ...], float | None] = ((), None)
 
@@ -32,12 +32,12 @@ class Viewer:
                 len(pack.open),
                 pack.epoch,
                 pack.order.lanes[0].config.epochs,
-                " ".join(str(pack.place[name]) for name in ("host", "device", "dtype") if name in pack.place),
+                pack.place.text if pack.place else "",
             )
             for number, pack in list(session.packs.items())
             if pack.begun is not None
         )
-        rows = session.leaders.rows
+        rows = self._recorder.leaders.rows
         return SweepView(
             name=self._space.name,
             budget=self._space.trials,
@@ -60,8 +60,8 @@ class Viewer:
     def _notes(self) -> tuple[str, ...]:
         notes = [*self._session.notes]
         notes += [f"failed: {count} x {reason}" for reason, count in list(self._session.reasons.items())]
-        if self._session.recorder.disk_fault:
-            notes.append(f"writing failed and will be retried: {self._session.recorder.disk_fault}")
+        if self._recorder.disk_fault:
+            notes.append(f"writing failed and will be retried: {self._recorder.disk_fault}")
         if self._mirror.lag > LAG_ROWS:
             notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
         return tuple(notes)

@@ -14,21 +14,25 @@ TOGETHER_SECONDS = 1.0
 """Time that trials may take which are asked in one write: whoever tells the study how others ended waits so long."""
 
 
-class AskAhead:
-    """A study that has trials at hand. Those not handed out when a session ends are open trials of the next one."""
+class Prefetch:
+    """Samples trials in a background thread. Those not handed out when a session ends are open trials of the next."""
 
-    def __init__(self, study: SweepStudy, *, trials: int, settled: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, study: SweepStudy, *, trials: int, lanes: int, settled: Callable[[], None] = lambda: None
+    ) -> None:
         """Nothing is asked yet.
 
         Args:
             study: Where trials come from.
             trials: Budget of the sweep: trials to ask in all.
+            lanes: Trials of a pack: so many are prefetched.
             settled: Returns when the study was told all that is known, called before it is asked.
         """
         self._study, self._trials, self._handed_out = study, trials, study.asked
+        self._lanes = lanes
         self._settled = settled
         self._ready: deque[AskedTrial] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ask-ahead")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
         self._asking: Future[None] | None = None
         self._closed = False
 
@@ -48,23 +52,19 @@ class AskAhead:
         self._handed_out += 1
         return trial
 
-    def open_trials(self) -> list[AskedTrial]:
-        """The trials of earlier sessions that have not ended."""
-        return self._study.open_trials()
-
-    def is_ready(self, count: int) -> bool:
-        """Whether so many trials, or all that are left, are at hand; if not, they are asked for in the background."""
-        if len(self._ready) >= min(count, self._trials - self._handed_out):
+    def is_ready(self) -> bool:
+        """Whether a pack's trials, or all that are left, are at hand; if not, they are asked for in the background."""
+        if len(self._ready) >= min(self._lanes, self._trials - self._handed_out):
             return True
         if self._asking and self._asking.done() and self._asking.exception():
             return True  # for `ask` to raise it
-        self._begin(count)
+        self._begin(self._lanes)
         return False
 
-    def prepare(self, count: int) -> None:
-        """Begins to ask so many trials in the background, within the budget; early in a sweep nothing is asked yet."""
-        if self._study.asked >= FIRST_PACKS * count:
-            self._begin(count)
+    def prepare(self) -> None:
+        """Begins to ask a pack's trials in the background, within the budget; early in a sweep nothing is asked yet."""
+        if self._study.asked >= FIRST_PACKS * self._lanes:
+            self._begin(self._lanes)
 
     def _begin(self, count: int) -> None:
         missing = min(count - len(self._ready), self._trials - self._study.asked)

@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,8 +26,8 @@ from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, replacing
 
 STALE_SECONDS = 60.0
 """Time without a sign of life after which a holder on another machine counts as dead."""
-BEAT_SECONDS = 5.0
-"""Time between two signs of life, at most."""
+BEAT_SECONDS = 1.0
+"""Time between two heartbeats."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,10 +44,23 @@ class Lease:
     def __init__(self, path: Path, document: Mapping[str, Any], what: str) -> None:
         self.path, self._document, self._what = path, dict(document), what
         self._lock = threading.Lock()
-        self._renewed = time.monotonic()
+        self._describe: Callable[[], Mapping[str, Any]] = dict
+        self._fault = ""
+
+    def tell(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+        """Has every heartbeat say what the holder is at.
+
+        Args:
+            describe: Called from the lease's own thread.
+
+        Raises:
+            SweepError: If another process has taken over.
+        """
+        self._describe = describe
+        self._beat()
 
     def renew(self, **told: Any) -> None:
-        """Gives a sign of life.
+        """Writes a heartbeat now.
 
         Args:
             told: What the holder says of itself, in place of what it said before.
@@ -65,7 +78,6 @@ class Lease:
                 with contextlib.suppress(OSError):
                     os.utime(self.path)  # which needs no room on a full disk
                 raise
-            self._renewed = time.monotonic()
 
     def check(self) -> None:
         """Makes sure that nobody has taken over.
@@ -83,22 +95,39 @@ class Lease:
             )
 
     def beat(self, over: threading.Event) -> None:
-        """Renews the lease whenever its holder has not for some time, until `over` is set or the lease is lost."""
+        """Writes heartbeats until `over` is set or the lease is lost."""
         while not over.wait(BEAT_SECONDS):
-            if time.monotonic() - self._renewed < BEAT_SECONDS:
-                continue
             try:
-                self.renew()
+                self._beat()
             except SweepError:
-                return  # the holder hears it when it renews or checks
-            except OSError as error:
-                _LOG.warning("%s: must be written, but got: %s", self.path, error)
+                return  # the holder hears it when it checks
 
-    def end(self, state: str) -> None:
-        """Gives the right back, for a holder that has not said how it ended."""
+    def end(self, state: str, **told: Any) -> None:
+        """Gives the right back, as the last thing that the holder writes; once.
+
+        Args:
+            state: How the work ended.
+            told: What else is to be known of it.
+        """
         if self._document["state"] == "running":
-            with contextlib.suppress(OSError, SweepError):
-                self.renew(state=state)
+            try:
+                self.renew(**self._describe(), **told, state=state)
+            except OSError as error:
+                self._log(error)
+            except SweepError:
+                return
+
+    def _beat(self) -> None:
+        try:
+            self.renew(**self._describe())
+            self._fault = ""
+        except OSError as error:
+            self._log(error)
+
+    def _log(self, error: OSError) -> None:
+        if str(error) != self._fault:
+            self._fault = str(error)
+            _LOG.warning("%s: must be written, but got: %s", self.path, error)
 
 
 @contextmanager

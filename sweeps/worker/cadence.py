@@ -8,7 +8,7 @@ FIRST_GUESS = 1e8
 """Bytes per second, from worker to disk, until one checkpoint was measured."""
 
 
-class Pace:
+class Cadence:
     """When the next checkpoint of a worker's packs is due.
 
     A pack is trained for at least `WORTH` times as long as its state is expected to take from the device to the disk,

@@ -1,26 +1,17 @@
-"""The sweep's process beside the driver, and the driver's way to it.
+"""Where packs send their checkpoints, and learn that they are preempted.
 
-It keeps the trained states of unfinished trials, tells packs when they are preempted, and tells the drivers of other
-sweeps on the cluster what this one needs.
+On Ray it is an actor beside the driver, without Ray an object in the driver's process. As an actor it also tells the
+drivers of other sweeps on the cluster what this one needs.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import ray
-from ray.exceptions import RayError
 
 from sweeps.worker.checkpoints import Checkpoint, Reached, path_of, read, write
 
-PATIENCE_SECONDS = 60.0
-"""How long the driver waits for the keeper, which may be at a large file; then its trials start again."""
-LAST_PATIENCE_SECONDS = 5.0
-"""The same at Ctrl-C."""
 
-
-class Keeper:
+class CheckpointStore:
     """Keeps the states of trials: of those that wait for a new pack in memory, of all now and then on disk.
 
     A state of the paper's FCN takes 2 MB, of Conv8 about 40 MB; no more wait than fill a pack of each structure and
@@ -116,37 +107,3 @@ class Keeper:
             where = path_of(self._folder, checkpoint.reached.trial)
             return f"{where}: must be written, but got: {error}. Free some space."
         return None
-
-
-class States:
-    """What the driver asks of the keeper; whatever happened to that, the sweep goes on."""
-
-    def __init__(self, keeper: Any) -> None:
-        """Takes the handle of the actor."""
-        self._keeper = keeper
-
-    def reached(self, trials: Iterable[int]) -> dict[int, Reached]:
-        """See `Keeper.reached`."""
-        try:
-            return ray.get(self._keeper.reached.remote(list(trials)), timeout=PATIENCE_SECONDS)
-        except RayError:
-            return {}
-
-    def settle(self) -> None:
-        """See `Keeper.settle`."""
-        try:
-            ray.get(self._keeper.settle.remote(), timeout=LAST_PATIENCE_SECONDS)
-        except RayError:
-            return
-
-    def preempt(self, packs: Iterable[int], *, ending: bool) -> None:
-        """See `Keeper.preempt`; returns at once."""
-        self._keeper.preempt.remote(list(packs), ending=ending)
-
-    def publish(self, demand: list[float]) -> None:
-        """See `Keeper.publish`; returns at once."""
-        self._keeper.publish.remote(demand)
-
-    def forget(self, trials: Iterable[int]) -> None:
-        """See `Keeper.forget`; returns at once."""
-        self._keeper.forget.remote(list(trials))
