@@ -1,7 +1,7 @@
 """What checkpoints cost: packs that keep their states on disk as a sweep does, against the same packs that keep none.
 
 Both sides train the same epochs in this process, one right after the other, in changing order. The states go through
-the code of a sweep's worker and keeper to a file each; only Ray's transport is left out, about a copy in memory. A
+the code of a sweep's worker and store to a file each; only Ray's transport is left out, about a copy in memory. A
 checkpoint is made whenever it is worth its time, also before the first half minute, which a sweep lets pass: so this is
 the most that they cost. The time of training itself scatters by more than a checkpoint takes, so the time for which
 training stands still is measured, too.
@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 from unittest import mock
 
@@ -28,55 +27,52 @@ from supermask.config import TrainConfig
 from supermask.data import load
 from supermask.pack import Pack
 from sweeps.worker import cadence, pack_worker
-from sweeps.worker.checkpoint_actor import Keeper
+from sweeps.worker.checkpoint_store import CheckpointStore
+from sweeps.worker.checkpoints import Checkpoint
+from sweeps.worker.messages import Lane, PackOrder
+from sweeps.worker.services import WorkerSettings
 
 WITH, WITHOUT = "with checkpoints", "without"
 err = Console(stderr=True, highlight=False)
 
 
-class Local:
-    """A keeper in this process, called as the actor is; counts the checkpoints and their bytes."""
+class Counting(CheckpointStore):
+    """A store in this process that counts the checkpoints and their bytes."""
 
     def __init__(self, folder: Path) -> None:
-        self._keeper = Keeper(folder)
-        self._folder = folder
-        self.count = self.bytes = 0
-        self.keep = SimpleNamespace(remote=self._keep)
-        self.is_preempted = SimpleNamespace(remote=self._keeper.is_preempted)
+        super().__init__(folder)
+        self._place, self.count, self.bytes = folder, 0, 0
 
-    def _keep(self, checkpoint: Any, *, waiting: bool, durable: bool) -> str | None:
-        fault = self._keeper.keep(checkpoint, waiting=waiting, durable=durable)
+    def keep(self, checkpoint: Checkpoint, *, waiting: bool, durable: bool) -> str | None:
+        """Takes a checkpoint."""
+        fault = super().keep(checkpoint, waiting=waiting, durable=durable)
         self.count += 1
-        self.bytes = (self._folder / f"{checkpoint.reached.trial}.safetensors").stat().st_size
+        self.bytes = (self._place / f"{checkpoint.reached.trial}.safetensors").stat().st_size
         return fault
 
 
 class Watched(pack_worker.PackWorker):
-    """A worker that counts the seconds for which it does not train, but sends states to the keeper."""
+    """A worker that counts the seconds for which it does not train, but sends states to the store."""
 
     standing = 0.0
 
-    def _keep(self, pack: Pack, report: Row) -> None:
+    def _keep(self, pack: Pack, draft: Any) -> None:
         started = time.perf_counter()
-        super()._keep(pack, report)
+        super()._keep(pack, draft)
         self.standing += time.perf_counter() - started
 
 
-def train(configs: list[TrainConfig], arrays: Row, keeper: Local | None) -> tuple[float, float]:
+def train(configs: list[TrainConfig], arrays: Row, store: Counting | None) -> tuple[float, float]:
     """Seconds of a pack after the reports that build and compile it; and those that it stood still."""
-    worker = Watched(arrays, keeper=keeper)
-    lanes = [
-        {"trial": lane, "attempt": 1, "seconds": 0.0, "started": None, "config": config.to_dict()}
-        for lane, config in enumerate(configs)
-    ]
-    place: Row = {"pack": 0, "cpus": 1, "gpus": 0, "slots": len(lanes), "epoch": 0}
-    worker.take({**place, "lanes": lanes, "objectives": [], "rivals": [[]]})
+    worker = Watched(arrays, WorkerSettings(), store)
+    lanes = tuple(Lane(number, 1, config) for number, config in enumerate(configs))
+    worker.take(PackOrder(0, lanes, len(lanes)))
     worker.step()
     report, started = worker.step(), time.perf_counter()
-    while not report["done"]:
+    while not report.done:
         report = worker.step()
-    if report["error"]:
-        raise RuntimeError(report["error"])
+    if report.error:
+        raise RuntimeError(report.error)
     return time.perf_counter() - started, worker.standing
 
 
@@ -94,20 +90,17 @@ def main(
     seconds: dict[str, list[float]] = {WITH: [], WITHOUT: []}
     counts, shares = list[int](), list[float]()
     size = 0
-    with (
-        mock.patch.object(pack_worker.ray, "get", lambda value, **_: value),
-        mock.patch.object(cadence, "LEAST_SECONDS", 0.0),
-    ):
+    with mock.patch.object(cadence, "LEAST_SECONDS", 0.0):
         for repetition in range(repetitions):
             for side in sorted(seconds, reverse=bool(repetition % 2)):
                 folder = Path(tempfile.mkdtemp(prefix="checkpoints-", dir=json_file and json_file.parent))
-                keeper = Local(folder) if side == WITH else None
-                took, standing = train(configs, arrays, keeper)
+                store = Counting(folder) if side == WITH else None
+                took, standing = train(configs, arrays, store)
                 seconds[side].append(took)
-                if keeper:
+                if store:
                     shares.append(100 * standing / took)
-                    counts.append(keeper.count // lanes)
-                    size = keeper.bytes or size
+                    counts.append(store.count // lanes)
+                    size = store.bytes or size
                 shutil.rmtree(folder)
                 err.print(f"{side}: {seconds[side][-1]:.2f} s")
     case = f"seconds of a pack of {lanes} lanes, {epochs} epochs: {WITH} against {WITHOUT}"

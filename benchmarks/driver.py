@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
@@ -30,22 +30,20 @@ from benchmarks import record, script
 from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
+from supermask.metrics import LayerFractions
 from sweeps import results
-from sweeps.driver.cluster_share import MachineShare
-from sweeps.driver.leaders import Leaders
-from sweeps.driver.plan import PackPlan
-from sweeps.driver.queue import TrialQueue
-from sweeps.driver.searcher import PackSearcher
-from sweeps.driver.session import Session
-from sweeps.results import ResultsWriter
-from sweeps.search.prefetch import AskAhead
-from sweeps.search.study import SweepStudy
+from sweeps.driver.opening import open_session
+from sweeps.driver.plan import PackPlan, Resources
+from sweeps.driver.ray_executor import PackSearcher
+from sweeps.driver.sharing import MachineShare
+from sweeps.search.study_place import place_of
 from sweeps.signals import GRACE_SECONDS, OrderlyEnd
 from sweeps.store import lease
-from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mlflow_store import default_uri
+from sweeps.worker.messages import EndedLane, PackOrder, PackReport, Place, layer_rows
+from sweeps.worker.ray_worker import parcel
 
 LANES, EPOCHS, PACE = 64, 60, 5000.0
 METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
@@ -69,83 +67,97 @@ class Load:
     grown: float
 
 
+class Fast:
+    """An executor whose packs report as fast as they are asked."""
+
+    resources = Resources(cpus=1, gpus=0)
+
+    def call(self, *_: Any, **__: Any) -> None:
+        """Nothing is measured."""
+
+    def start_store(self, folder: Path, *, name: str) -> Any:  # noqa: ARG002
+        """No pack is lost."""
+        return SimpleNamespace(forget=lambda _: None, reached=lambda _: {})
+
+    def start_judge(self, paths: SweepPaths, space: SearchSpace) -> None:
+        """Nobody is stopped."""
+
+    def share(self, plan: PackPlan, queue: Any, *, most: int | None) -> MachineShare:  # noqa: ARG002
+        """Room for any number of packs."""
+        return MachineShare(plan)
+
+    def train(self, dispatcher: Any, plan: PackPlan, settings: Any, datasets: Any) -> None:
+        """The benchmark does it by hand."""
+
+    def is_lost(self) -> bool:
+        """Never."""
+        return False
+
+
 class Driver:
-    """A driver as `sweeps.run` puts it together, without Ray."""
+    """A driver as `sweeps.run` opens it, without Ray."""
 
     def __init__(self, root: Path, space: SearchSpace) -> None:
         paths = SweepPaths(root, space.name)
         paths.folder.mkdir(parents=True)
-        study = SweepStudy(space, paths.journal)
         self.mirror = Mirror(default_uri(root), space.name, root=root)
         self.mirror.start_sweep({}, {})
-        masks = MaskStore(paths, space, [])
-        ahead = AskAhead(study, trials=space.trials, settled=lambda: self.session.recorder.wait())  # noqa: PLW0108
-        queue = TrialQueue(ahead, trials=space.trials, lanes=LANES)
-        states: Any = SimpleNamespace(forget=lambda _: None)  # no pack is lost
-        self.session = Session(
+        self._opened = open_session(
             paths,
-            queue,
-            study,
-            ResultsWriter(paths.folder),
-            self.mirror,
+            space,
+            Fast(),
+            plan=PackPlan(LANES, 1, 0, 10**6, ""),
+            place=place_of(paths),
             lease=lease.take(paths.sessions, what="driver"),
-            masks=masks,
-            states=states,
-            leaders=Leaders(space.objectives),
-            commit=None,
-            ended={},
-            seconds=0.0,
-        )
-        self.searcher = PackSearcher(
-            queue,
-            self.session,
-            masks,
-            cpus=1,
-            gpus=0,
-            objectives=space.objectives,
-            share=MachineShare(PackPlan(LANES, 1, 0, 10**6, "")),
+            mirror=self.mirror,
             end=OrderlyEnd(GRACE_SECONDS, err.print),
-            ready=lambda: ahead.is_ready(LANES),
-            prepare=lambda: ahead.prepare(LANES),
         )
+        self.wait = self._opened.recorder.wait
+        self.searcher = PackSearcher(self._opened.dispatcher)
 
     def close(self) -> None:
         """Gives the mirror up: it would need hours."""
         self.mirror.close(0.1)
 
 
-def reports(order: Row) -> Iterator[Row]:
+def reports(order: PackOrder) -> Iterator[PackReport]:
     """What a pack would report: one epoch at a time."""
-    trials = np.array([lane["trial"] for lane in order["lanes"]])
-    attempts = np.array([lane["attempt"] for lane in order["lanes"]])
+    trials = np.array([lane.trial for lane in order.lanes])
+    attempts = np.array([lane.attempt for lane in order.lanes])
     noise = np.random.default_rng(int(trials[0])).uniform(0.01, 0.9, (EPOCHS, len(METRICS), len(trials)))
-    layer = [{"name": f"linear{number}", "remaining": 0.25, "inverted": 0.1} for number in range(3)]
-    nothing: Row = {"pack": order["pack"], "started": [], "ended": [], "paused": [], "error": None}
-    nothing |= {"keeps": False, "unkept": None}
+    layers = tuple(LayerFractions(f"linear{number}", 0.25, 0.1) for number in range(3))
+    place = Place("host", "cpu", "float32", datetime.now(UTC))
     for epoch in range(1, EPOCHS + 1):
         values = dict(zip(METRICS, noise[epoch - 1], strict=True))
         table = results.Table.from_pydict(
             {"trial": trials, "attempt": attempts, "epoch": np.full(len(trials), epoch), **values}
-            | {"layers": [layer] * len(trials), "seconds": np.full(len(trials), 0.5)},
+            | {"layers": [layer_rows(layers)] * len(trials), "seconds": np.full(len(trials), 0.5)},
             schema=results.EPOCHS,
         )
-        ended = list[Row]()
-        if epoch == EPOCHS:
-            ended = [
-                {name: float(values[name][lane]) for name in METRICS}
-                | {"trial": int(trials[lane]), "attempt": int(attempts[lane]), "state": "finished", "reason": None}
-                | {"epochs_done": EPOCHS, "layers": layer, "test_loss": 0.5, "test_accuracy": 0.5}
-                | {"ended": datetime.now(UTC), "seconds": 10.0}
-                for lane in range(len(trials))
-            ]
-        yield nothing | {
-            "epochs": table,
-            "epoch": epoch,
-            "trials": trials.tolist(),
-            "ended": ended,
-            "out_of_memory": False,
-            "started": [{"node": ""}] if epoch == 1 else [],
-        }
+        ended = tuple(
+            EndedLane(
+                trial=lane.trial,
+                attempt=lane.attempt,
+                state="finished",
+                epochs_done=EPOCHS,
+                **cast(Any, {name: float(values[name][number]) for name in METRICS}),
+                layers=layers,
+                test_loss=0.5,
+                test_accuracy=0.5,
+                ended=datetime.now(UTC),
+                seconds=10.0,
+            )
+            for number, lane in enumerate(order.lanes)
+        )
+        last = epoch == EPOCHS
+        yield PackReport(
+            pack=order.number,
+            place=place if epoch == 1 else None,
+            epochs=table,
+            epoch=epoch,
+            ended=ended if last else (),
+            done=last,
+        )
 
 
 class Packs:
@@ -153,7 +165,7 @@ class Packs:
 
     def __init__(self, driver: Driver, count: int) -> None:
         self._driver, self._count, self._next = driver, count, 0
-        self._running: dict[str, Iterator[Row]] = {}
+        self._running: dict[str, Iterator[PackReport]] = {}
         self.blocked = 0.0
         while len(self._running) < count:  # not as short of packs as a sweep that begins
             self._start()
@@ -174,27 +186,27 @@ class Packs:
                 done += self._report(name)
                 if done >= lane_epochs:
                     break
-        self._driver.session.recorder.wait()
+        self._driver.wait()
         return Load(done, time.perf_counter() - began, self.blocked, _memory() - before)
 
     def _start(self) -> None:
         started = time.perf_counter()
-        order = self._driver.searcher.suggest(str(self._next))
+        found = self._driver.searcher.suggest(str(self._next))
         if self._running:  # with no pack in training there is nothing that could wait
             self.blocked += time.perf_counter() - started
-        if order is not None:
-            self._running[str(self._next)] = reports(order)
+        if found is not None:
+            self._running[str(self._next)] = reports(found["order"])
             self._next += 1
 
     def _report(self, name: str) -> int:
         report = next(self._running[name])
-        last, searcher = report["epoch"] == EPOCHS, self._driver.searcher
+        last, searcher = report.done, self._driver.searcher
         started = time.perf_counter()
-        (searcher.on_trial_complete if last else searcher.on_trial_result)(name, report)
+        (searcher.on_trial_complete if last else searcher.on_trial_result)(name, parcel(report))
         self.blocked += time.perf_counter() - started
         if last:
             del self._running[name]
-        return len(report["epochs"])
+        return len(report.epochs)
 
 
 class Peer:

@@ -1,24 +1,37 @@
-"""A sweep without Ray: one pack after the other in this process, by the study, rungs and packs of a real one."""
+"""Sweeps in this process, pack after pack, that end when a number of epochs has been trained.
 
-import math
+They are a real sweep's study, rungs, queue and workers.
+"""
+
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 
 from benchmarks.record import Row
 from search_spaces.space import SearchSpace
-from supermask import lane_states
 from supermask.config import TrainConfig
 from supermask.data import Dataset
-from supermask.metrics import EpochMetrics
 from supermask.pack import Pack
-from sweeps.driver.queue import Lane, PackOrder, TrialQueue
-from sweeps.search.halving import Rungs, is_rung, remaining_before
+from sweeps.driver.dispatcher import Dispatcher
+from sweeps.driver.in_process import InProcessExecutor
+from sweeps.driver.plan import PackPlan
+from sweeps.driver.queue import TrialQueue
+from sweeps.driver.running_pack import Ended
+from sweeps.driver.session import Session
 from sweeps.search.study import SweepStudy
+from sweeps.signals import OrderlyEnd
+from sweeps.store.paths import SweepPaths
+from sweeps.worker import pack_worker
+from sweeps.worker.messages import Lane
+from sweeps.worker.pack_worker import PackWorker
+from sweeps.worker.services import WorkerSettings
 
 UNBOUNDED = 10**9
 """Trials of a sweep that ends with its epochs."""
@@ -32,12 +45,66 @@ class Outcome:
         epochs: Of each epoch of a pack: `lanes` in training, and `began` and `ended` in seconds since the start.
         finished: Of each finished trial: its objectives, and the lane-epochs `spent` by then over all trials.
         trials: How many ended, finished, stopped or failed.
+        spent: Lane-epochs trained.
     """
 
     epochs: list[Row] = field(default_factory=list)
     finished: list[Row] = field(default_factory=list)
     trials: int = 0
     spent: int = 0
+
+
+class _Records:
+    """Tells the study how trials ended, and counts."""
+
+    def __init__(self, study: SweepStudy, space: SearchSpace, outcome: Outcome) -> None:
+        self._study, self._objectives, self._outcome = study, space.objectives, outcome
+        self._began = time.perf_counter()
+
+    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
+        """Nothing: no other session goes on with this sweep."""
+
+    def waiting(self, lanes: Sequence[Lane]) -> None:
+        """Nothing, as above."""
+
+    def epochs(self, epochs: Any, *, now: bool) -> None:  # noqa: ARG002
+        """Notes the epoch of a pack."""
+        ended, seconds = time.perf_counter() - self._began, sum(epochs.column("seconds").to_pylist())
+        self._outcome.spent += len(epochs)
+        self._outcome.epochs.append({"lanes": len(epochs), "began": ended - seconds, "ended": ended})
+
+    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
+        """Notes trials that have ended."""
+        rows, spent = [row for row, _ in make()], self._outcome.spent
+        self._study.tell(rows)
+        self._outcome.trials += len(rows)
+        self._outcome.finished += [
+            {name: row[name] for name in self._objectives} | {"spent": spent}
+            for row in rows
+            if row["state"] == "finished"
+        ]
+
+    def writing_failed(self, reason: str) -> None:
+        """Cannot be mended here."""
+        raise OSError(reason)
+
+
+class _Spent(OrderlyEnd):
+    """Ends a session at once when its epochs are spent."""
+
+    def __init__(self, outcome: Outcome, lane_epochs: int) -> None:
+        super().__init__(0.0, lambda _: None)
+        self._outcome, self._lane_epochs = outcome, lane_epochs
+
+    @property
+    def asked(self) -> bool:
+        """Whether they are."""
+        return self._outcome.spent >= self._lane_epochs
+
+    @property
+    def is_over(self) -> bool:
+        """There is nothing to wait for."""
+        return self.asked
 
 
 class Sweep:
@@ -48,84 +115,52 @@ class Sweep:
         data: Its dataset.
         lanes: Of a full pack.
         repack: Whether lanes that pass a rung at which others are stopped wait for a full pack.
-        compiled: Whether packs are compiled.
     """
 
-    def __init__(
-        self, space: SearchSpace, data: Dataset, *, lanes: int, repack: bool = True, compiled: bool = False
-    ) -> None:
-        """Nothing is asked yet."""
-        self.outcome = Outcome()
-        self._space, self._data, self._lanes, self._repack, self._compiled = space, data, lanes, repack, compiled
-        self._rungs = Rungs(space, space.stopping) if space.stopping else None
-        self._states: dict[int, lane_states.State] = {}
+    def __init__(self, space: SearchSpace, data: Dataset, *, lanes: int, repack: bool = True) -> None:
+        self._space, self._data, self._lanes, self._repack = space, data, lanes, repack
 
     def run(self, lane_epochs: int) -> Outcome:
-        """Trains until so many epochs have been spent, and the pack of the last one has ended."""
-        with tempfile.TemporaryDirectory() as folder:
-            study = SweepStudy(self._space, Path(folder) / "study.journal")
+        """Trains until so many epochs have been spent."""
+        space, outcome, executor = self._space, Outcome(), InProcessExecutor()
+        with tempfile.TemporaryDirectory() as folder, _stepwise(repack=self._repack):
+            paths = SweepPaths(Path(folder), space.name)
+            paths.folder.mkdir()
+            study = SweepStudy(space, paths.journal)
             queue = TrialQueue(study, trials=UNBOUNDED, lanes=self._lanes)
-            self._began = time.perf_counter()
-            while self.outcome.spent < lane_epochs and (order := queue.next_pack()):
-                self._train(order, study, queue)
-        return self.outcome
-
-    def _train(self, order: PackOrder, study: SweepStudy, queue: TrialQueue) -> None:
-        lanes = order.lanes
-        configs = [lane.config for lane in lanes]
-        pack = Pack(configs, self._data, compiled=self._compiled, slots=order.slots)
-        if order.epoch:
-            pack.load_state_dict(lane_states.join([self._states.pop(lane.trial) for lane in lanes]))
-        while pack.lanes:
-            began = time.perf_counter() - self._began
-            before = remaining_before(pack, self._space.stopping)
-            metrics = pack.train_epoch()
-            self.outcome.spent += len(metrics)
-            ended = time.perf_counter() - self._began
-            self.outcome.epochs.append({"lanes": len(metrics), "began": began, "ended": ended})
-            stopped = self._leave(pack, lanes, metrics, before, study)
-            if stopped and pack.lanes and self._repack:
-                for lane, state in lane_states.each(pack):
-                    self._states[lanes[lane].trial] = state
-                    queue.pause(replace(lanes[lane], epoch=pack.epoch))
-                pack.drop(list(pack.lanes))
-
-    def _leave(
-        self,
-        pack: Pack,
-        lanes: Sequence[Lane],
-        metrics: list[EpochMetrics],
-        before: dict[int, float],
-        study: SweepStudy,
-    ) -> list[int]:
-        """Lanes that failed, finished or are stopped leave the pack; returns those that are stopped."""
-        found = {metric.lane: metric for metric in metrics}
-        failed = [lane for lane, metric in found.items() if metric.fault]
-        pack.drop(failed)
-        finished = pack.complete()
-        pack.drop(finished)
-        stopped = list[int]()
-        stopping = self._space.stopping
-        if self._rungs and stopping and pack.lanes and is_rung(pack.epoch, stopping):
-            reached = {
-                lanes[lane].trial: vars(found[lane]) | {"remaining_before": before.get(lane)} for lane in pack.lanes
-            }
-            numbers = set(self._rungs.judge(pack.epoch, reached))
-            stopped = [lane for lane in pack.lanes if lanes[lane].trial in numbers]
-            pack.drop(stopped)
-        for state, gone in (("failed", failed), ("finished", finished), ("stopped", stopped)):
-            study.tell([_row(lanes[lane].trial, state, found[lane]) for lane in gone])
-            self.outcome.trials += len(gone)
-        self.outcome.finished += [
-            {name: getattr(found[lane], name) for name in self._space.objectives} | {"spent": self.outcome.spent}
-            for lane in finished
-        ]
-        return stopped
+            store = executor.start_store(paths.checkpoints, name=space.name)
+            executor.start_judge(paths, space)
+            plan = PackPlan(self._lanes, torch.get_num_threads(), 0, 1, "as asked")
+            settings = WorkerSettings(
+                cpus=plan.cpus,
+                gpus=int(torch.cuda.is_available()),
+                objectives=space.objectives,
+                stopping=space.stopping,
+                checkpoint_seconds=1e9,
+            )
+            session = Session(paths, queue, _Records(study, space, outcome), store)
+            share = executor.share(plan, queue, most=None)
+            dispatcher = Dispatcher(queue, session, share=share, end=_Spent(outcome, lane_epochs))
+            with suppress(KeyboardInterrupt):
+                executor.train(dispatcher, plan, settings, {str(space.fixed["dataset"]): self._data})
+        return outcome
 
 
-def _row(trial: int, state: str, metric: EpochMetrics) -> Row:
-    tests = {"test_loss": math.nan, "test_accuracy": math.nan, "epochs_done": metric.epoch, "seconds": metric.seconds}
-    return tests | vars(metric) | {"trial": trial, "state": state, "reason": None, "attempt": 1}
+@contextmanager
+def _stepwise(*, repack: bool) -> Iterator[None]:
+    """Reports of one epoch each; without packing anew, a pack from which lanes are stopped goes on as it is."""
+    stop = PackWorker._stop  # pyright: ignore[reportPrivateUsage]
+
+    def stop_and_go_on(worker: Any, *arguments: Any, **more: Any) -> None:
+        stop(worker, *arguments, **more)
+        worker._pausing = False
+
+    with mock.patch.object(pack_worker, "REPORT_SECONDS", 1e-9):
+        if repack:
+            yield
+            return
+        with mock.patch.object(PackWorker, "_stop", stop_and_go_on):
+            yield
 
 
 def warm_up(configs: list[TrainConfig], data: Dataset, *, compiled: bool) -> None:

@@ -87,7 +87,7 @@ def main(
     found: dict[str, list[Outcome]] = {WITH: [], WITHOUT: []}
     for seed, side in product(range(1 if quick else 5), found):
         settings = replace(space, sampler=replace(space.sampler, seed=seed))
-        sweep = Sweep(settings, images, lanes=lanes, repack=side == WITH, compiled=not quick)
+        sweep = Sweep(settings, images, lanes=lanes, repack=side == WITH)
         found[side].append(sweep.run(60 if quick else 400))
         err.print(f"{side}: {throughput(found[side][-1]):.1f} lane-epochs/s, {found[side][-1].trials} trials ended")
     full = full_rate([outcome for outcomes in found.values() for outcome in outcomes], lanes)

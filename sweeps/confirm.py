@@ -27,7 +27,7 @@ from sweeps.driver import plan, provenance
 from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.executor import executing, say
 from sweeps.driver.plan import Options
-from sweeps.driver.queue import TrialQueue
+from sweeps.driver.queue import TrialQueue, open_lanes
 from sweeps.driver.running_pack import Ended
 from sweeps.driver.seeds import fresh_seeds
 from sweeps.driver.session import Session
@@ -159,8 +159,8 @@ def _train(
             f"a pack, {_count(packs.concurrent, 'pack')} at a time",
         )
         folder = paths.confirm / "checkpoints"
-        reached = take_stock(folder, [AskedTrial(training.number, training.config, 1) for training in missing])
-        lanes = [Lane(one.number, 1, one.config).again(reached.get(one.number)) for one in missing]
+        asked = [AskedTrial(training.number, training.config, 1) for training in missing]
+        lanes = open_lanes(asked, take_stock(folder, asked))
         checkpoints = executor.start_store(folder, name=f"{paths.name}-confirm")
         writer = ConfirmationWriter(paths.confirm, check=held.check)
         with _Records(missing, writer, console, forget=checkpoints.forget) as records:

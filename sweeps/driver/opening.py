@@ -10,7 +10,7 @@ from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.executor import Executor
 from sweeps.driver.leaders import Leaders
 from sweeps.driver.plan import PackPlan
-from sweeps.driver.queue import TrialQueue
+from sweeps.driver.queue import TrialQueue, open_lanes
 from sweeps.driver.reconciliation import Found, reconcile
 from sweeps.driver.recorder import Recorder
 from sweeps.driver.session import Session
@@ -25,7 +25,6 @@ from sweeps.store.lease import Lease
 from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.mirror import Mirror
-from sweeps.worker.messages import Lane
 
 ROOM_SECONDS = 600.0
 """How long the end of a session waits for a disk that cannot be written."""
@@ -38,6 +37,7 @@ class Driver:
     Attributes:
         paths: Of the sweep.
         found: What earlier sessions left.
+        study: Told how trials ended.
         queue: Where packs come from.
         session: Which trials are in training.
         dispatcher: What an executor works through.
@@ -47,6 +47,7 @@ class Driver:
 
     paths: SweepPaths
     found: Found
+    study: SweepStudy
     queue: TrialQueue
     session: Session
     dispatcher: Dispatcher
@@ -119,10 +120,7 @@ def open_session(
     prefetch = Prefetch(study, trials=space.trials, lanes=plan.lanes, settled=recorder.wait)
     queue = TrialQueue(
         prefetch,
-        [
-            Lane(one.number, one.attempts, one.config).again(found.reached.get(one.number))
-            for one in study.open_trials()
-        ],
+        open_lanes(study.open_trials(), found.reached),
         trials=space.trials,
         lanes=plan.lanes,
         first_pack=_next_pack(found.rows),
@@ -138,7 +136,7 @@ def open_session(
         prefetch=prefetch,
     )
     lease.tell(session.describe)
-    return Driver(paths, found, queue, session, dispatcher, recorder, prefetch)
+    return Driver(paths, found, study, queue, session, dispatcher, recorder, prefetch)
 
 
 def _next_pack(rows: Iterable[dict[str, Any]]) -> int:

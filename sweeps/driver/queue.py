@@ -29,6 +29,16 @@ class TrialSource(Protocol):
         ...
 
 
+def open_lanes(trials: Iterable[AskedTrial], reached: Mapping[int, Reached] = MappingProxyType({})) -> list[Lane]:
+    """Trials that an earlier session left open, as they go on.
+
+    Args:
+        trials: As the study has them.
+        reached: How far their checkpoints go, by trial.
+    """
+    return [Lane(one.number, one.attempts, one.config).again(reached.get(one.number)) for one in trials]
+
+
 class TrialQueue:
     """Hands out packs until the budget is asked and nothing waits."""
 

@@ -283,10 +283,9 @@ class PackWorker:
         started = time.perf_counter()
         tests = {test.lane: test for test in pack.evaluate("test")}
         self._share(time.perf_counter() - started, pack.lanes)
-        draft.ended += [
-            self._ended(found, "finished", test=tests[found.lane], artifact=self._artifact(pack, found, tests))
-            for found in metrics
-        ]
+        for found in metrics:  # one by one: what breaks at the next must not take this one along
+            artifact = self._artifact(pack, found, tests)
+            draft.ended.append(self._ended(found, "finished", test=tests[found.lane], artifact=artifact))
         pack.drop(found.lane for found in metrics)
 
     def _artifact(self, pack: Pack, found: EpochMetrics, tests: Mapping[int, Evaluation]) -> bytes | None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_the_record_compares_every_side_and_the_picture_is_drawn(tmp_path: Path)
 @pytest.mark.parametrize("repack", [True, False])
 def test_a_serial_sweep_spends_its_epochs(repack: bool) -> None:
     space = load(DIGITS, overrides={"fixed.epochs": 4})
-    halving = serial.replace(space, stopping=Stopping(eta=2, grace_epochs=1))
+    halving = replace(space, stopping=Stopping(eta=2, grace_epochs=1))
     outcome = serial.Sweep(halving, data_of("digits"), lanes=4, repack=repack).run(60)
     assert 60 <= outcome.spent == sum(epoch["lanes"] for epoch in outcome.epochs) < 60 + 4 * 4
     assert 0 < len(outcome.finished) < outcome.trials

@@ -8,8 +8,8 @@ from typing import Any
 from unittest import mock
 
 from sweeps import __main__
-from sweeps.driver import tuning
-from sweeps.worker.trainable import PackTrainable
+from sweeps.driver import ray_executor
+from sweeps.worker.ray_worker import PackTrainable
 
 HANGING, RAISING, GREEDY = 3, 6, 9
 """Trials with a fault of their own."""
@@ -41,5 +41,5 @@ class FaultyTrainable(PackTrainable):
 
 
 if __name__ == "__main__":
-    tuning.PackTrainable = FaultyTrainable
+    ray_executor.PackTrainable = FaultyTrainable
     __main__.main()

@@ -1,55 +1,93 @@
-"""The books of a driver, kept by hand: a real study, real Parquet files, and a stand-in for MLflow."""
+"""A driver that is led by hand: a real study, real Parquet files, and stand-ins for MLflow and for workers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
 from sweeps import results
-from sweeps.driver.leaders import Leaders
-from sweeps.driver.queue import PackOrder, TrialQueue
-from sweeps.driver.session import Session
-from sweeps.results import ResultsWriter
+from sweeps.driver.dispatcher import Dispatcher
+from sweeps.driver.opening import open_session
+from sweeps.driver.plan import PackPlan, Resources
+from sweeps.driver.sharing import MachineShare
 from sweeps.search.study import SweepStudy
+from sweeps.search.study_place import place_of
+from sweeps.signals import GRACE_SECONDS, OrderlyEnd
 from sweeps.store import lease
-from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
-from sweeps.worker.reporting import nothing_of
+from sweeps.worker.messages import EndedLane, PackOrder, PackReport, PausedLane, Place
+from sweeps.worker.services import WorkerSettings
 
-PLACE = {"host": "node7", "device": "cpu", "dtype": "float32"}
 BEGAN = datetime(2026, 5, 4, 12, tzinfo=UTC)
-FINAL = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
+PLACE = Place("node7", "cpu", "float32", BEGAN, node="abcd")
+FINAL: dict[str, Any] = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
 Row = dict[str, Any]
+
+
+class StandIn:
+    """Stands for an executor: its packs report what a test says.
+
+    Args:
+        checkpoints: Stands for the checkpoint store.
+        share: What the session may use; a machine of its own unless given.
+    """
+
+    resources = Resources(cpus=2, gpus=0)
+
+    def __init__(self, checkpoints: Any, share: Any = None) -> None:
+        self._checkpoints, self._share = checkpoints, share
+
+    def call(self, *_: Any, **__: Any) -> None:
+        return None
+
+    def start_store(self, folder: Path, *, name: str) -> Any:
+        return self._checkpoints
+
+    def start_judge(self, paths: SweepPaths, space: SearchSpace) -> None:
+        """Nobody is stopped."""
+
+    def share(self, plan: PackPlan, queue: Any, *, most: int | None) -> Any:
+        return self._share or MachineShare(plan)
+
+    def train(self, dispatcher: Dispatcher, plan: PackPlan, settings: WorkerSettings, datasets: Any) -> None:
+        raise NotImplementedError
+
+    def is_lost(self) -> bool:
+        return False
 
 
 @dataclass
 class Driver:
-    """One session over a folder, as `sweeps.run` puts it together."""
+    """One session over a folder."""
 
     paths: SweepPaths
     space: SearchSpace
     mirror: Any
     keeper: Any
+    lanes: int = 3
+    share: Any = None
 
     def __post_init__(self) -> None:
-        held = lease.take(self.paths.sessions, what="sweep small")
-        self.study = SweepStudy(self.space, self.paths.journal, check=held.check)
-        self.queue = TrialQueue(self.study, trials=self.space.trials, lanes=3)
-        self.session = Session(
+        self.paths.folder.mkdir(exist_ok=True)
+        self.lease = lease.take(self.paths.sessions, what="sweep small")
+        self.said = list[str]()
+        self.end = OrderlyEnd(GRACE_SECONDS, self.said.append)
+        opened = open_session(
             self.paths,
-            self.queue,
-            self.study,
-            ResultsWriter(self.paths.folder, check=held.check),
-            self.mirror,
-            lease=held,
-            masks=MaskStore(self.paths, self.space, []),
-            states=self.keeper,
-            leaders=Leaders(self.space.objectives),
+            self.space,
+            StandIn(self.keeper, self.share),
+            plan=PackPlan(self.lanes, 1, 0, 10**6, "as asked"),
+            place=place_of(self.paths),
+            lease=self.lease,
+            mirror=self.mirror,
+            end=self.end,
             commit="abc",
-            ended={"finished": 0},
             seconds=100.0,
         )
+        self.study, self.queue, self.session = opened.study, opened.queue, opened.session
+        self.recorder, self.dispatcher, self.close = opened.recorder, opened.dispatcher, opened.close
 
     def hand_out(self) -> PackOrder:
         """Hands a pack out; it waits for a worker."""
@@ -61,12 +99,12 @@ class Driver:
     def start(self) -> PackOrder:
         """Hands a pack out to a worker that begins at once."""
         order = self.hand_out()
-        self.session.report(nothing_of(order.number) | {"started": [PLACE | {"node": "abcd"}]})
+        self.session.report(PackReport(pack=order.number, place=PLACE))
         return order
 
     def rows(self) -> list[Row]:
         """What is in Parquet when all that was reported has been dealt with."""
-        self.session.recorder.wait()
+        self.recorder.wait()
         return self.written()
 
     def written(self) -> list[Row]:
@@ -75,18 +113,22 @@ class Driver:
 
     def states(self) -> list[str]:
         """How the study says the trials ended, read from its file."""
-        self.session.recorder.wait()
+        self.recorder.wait()
         return [trial.state for trial in SweepStudy(self.space, self.paths.journal).trials()]
 
 
-def report(order: PackOrder, *, epochs: Iterable[Row] = (), **parts: list[Row]) -> Row:
+def report(
+    order: PackOrder,
+    *,
+    epochs: Iterable[Row] = (),
+    ended: Iterable[EndedLane] = (),
+    paused: Iterable[PausedLane] = (),
+    **parts: Any,
+) -> PackReport:
     table = results.epochs_table(epochs)
-    reached = {
-        "epochs": table,
-        "trials": table.column("trial").to_pylist(),
-        "epoch": max(table.column("epoch").to_pylist(), default=0),
-    }
-    return nothing_of(order.number) | reached | parts
+    latest = max(table.column("epoch").to_pylist(), default=0)
+    reached: Mapping[str, Any] = {"epochs": table, "epoch": latest, "ended": tuple(ended), "paused": tuple(paused)}
+    return PackReport(pack=order.number, **reached, **parts)
 
 
 def epoch(order: PackOrder, lane: int, number: int) -> Row:
@@ -94,17 +136,31 @@ def epoch(order: PackOrder, lane: int, number: int) -> Row:
     return {"trial": found.trial, "attempt": found.attempt, "epoch": number, **FINAL, "seconds": 0.5}
 
 
-def ended(order: PackOrder, lane: int, state: str = "finished", reason: str | None = None) -> Row:
+def ended(order: PackOrder, lane: int, state: str = "finished", reason: str | None = None) -> EndedLane:
     found = order.lanes[lane]
-    test = {"test_loss": 0.5, "test_accuracy": 0.75, "ended": datetime.now(UTC), "seconds": 1.5}
-    return {"trial": found.trial, "attempt": found.attempt, "state": state, "reason": reason} | (
-        {"epochs_done": 2} | FINAL | test
+    return EndedLane(
+        trial=found.trial,
+        attempt=found.attempt,
+        state=state,
+        reason=reason,
+        epochs_done=2,
+        **FINAL,
+        layers=(),
+        test_loss=0.5,
+        test_accuracy=0.75,
+        ended=datetime.now(UTC),
+        seconds=1.5,
     )
+
+
+def finished(order: PackOrder) -> PackReport:
+    """The report of a pack that trains all its lanes to the end."""
+    lanes = range(len(order.lanes))
+    epochs = [epoch(order, lane, number) for number in (1, 2) for lane in lanes]
+    return report(order, epochs=epochs, ended=[ended(order, lane) for lane in lanes], done=True)
 
 
 def finish(driver: Driver, order: PackOrder) -> None:
     """A pack that trains all its lanes to the end."""
-    lanes = range(len(order.lanes))
-    epochs = [epoch(order, lane, number) for number in (1, 2) for lane in lanes]
-    driver.session.report(report(order, epochs=epochs, ended=[ended(order, lane) for lane in lanes]))
+    driver.session.report(finished(order))
     driver.session.close_pack(order.number, "the worker process died")

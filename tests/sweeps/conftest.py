@@ -24,8 +24,10 @@ from sweeps.worker.checkpoints import Reached
 from tests.sweeps.machine import STEP
 
 if TYPE_CHECKING:
-    from sweeps.worker.trainable import PackTrainable
+    from sweeps.worker.messages import PackOrder
+    from sweeps.worker.services import WorkerSettings
     from tests.sweeps.books import Driver
+    from tests.sweeps.orders import Start
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -237,10 +239,9 @@ def driver(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any,
     from tests.sweeps.books import Driver
 
     paths = SweepPaths(tmp_path, "small")
-    paths.folder.mkdir()
     found = Driver(paths, small_space(), mirror, states)
     yield found
-    found.session.recorder.stop()
+    found.recorder.stop()
 
 
 @pytest.fixture(scope="module")
@@ -252,13 +253,14 @@ def datasets() -> dict[str, Row]:
 
 
 @pytest.fixture
-def start(datasets: dict[str, Row]) -> "Callable[[Row], PackTrainable]":
+def start(datasets: dict[str, Row]) -> "Start":
     """Gives a pack to a new worker."""
-    from sweeps.worker.trainable import PackTrainable  # with Ray, which takes seconds to import
+    from sweeps.worker.pack_worker import PackWorker
+    from tests.sweeps.orders import SETTINGS
 
-    def begin(pack: Row) -> PackTrainable:
-        worker = PackTrainable.__new__(PackTrainable)  # its own constructor asks Ray for this machine's address
-        worker.setup(pack, datasets=datasets)
+    def begin(order: "PackOrder", settings: "WorkerSettings" = SETTINGS) -> PackWorker:
+        worker = PackWorker(datasets, settings)
+        worker.take(order)
         return worker
 
     return begin

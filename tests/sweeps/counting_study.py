@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from itertools import cycle
 
 from supermask.config import TrainConfig
-from sweeps.driver.queue import Lane, PackOrder, TrialQueue
+from sweeps.driver.queue import TrialQueue
 from sweeps.search.study import AskedTrial
 from sweeps.worker.checkpoints import Reached
+from sweeps.worker.messages import Lane, PackOrder
 
 BEGAN = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -18,15 +19,11 @@ class CountingStudy:
     def __init__(self, batch_sizes: Sequence[int] = (64,), left_open: Sequence[AskedTrial] = ()) -> None:
         self.asked = len(left_open)
         self._batch_sizes: Iterator[int] = cycle(batch_sizes)
-        self._open = list(left_open)
 
     def ask(self) -> AskedTrial:
         asked = AskedTrial(self.asked, config(self.asked, next(self._batch_sizes)))
         self.asked += 1
         return asked
-
-    def open_trials(self) -> list[AskedTrial]:
-        return self._open
 
 
 def config(seed: int, batch_size: int = 64) -> TrainConfig:

@@ -1,15 +1,21 @@
 """Orders of packs as a driver gives them to a worker, and what the worker reports."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from supermask.config import TrainConfig
+from sweeps.objectives import Claim
+from sweeps.worker.messages import EndedLane, Lane, PackOrder, PackReport
 from sweeps.worker.pack_worker import PackWorker
-from sweeps.worker.trainable import PackTrainable
+from sweeps.worker.services import WorkerSettings
 
 EPOCHS = 2
-OBJECTIVES = [["val_accuracy", "maximize"], ["remaining", "minimize"]]
-UNBEATABLE = [[-1.0, 0.0, 0]]
+SETTINGS = WorkerSettings(objectives={"val_accuracy": "maximize", "remaining": "minimize"})
+UNBEATABLE: list[Claim] = [(-1.0, 0.0, 0)]
 Row = dict[str, Any]
+Start = Callable[..., PackWorker]
+"""Gives a pack to a new worker."""
 
 
 def config(seed: int, **changes: Any) -> TrainConfig:
@@ -17,31 +23,51 @@ def config(seed: int, **changes: Any) -> TrainConfig:
     return TrainConfig(dataset="digits", seed=seed, **(values | changes))
 
 
-def order(configs: list[TrainConfig], *, number: int = 0, rivals: list[list[float]] = UNBEATABLE) -> Row:
-    lanes: list[Row] = [
-        {"trial": 10 + lane, "attempt": 1 + lane, "config": c.to_dict(), "seconds": 0.0, "started": None}
-        for lane, c in enumerate(configs)
-    ]
-    place: Row = {"pack": number, "cpus": 1, "gpus": 0, "slots": len(configs), "epoch": 0}
-    return {**place, "lanes": lanes, "objectives": OBJECTIVES, "rivals": rivals}
+def order(
+    configs: list[TrainConfig],
+    *,
+    number: int = 0,
+    rivals: Sequence[Claim] = UNBEATABLE,
+    first: int = 10,
+    epoch: int = 0,
+    **changes: Any,
+) -> PackOrder:
+    """Trials from `first` on, each with an attempt of its own, that are trained for so many epochs."""
+    lanes = [Lane(first + lane, 1 + lane, made, epoch=epoch, **changes) for lane, made in enumerate(configs)]
+    return PackOrder(number, tuple(lanes), len(configs), tuple(rivals))
 
 
-def first(worker: PackTrainable | PackWorker) -> Row:
+def renumbered(pack: PackOrder, trials: Sequence[int], **changes: Any) -> PackOrder:
+    """An order of the same lanes under other numbers."""
+    lanes = [replace(lane, trial=trial, **changes) for lane, trial in zip(pack.lanes, trials, strict=True)]
+    return replace(pack, lanes=tuple(lanes))
+
+
+def first(worker: PackWorker) -> PackReport:
     """The first report of what a pack has trained, and where; that comes in one of its own."""
     began = worker.step()
-    assert began["started"] or began["done"] or began["paused"]
-    return worker.step() | {"started": began["started"]} if began["started"] else began
+    assert began.place or began.done or began.paused
+    return replace(worker.step(), place=began.place) if began.place else began
 
 
-def train(worker: PackTrainable | PackWorker) -> list[Row]:
+def train(worker: PackWorker) -> list[PackReport]:
     """All reports of a pack."""
     reports = [first(worker)]
-    while not reports[-1]["done"]:
+    while not reports[-1].done:
         reports.append(worker.step())
     return reports
 
 
-def gather(reports: list[Row], part: str) -> list[Row]:
+def gather(reports: list[PackReport], part: str) -> list[Row]:
+    """The rows of one part of all reports: `epochs`, `ended`, `paused` or `place`."""
     if part == "epochs":
-        return [row for report in reports for row in report[part].to_pylist()]
-    return [row for report in reports for row in report[part]]
+        return [row for report in reports for row in report.epochs.to_pylist()]
+    if part == "place":
+        return [dict(vars(report.place)) for report in reports if report.place]
+    if part == "paused":
+        return [dict(vars(lane)) for report in reports for lane in report.paused]
+    return [_row(lane) for report in reports for lane in report.ended]
+
+
+def _row(lane: EndedLane) -> Row:
+    return lane.to_row() | ({"artifact": lane.artifact} if lane.artifact else {})

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ from supermask.config import TrainConfig
 from sweeps import confirm as driver
 from sweeps import confirmations
 from sweeps.confirm import trainings
-from sweeps.driver.plan import PackPlan, Resources
-from sweeps.driver.queue import TrialQueue
+from sweeps.driver.dispatcher import Dispatcher
+from sweeps.driver.plan import PackPlan
 from sweeps.driver.seeds import fresh_seeds
 from sweeps.store.paths import SweepPaths
+from sweeps.worker.messages import EndedLane, Lane, PackReport
+from sweeps.worker.services import WorkerSettings
+from tests.sweeps.books import PLACE, StandIn
+from tests.sweeps.conftest import States
 
 Row = dict[str, Any]
 EndedRow = Callable[..., Row]
@@ -27,31 +32,50 @@ WriteSweep = Callable[..., SweepPaths]
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-class Fleet:
-    """Stands for `sweeps.driver.fleet`: ends every lane at once, some of them as told."""
+class Fleet(StandIn):
+    """Stands for an executor: ends every lane at once, some of them as told."""
 
     def __init__(self) -> None:
+        super().__init__(States())
         self.trained: list[TrainConfig] = []
         self.plan: PackPlan | None = None
         self.fate: Callable[[TrainConfig], str | None] = lambda _: None
         self.stop_after = 10**6
 
-    def train(self, queue: TrialQueue, plan: PackPlan, _: Any) -> Iterator[tuple[int, list[Row]]]:
+    def train(self, dispatcher: Dispatcher, plan: PackPlan, settings: WorkerSettings, datasets: Any) -> None:
         self.plan = plan
-        while order := queue.next_pack():
+        while not dispatcher.is_done:
+            order = dispatcher.next_order()
+            assert order is not None
+            assert order.rivals is None  # nobody wants these networks
+            dispatcher.take(PackReport(pack=order.number, place=replace(PLACE, started=MOMENT)))
             for lane in order.lanes:
                 if len(self.trained) == self.stop_after:
                     raise KeyboardInterrupt
                 self.trained.append(lane.config)
-                yield 0, [self._ended(lane.trial, lane.config)]
+                dispatcher.take(PackReport(pack=order.number, ended=(self._ended(lane),)))
+            dispatcher.close(order.number)
 
-    def _ended(self, number: int, config: TrainConfig) -> Row:
-        row: Row = {"trial": number, "attempt": 1, "started": MOMENT, "ended": MOMENT}
-        if reason := self.fate(config):
-            return row | {"state": "failed", "reason": reason}
-        metrics = {"val_accuracy": 0.9, "val_loss": 0.1, "train_loss": 0.1, "remaining": 0.02, "inverted": 0.01}
-        test = {"test_accuracy": 0.9 + config.seed % 100 / 1000, "test_loss": 0.2}
-        return row | {"state": "finished", "reason": None, "epochs_done": 2, **metrics, **test, "seconds": 1.0}
+    def _ended(self, lane: Lane) -> EndedLane:
+        reason = self.fate(lane.config)
+        accuracy = 0.9 + lane.config.seed % 100 / 1000
+        return EndedLane(
+            trial=lane.trial,
+            attempt=lane.attempt,
+            state="failed" if reason else "finished",
+            reason=reason,
+            epochs_done=0 if reason else 2,
+            val_accuracy=0.9,
+            val_loss=0.1,
+            train_loss=0.1,
+            remaining=0.02,
+            inverted=0.01,
+            layers=(),
+            test_loss=None if reason else 0.2,
+            test_accuracy=None if reason else accuracy,
+            ended=MOMENT,
+            seconds=1.0,
+        )
 
 
 @pytest.fixture
@@ -59,11 +83,10 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
     made = Fleet()
 
     @contextmanager
-    def connect(*_: Any) -> Iterator[Resources]:
-        yield Resources(cpus=2, gpus=0)
+    def executing(*_: Any) -> Iterator[Fleet]:
+        yield made
 
-    monkeypatch.setattr(driver, "fleet", made)
-    monkeypatch.setattr(driver, "connect", connect)
+    monkeypatch.setattr(driver, "executing", executing)
     return made
 
 

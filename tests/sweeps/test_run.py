@@ -15,7 +15,7 @@ from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # 
 
 from search_spaces.space import SearchSpace
 from sweeps import run
-from sweeps.driver import tuning
+from sweeps.driver import ray_executor
 from sweeps.driver.plan import Options
 from sweeps.store.lease import read_session
 from sweeps.store.paths import SweepPaths
@@ -45,7 +45,7 @@ def test_an_interrupt_is_not_hidden_by_a_folder_of_tune_that_cannot_be_removed(
     plan, searcher = SimpleNamespace(cpus=1, gpus=0), SimpleNamespace()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        tuning.fit(searcher, plan, {})  # pyright: ignore[reportArgumentType]
+        ray_executor._fit(searcher, plan, {})  # pyright: ignore[reportArgumentType, reportPrivateUsage]
 
 
 def test_tune_writes_its_state_when_it_begins_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +96,9 @@ class Ending:
 
 
 def conclude(driver: Driver, mirror: Ending) -> int:
-    driver.session.close("finished")
+    driver.close("finished")
     work: Any = SimpleNamespace(paths=driver.paths, space=driver.space)
-    return run._conclude(work, driver.session, cast(Any, mirror), "finished")  # pyright: ignore[reportPrivateUsage]
+    return run._conclude(work, driver.lease, cast(Any, mirror), "finished")  # pyright: ignore[reportPrivateUsage]
 
 
 def test_nobody_is_let_in_before_the_last_rows_are_in_mlflow(driver: Driver) -> None:

@@ -1,17 +1,18 @@
 """What a driver makes of a cluster, with a stand-in for Ray's view of it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sweeps.driver import cluster_share
-from sweeps.driver.cluster_share import ClusterShare, MachineShare
+from sweeps.driver.cluster_share import ClusterShare
 from sweeps.driver.plan import PackPlan
-from sweeps.driver.session import RunningPack
-from sweeps.driver.sharing import Allotment
+from sweeps.driver.running_pack import RunningPack
+from sweeps.driver.sharing import Allotment, MachineShare
+from tests.sweeps.books import PLACE
 
 PLAN = PackPlan(lanes=2, cpus=1, gpus=0, concurrent=2, reason="")
 
@@ -67,9 +68,9 @@ def packs(begun: Sequence[float | None], nodes: Sequence[str] = ()) -> dict[int,
     order: Any = SimpleNamespace(epoch=0, lanes=())
     found = {number: RunningPack(order, {}, begun=at) for number, at in enumerate(begun)}
     for number, node in enumerate(nodes):
-        found[number].node = node
+        found[number].place = replace(PLACE, node=node)
     for pack in found.values():
-        pack.started = pack.started.replace(year=2020)
+        pack.handed_out = pack.handed_out.replace(year=2020)
     return found
 
 

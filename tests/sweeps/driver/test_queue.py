@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.driver.queue import LOOK_AHEAD, PackOrder, TrialQueue
+from sweeps.driver.queue import LOOK_AHEAD, PackOrder, TrialQueue, open_lanes
 from sweeps.search.study import AskedTrial
 from tests.sweeps.counting_study import CountingStudy, config, drain, numbers, paused, reached, take
 
@@ -66,7 +66,7 @@ def test_trials_are_not_asked_before_they_are_needed() -> None:
 def test_what_earlier_sessions_left_open_comes_first_with_its_next_attempt() -> None:
     left = [AskedTrial(0, config(0), attempts=2), AskedTrial(1, config(1), attempts=0)]
     study = CountingStudy(left_open=left)
-    queue = TrialQueue(study, trials=3, lanes=2, first_pack=7)
+    queue = TrialQueue(study, open_lanes(left), trials=3, lanes=2, first_pack=7)
     assert queue.waiting == 2
     packs = drain(queue)
     assert numbers(packs) == [[0, 1], [2]]
@@ -75,8 +75,9 @@ def test_what_earlier_sessions_left_open_comes_first_with_its_next_attempt() -> 
 
 
 def test_open_trials_are_handed_out_when_the_budget_is_already_asked() -> None:
-    study = CountingStudy(left_open=[AskedTrial(number, config(number), 1) for number in range(5)])
-    queue = TrialQueue(study, trials=5, lanes=4)
+    left = [AskedTrial(number, config(number), 1) for number in range(5)]
+    study = CountingStudy(left_open=left)
+    queue = TrialQueue(study, open_lanes(left), trials=5, lanes=4)
     assert not queue.exhausted
     assert numbers(drain(queue)) == [[0, 1, 2, 3], [4]]
     assert study.asked == 5
@@ -149,6 +150,6 @@ def test_trials_of_earlier_sessions_go_on_from_their_states_in_packs_of_equal_ep
     left = [AskedTrial(number, config(number), attempts=2) for number in range(6)]
     states = {trial: reached(trial, epoch, 2) for trial, epoch in ((0, 4), (2, 9), (3, 4))}
     states[5] = reached(5, 4, attempt=1)  # of an attempt that was given up
-    queue = TrialQueue(CountingStudy(left_open=left), trials=6, lanes=8, reached=states)
+    queue = TrialQueue(CountingStudy(left_open=left), open_lanes(left, states), trials=6, lanes=8)
     found = {pack.epoch: [(lane.trial, lane.attempt) for lane in pack.lanes] for pack in drain(queue)}
     assert found == {4: [(0, 2), (3, 2)], 9: [(2, 2)], 0: [(1, 3), (4, 3), (5, 3)]}

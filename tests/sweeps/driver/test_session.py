@@ -4,13 +4,14 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from sweeps import results
 from sweeps.store.lease import read_session
-from tests.sweeps.books import PLACE, Driver, ended, epoch, finish, report
+from tests.sweeps.books import Driver, ended, epoch, finish, report
 
 
 def test_a_pack_from_start_to_end(driver: Driver) -> None:
@@ -27,7 +28,7 @@ def test_a_pack_from_start_to_end(driver: Driver) -> None:
     ]  # fmt: skip
     for row, lane in zip(rows, order.lanes, strict=True):
         assert {name: row[name] for name in lane.config.to_dict()} == lane.config.to_dict()
-        assert {name: row[name] for name in PLACE} == PLACE
+        assert [row[name] for name in ("host", "device", "dtype")] == ["node7", "cpu", "float32"]
         assert (row["commit"], row["test_accuracy"], row["epochs_done"], row["seconds"]) == ("abc", 0.75, 2, 1.5)
         assert row["started"] <= row["ended"]
     assert results.load_epochs(driver.paths.root, "small").num_rows == 6
@@ -36,7 +37,7 @@ def test_a_pack_from_start_to_end(driver: Driver) -> None:
     assert kinds == ["started", "epochs", "ended", "front"]
     assert driver.mirror.numbers("ended") == [0, 1, 2]
     assert driver.mirror.numbers("front") == [0]
-    assert [row["trial"] for row in driver.session.leaders.rows] == [0]  # the others are as good
+    assert [row["trial"] for row in driver.recorder.leaders.rows] == [0]  # the others are as good
 
 
 def test_a_diverged_lane_is_a_failed_trial_and_its_neighbours_go_on(driver: Driver) -> None:
@@ -59,8 +60,8 @@ def test_reports_of_unknown_packs_and_of_lanes_that_have_ended_change_nothing(dr
     driver.session.report(report(order, ended=[ended(order, 0)]))
     again = report(order, ended=[ended(order, 0, "failed", "late")], epochs=[epoch(order, 0, 3)])
     driver.session.report(again)
-    driver.session.report(again | {"pack": 99})
-    driver.session.close("finished")
+    driver.session.report(replace(again, pack=99))
+    driver.close("finished")
     assert [row["state"] for row in driver.rows()] == ["finished"]
     assert driver.session.counts["finished"] == 1
     assert results.load_epochs(driver.paths.root, "small").num_rows == 0
@@ -70,7 +71,7 @@ def test_epochs_are_written_now_and_then_without_an_ended_trial(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = driver.start()
-    driver.session.recorder.wait()
+    driver.recorder.wait()
     monkeypatch.setattr("sweeps.driver.recorder.FLUSH_SECONDS", 0.0)
     driver.session.report(report(order, epochs=[epoch(order, 0, 1)]))
     until = time.monotonic() + 20
@@ -81,7 +82,7 @@ def test_epochs_are_written_now_and_then_without_an_ended_trial(
 
 def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
     driver.start()
-    driver.session.recorder.wait()
+    driver.lease.tell(driver.session.describe)
     document = json.loads(driver.paths.session.read_text())
     assert document.pop("seconds") >= 100
     since, updated = (datetime.fromisoformat(document.pop(name)) for name in ("since", "updated"))
@@ -97,9 +98,9 @@ def test_the_session_file_says_who_works_and_how_far(driver: Driver) -> None:
         "trials": {"asked": 3, "finished": 0, "stopped": 0, "failed": 0, "running": 3, "waiting": 0},
     }
     assert read_session(driver.paths)["state"] == "running"
-    driver.session.close("failed")
+    driver.close("failed")
     assert read_session(driver.paths)["state"] == "running"  # it has a report to write, and a mirror to end
-    driver.session.end("failed", unmirrored=7)
+    driver.lease.end("failed", unmirrored=7)
     found = read_session(driver.paths)
     assert (found["state"], found["unmirrored"]) == ("failed", 7)
     assert list(driver.paths.folder.glob(".tmp-*")) == []

@@ -50,7 +50,7 @@ def test_a_trial_that_is_given_up_after_some_epochs_keeps_what_it_had_reached(dr
     driver.queue = driver.session._queue = TrialQueue(driver.study, trials=1, lanes=1)  # pyright: ignore[reportPrivateUsage]
     for _ in range(3):
         order = driver.start()
-        driver.session.report(report(order, started=[PLACE], epochs=[epoch(order, 0, number) for number in (1, 2)]))
+        driver.session.report(report(order, place=PLACE, epochs=[epoch(order, 0, number) for number in (1, 2)]))
         driver.session.close_pack(order.number, "RuntimeError: bang")
     (row,) = driver.rows()
     assert (row["state"], row["attempt"], row["epochs_done"]) == ("failed", 3, 2)
@@ -65,7 +65,7 @@ def test_parquet_comes_before_the_study(driver: Driver, monkeypatch: pytest.Monk
         driver.study, "tell", lambda rows: (seen.extend([len(driver.written())] * len(rows)), tell(rows))
     )
     finish(driver, order)
-    driver.session.recorder.wait()
+    driver.recorder.wait()
     assert seen == [3, 3, 3]
 
 
@@ -80,7 +80,7 @@ def test_a_crash_between_parquet_and_the_study_is_repaired_by_telling_the_rows_a
     monkeypatch.setattr(driver.study, "tell", crash)
     finish(driver, order)
     with pytest.raises(MemoryError):
-        driver.session.close("finished")
+        driver.close("finished")
     assert len(driver.written()) == 3
     assert [trial.state for trial in SweepStudy(driver.space, driver.paths.journal).trials()] == ["waiting"] * 3
     study = SweepStudy(driver.space, driver.paths.journal)
@@ -101,14 +101,14 @@ def test_a_disk_fault_keeps_the_rows_and_the_sweep_goes_on(driver: Driver, monke
         patch.setattr("sweeps.store.parts.pq.write_table", full)
         finish(driver, order)
         assert driver.rows() == []
-        assert driver.session.recorder.disk_fault is not None
-        assert "No space left on device" in driver.session.recorder.disk_fault
+        assert driver.recorder.disk_fault is not None
+        assert "No space left on device" in driver.recorder.disk_fault
         assert driver.session.counts["finished"] == 3
         # Were the study told now, a crash would leave trials that it calls finished and that are nowhere else.
         assert driver.states() == ["waiting"] * 3
     finish(driver, driver.start())
     assert driver.states() == ["finished"] * 6
-    assert driver.session.recorder.disk_fault is None
+    assert driver.recorder.disk_fault is None
     assert [row["trial"] for row in driver.rows()] == [0, 1, 2, 3, 4, 5]
     assert driver.states() == ["finished"] * 6
 
@@ -121,9 +121,9 @@ def test_results_that_cannot_be_written_at_the_end_are_an_error(
 
     monkeypatch.setattr("sweeps.store.parts.pq.write_table", full)
     finish(driver, driver.start())
-    monkeypatch.setattr("sweeps.driver.session.ROOM_SECONDS", 0.1)
+    monkeypatch.setattr("sweeps.driver.opening.ROOM_SECONDS", 0.1)
     with pytest.raises(SweepError, match="No space left on device") as raised:
-        driver.session.close("failed")
+        driver.close("failed")
     assert raised.value.message.endswith(
         "What is not written yet will be trained again: make room and go on with: "
         f"sweeps resume small --root {driver.paths.root}"
@@ -143,7 +143,7 @@ def test_the_end_of_a_session_waits_for_room(
 
     monkeypatch.setattr("sweeps.store.parts.pq.write_table", full_twice)
     finish(driver, driver.start())
-    driver.session.close("finished")
+    driver.close("finished")
     assert [row["state"] for row in driver.written()] == ["finished"] * 3
     assert "The session waits 600 s for that; Ctrl-C gives up what is not written yet." in caplog.text
 
@@ -169,33 +169,33 @@ def test_while_nobody_can_say_who_holds_the_lease_rows_wait_in_memory(
 ) -> None:
     monkeypatch.setattr("sweeps.driver.recorder.FLUSH_SECONDS", 0.0)
     order = driver.start()
-    driver.session.recorder.wait()
+    driver.recorder.wait()
     with unreachable(driver.paths.sessions):
         finish(driver, order)
         assert driver.rows() == []
-        assert driver.session.recorder.disk_fault == "[Errno 5] Input/output error"
+        assert driver.recorder.disk_fault == "[Errno 5] Input/output error"
         assert driver.states() == ["waiting"] * 3
     finish(driver, driver.start())
     assert [row["trial"] for row in driver.rows()] == [0, 1, 2, 3, 4, 5]
     assert driver.states() == ["finished"] * 6
-    assert driver.session.recorder.disk_fault is None
+    assert driver.recorder.disk_fault is None
 
 
 def test_the_end_of_a_session_waits_for_a_disk_that_does_not_answer(driver: Driver) -> None:
     order = driver.start()
-    driver.session.recorder.wait()
-    driver.session.recorder.stop()
+    driver.recorder.wait()
+    driver.recorder.stop()
     finish(driver, order)
     with unreachable(driver.paths.sessions, times=2):
-        driver.session.close("finished")
+        driver.close("finished")
     assert [row["state"] for row in driver.written()] == ["finished"] * 3
 
 
 def test_a_disk_that_does_not_answer_to_the_end_is_an_error(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.driver.session.ROOM_SECONDS", 0.1)
+    monkeypatch.setattr("sweeps.driver.opening.ROOM_SECONDS", 0.1)
     finish(driver, driver.start())
     with unreachable(driver.paths.sessions), pytest.raises(SweepError) as raised:
-        driver.session.close("finished")
+        driver.close("finished")
     assert raised.value.message.startswith(
         f"{driver.paths.sessions}: must be readable, but got: [Errno 5] Input/output error. What is not written yet "
     )
@@ -206,8 +206,8 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     driver.session.report(report(order, epochs=[epoch(order, lane, 1) for lane in range(3)], ended=[ended(order, 0)]))
     driver.start()
     assert driver.session.interrupt() == 5
-    driver.session.close("interrupted")
-    driver.session.end("interrupted", unmirrored=0)
+    driver.close("interrupted")
+    driver.lease.end("interrupted", unmirrored=0)
     assert driver.mirror.numbers("waiting") == [1, 2, 3, 4, 5]
     assert driver.session.counts == {
         "asked": 6, "finished": 1, "stopped": 0, "failed": 0, "running": 0, "waiting": 5,
@@ -217,7 +217,7 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     assert results.load_epochs(driver.paths.root, "small").num_rows == 3
     later = Driver(driver.paths, driver.space, driver.mirror, driver.keeper)
     assert [(lane.trial, lane.attempt) for lane in later.start().lanes] == [(1, 2), (2, 2), (3, 2)]
-    later.session.recorder.stop()
+    later.recorder.stop()
 
 
 def test_when_tune_breaks_off_all_packs_come_back(driver: Driver) -> None:
@@ -247,36 +247,37 @@ def test_breakdowns_in_a_row_end_the_session_but_not_with_progress_in_between(dr
     assert raised.value.exit_code == 1
 
 
-def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
+def test_a_session_file_that_cannot_be_written_is_said_once_and_no_end(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sweeps.store.lease._write", full)
-    driver.session.recorder.wait()
-    assert driver.session.recorder.disk_fault == "[Errno 28] No space left on device"
-    driver.session.close("finished")
-    driver.session.end("finished", unmirrored=0)
+    for _ in range(3):
+        driver.lease.tell(driver.session.describe)
+    driver.close("finished")
+    driver.lease.end("finished")
+    assert caplog.messages == [f"{driver.lease.path}: must be written, but got: [Errno 28] No space left on device"]
 
 
 def test_a_driver_that_another_one_has_taken_over_from_writes_nothing_more(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = driver.start()
-    driver.session.recorder.wait()
+    driver.recorder.wait()
     follower = driver.paths.sessions / "000002.json"
     follower.write_text('{"state": "running", "host": "node9", "pid": 77, "since": "2026-05-04T12:00:00.5+00:00"}')
     before = {path: path.read_bytes() for path in driver.paths.folder.rglob("*") if path.is_file()}
     late = report(order, epochs=[epoch(order, 0, 1)], ended=[ended(order, 1)])
     with pytest.raises(SweepError) as raised:
-        assert driver.session.report(late) is driver.session.recorder.wait()
+        assert driver.session.report(late) is driver.recorder.wait()
     assert raised.value.message == (
         "sweep small: only the last to take over may write: process 77 on node9 (since 2026-05-04 12:00:00 UTC). "
         "This process gave no sign of life for 60 s and ends; what it had not written is done again there."
     )
     with pytest.raises(SweepError, match="only the last to take over may write"):
-        driver.session.close("failed")
+        driver.close("failed")
     assert {path: path.read_bytes() for path in driver.paths.folder.rglob("*") if path.is_file()} == before
 
 
@@ -291,13 +292,13 @@ def test_so_does_one_from_which_it_is_taken_in_the_middle_of_a_write(
         (driver.paths.sessions / "000002.json").write_text('{"state": "running", "host": "node9", "pid": 77}')
 
     finish(driver, driver.start())
-    driver.session.recorder.wait()
-    driver.session.recorder.stop()
+    driver.recorder.wait()
+    driver.recorder.stop()
     late = driver.start()
     monkeypatch.setattr("sweeps.store.parts.pq.write_table", slowly)
     finish(driver, late)
     with pytest.raises(SweepError, match="only the last to take over may write: process 77 on node9"):
-        driver.session.close(state)
+        driver.close(state)
     assert [row["trial"] for row in driver.written()] == [0, 1, 2]
     with pytest.raises(SweepError, match="only the last to take over may write: process 77 on node9"):
         driver.study.ask()

@@ -8,7 +8,7 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from search_spaces.space import SearchSpace
-from sweeps.search.prefetch import FIRST_PACKS, AskAhead
+from sweeps.search.prefetch import FIRST_PACKS, Prefetch
 from sweeps.search.sampling import Drawn, History, Sampling
 from sweeps.search.study import AskedTrial, SweepStudy
 
@@ -22,31 +22,31 @@ def study(tmp_path: Path, small_space: Space) -> SweepStudy:
     return SweepStudy(small_space(), tmp_path / "journal")
 
 
-def settle(ahead: AskAhead) -> None:
+def settle(ahead: Prefetch) -> None:
     if ahead._asking:  # pyright: ignore[reportPrivateUsage]
         ahead._asking.result(timeout=20)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_first_packs_are_asked_when_they_are_needed(study: SweepStudy) -> None:
-    ahead = AskAhead(study, trials=100)
+    ahead = Prefetch(study, trials=100, lanes=LANES)
     for number in range(FIRST - 1):
         assert ahead.ask().number == number
-        ahead.prepare(LANES)
+        ahead.prepare()
     settle(ahead)
     assert study.asked == ahead.asked == FIRST - 1
     ahead.close()
 
 
 def test_later_ones_are_at_hand_in_order_and_within_the_budget(study: SweepStudy) -> None:
-    ahead = AskAhead(study, trials=FIRST + 5)
+    ahead = Prefetch(study, trials=FIRST + 5, lanes=LANES)
     numbers = [ahead.ask().number for _ in range(FIRST)]
     while ahead.asked < FIRST + 5:
-        ahead.prepare(LANES)
+        ahead.prepare()
         settle(ahead)
         at_hand = min(FIRST + 5, ahead.asked + LANES)
         assert study.asked == at_hand
         numbers.append(ahead.ask().number)
-    ahead.prepare(LANES)
+    ahead.prepare()
     settle(ahead)
     assert numbers == list(range(FIRST + 5))
     assert study.asked == FIRST + 5
@@ -56,7 +56,7 @@ def test_later_ones_are_at_hand_in_order_and_within_the_budget(study: SweepStudy
 def test_asking_happens_elsewhere_and_whoever_needs_a_trial_waits_for_it(
     study: SweepStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ahead, may_go, asked_by = AskAhead(study, trials=100), threading.Event(), list[str]()
+    ahead, may_go, asked_by = Prefetch(study, trials=100, lanes=LANES), threading.Event(), list[str]()
     for _ in range(FIRST):
         ahead.ask()
     ask = study.ask
@@ -67,11 +67,11 @@ def test_asking_happens_elsewhere_and_whoever_needs_a_trial_waits_for_it(
         return ask()
 
     monkeypatch.setattr(study, "ask", slow)
-    ahead.prepare(LANES)  # returns while the sampler is at work
+    ahead.prepare()  # returns while the sampler is at work
     assert ahead.asked == FIRST
     may_go.set()
     assert [ahead.ask().number for _ in range(LANES)] == [FIRST, FIRST + 1]
-    assert all(name.startswith("ask-ahead") for name in asked_by)
+    assert all(name.startswith("prefetch") for name in asked_by)
     assert len(asked_by) == LANES
     ahead.close()
 
@@ -83,7 +83,12 @@ def test_nobody_who_tells_how_trials_ended_waits_for_a_slow_sampler(
     ended_row: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ahead, may_go, began, draw = AskAhead(study, trials=100), threading.Event(), threading.Event(), Sampling.draw
+    ahead, may_go, began, draw = (
+        Prefetch(study, trials=100, lanes=LANES),
+        threading.Event(),
+        threading.Event(),
+        Sampling.draw,
+    )
     first = [ahead.ask().number for _ in range(FIRST)]
 
     def slow(sampling: Sampling, number: int, history: History) -> Drawn:
@@ -92,7 +97,7 @@ def test_nobody_who_tells_how_trials_ended_waits_for_a_slow_sampler(
         return draw(sampling, number, history)
 
     monkeypatch.setattr(Sampling, "draw", slow)
-    ahead.prepare(LANES)
+    ahead.prepare()
     assert began.wait(20)
     teller = threading.Thread(target=lambda: (study.start({first[1]: 1}), study.tell([ended_row(first[0])])))
     teller.start()
@@ -118,8 +123,8 @@ def test_quick_trials_are_asked_in_one_write_after_the_first_and_slow_ones_in_on
         append(file, logs)
 
     monkeypatch.setattr(JournalFileBackend, "append_logs", counting)
-    ahead = AskAhead(study, trials=100)
-    assert not ahead.is_ready(8)
+    ahead = Prefetch(study, trials=100, lanes=8)
+    assert not ahead.is_ready()
     settle(ahead)
     assert (len(written), sum(written)) == (writes, 8)
     assert [ahead.ask().number for _ in range(8)] == list(range(8))
@@ -129,23 +134,23 @@ def test_quick_trials_are_asked_in_one_write_after_the_first_and_slow_ones_in_on
 def test_what_was_not_handed_out_waits_for_the_next_session(
     study: SweepStudy, tmp_path: Path, small_space: Space
 ) -> None:
-    ahead = AskAhead(study, trials=100)
+    ahead = Prefetch(study, trials=100, lanes=LANES)
     for _ in range(FIRST):
         ahead.ask()
-    ahead.prepare(LANES)
+    ahead.prepare()
     settle(ahead)
     ahead.close()
-    ahead.prepare(LANES)  # after the end nothing is asked
+    ahead.prepare()  # after the end nothing is asked
     later = SweepStudy(small_space(), tmp_path / "journal")
     assert [trial.number for trial in later.open_trials()] == list(range(FIRST + LANES))
     assert {trial.attempts for trial in later.open_trials()} == {0}
-    assert AskAhead(later, trials=100).asked == FIRST + LANES
+    assert Prefetch(later, trials=100, lanes=LANES).asked == FIRST + LANES
 
 
 def test_what_the_sampler_raised_reaches_whoever_asks_and_nothing_is_lost(
     study: SweepStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ahead = AskAhead(study, trials=100)
+    ahead = Prefetch(study, trials=100, lanes=LANES)
     for _ in range(FIRST):
         ahead.ask()
     ask = study.ask
@@ -156,7 +161,7 @@ def test_what_the_sampler_raised_reaches_whoever_asks_and_nothing_is_lost(
         return ask()
 
     monkeypatch.setattr(study, "ask", breaking)
-    ahead.prepare(LANES)
+    ahead.prepare()
     with pytest.raises(OSError, match="disk full"):
         settle(ahead)
     assert ahead.ask().number == FIRST
@@ -173,10 +178,10 @@ def test_a_pack_is_asked_though_the_journal_cannot_be_written(
     def full(*_: Any) -> None:
         raise OSError("disk full")
 
-    ahead = AskAhead(study, trials=100)
+    ahead = Prefetch(study, trials=100, lanes=LANES)
     with monkeypatch.context() as patch:
         patch.setattr(JournalFileBackend, "append_logs", full)
-        assert not ahead.is_ready(LANES)
+        assert not ahead.is_ready()
         with pytest.raises(OSError, match="disk full"):
             settle(ahead)
         assert [ahead.ask().number for _ in range(LANES)] == list(range(LANES))

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ray.exceptions import RayError
 
 from supermask.config import ConfigError, TrainConfig
 from sweeps.search.study import AskedTrial
-from sweeps.worker import checkpoint_actor, checkpoints
-from sweeps.worker.checkpoint_actor import Keeper, States
+from sweeps.worker import checkpoints
+from sweeps.worker.checkpoint_store import CheckpointStore
 from sweeps.worker.checkpoints import Checkpoint, Reached, fingerprint
 
 BEGAN = datetime(2026, 5, 4, 12, 0, 0, 123456, tzinfo=UTC)
@@ -41,7 +40,7 @@ def same(found: Checkpoint | None, wanted: Checkpoint) -> bool:
 
 def keep(folder: Path, *kept: Checkpoint) -> None:
     for one in kept:
-        assert Keeper(folder).keep(one, waiting=False, durable=True) is None
+        assert CheckpointStore(folder).keep(one, waiting=False, durable=True) is None
 
 
 def test_a_checkpoint_comes_back_from_its_file_to_the_last_bit(tmp_path: Path) -> None:
@@ -108,7 +107,7 @@ def test_a_state_that_is_ahead_of_parquet_is_not_gone_on_from(caplog: pytest.Log
 
 
 def test_states_that_wait_are_given_away_once_and_a_lost_one_is_named(tmp_path: Path) -> None:
-    kept = Keeper(tmp_path)
+    kept = CheckpointStore(tmp_path)
     for trial in (3, 4, 5):
         kept.keep(checkpoint(trial), waiting=True, durable=False)
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +122,7 @@ def test_states_that_wait_are_given_away_once_and_a_lost_one_is_named(tmp_path: 
 
 
 def test_a_state_on_disk_can_be_taken_again_and_the_one_in_memory_counts_first(tmp_path: Path) -> None:
-    kept = Keeper(tmp_path)
+    kept = CheckpointStore(tmp_path)
     kept.keep(checkpoint(3, epoch=2), waiting=False, durable=True)
     kept.keep(checkpoint(3, epoch=6), waiting=True, durable=False)
     assert kept.reached([3, 4]) == {3: checkpoint(3, epoch=6).reached}
@@ -137,25 +136,25 @@ def test_a_state_on_disk_can_be_taken_again_and_the_one_in_memory_counts_first(t
 
 
 def test_what_waits_is_a_copy_that_its_sender_cannot_change(tmp_path: Path) -> None:
-    kept, sent = Keeper(tmp_path), checkpoint(3)
+    kept, sent = CheckpointStore(tmp_path), checkpoint(3)
     kept.keep(sent, waiting=True, durable=False)
     sent.arrays["linear1.scores"][:] = 0
     assert same(kept.take([3], 4)[0], checkpoint(3))
 
 
 def test_at_the_end_all_is_on_disk_and_of_ended_trials_nothing_is_left(tmp_path: Path) -> None:
-    kept = Keeper(tmp_path)
+    kept = CheckpointStore(tmp_path)
     for trial in (3, 4):
         kept.keep(checkpoint(trial), waiting=True, durable=False)
     kept.settle()
-    assert Keeper(tmp_path).reached([3, 4]).keys() == {3, 4}
+    assert CheckpointStore(tmp_path).reached([3, 4]).keys() == {3, 4}
     kept.forget([3, 9])
     assert kept.reached([3, 4]).keys() == {4}
     assert [path.name for path in tmp_path.iterdir()] == ["4.safetensors"]
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Keeper(tmp_path)
+    kept = CheckpointStore(tmp_path)
     kept.keep(checkpoint(3, epoch=2), waiting=False, durable=True)
 
     def full(*_: Any) -> None:
@@ -166,33 +165,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_why(tmp_path: Path, mon
         f"{tmp_path}/3.safetensors: must be written, but got: [Errno 28] No space left on device. Free some space."
     )
     assert kept.reached([3])[3].epoch == 6  # in memory
-    assert Keeper(tmp_path).reached([3])[3].epoch == 2
+    assert CheckpointStore(tmp_path).reached([3])[3].epoch == 2
     assert [path.name for path in tmp_path.iterdir()] == ["3.safetensors"]
 
 
-def test_a_driver_whose_keeper_is_gone_goes_on_without_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gone:
-        def __getattr__(self, _: str) -> Any:
-            return self
-
-        def remote(self, *_: Any) -> None: ...
-
-    def die(*_: Any, **__: Any) -> None:
-        raise RayError
-
-    monkeypatch.setattr(checkpoint_actor.ray, "get", die)
-    states = States(Gone())
-    assert states.reached([1]) == {}
-    states.settle()
-    states.forget([1])
-
-
 def test_a_state_at_the_end_of_a_session_goes_to_disk_at_once_and_is_not_kept_in_memory(tmp_path: Path) -> None:
-    kept = Keeper(tmp_path)
+    kept = CheckpointStore(tmp_path)
     kept.preempt([4], ending=True)
     assert [kept.is_preempted(pack) for pack in (4, 5)] == [True, False]
     kept.keep(checkpoint(3), waiting=True, durable=False)
-    assert Keeper(tmp_path).reached([3]).keys() == {3}
+    assert CheckpointStore(tmp_path).reached([3]).keys() == {3}
     (tmp_path / "3.safetensors").unlink()
     kept.settle()
-    assert Keeper(tmp_path).reached([3]) == {}
+    assert CheckpointStore(tmp_path).reached([3]) == {}

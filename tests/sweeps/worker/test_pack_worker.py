@@ -1,23 +1,22 @@
-"""A pack's worker, called as Tune calls it, without Ray running."""
+"""A pack's worker, called as an executor calls it."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
 from supermask.artifact import Artifact
+from sweeps.objectives import Claim
 from sweeps.results import trials_table
-from sweeps.worker.trainable import PackTrainable
-from tests.sweeps.orders import EPOCHS, UNBEATABLE, Row, config, gather, order, train
+from tests.sweeps.orders import EPOCHS, UNBEATABLE, Start, config, gather, order, train
 
 
-def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Callable[[Row], PackTrainable]) -> None:
+def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Start) -> None:
     before = datetime.now(UTC)
     reports = train(start(order([config(0), config(1), config(2)], number=4)))
-    assert {report["pack"] for report in reports} == {4}
-    assert {report["error"] for report in reports} == {None}
-    (place,) = gather(reports, "started")
-    assert set(place) == {"fresh", "node", "host", "device", "dtype", "started"}
+    assert {report.pack for report in reports} == {4}
+    assert {report.error for report in reports} == {None}
+    (place,) = gather(reports, "place")
+    assert set(place) == {"is_fresh", "node", "host", "device", "dtype", "started"}
     assert place["started"] >= before
     epochs = gather(reports, "epochs")
     assert [(row["trial"], row["attempt"], row["epoch"]) for row in epochs] == [
@@ -41,7 +40,7 @@ def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Callable[[R
         assert row["seconds"] > own  # building the pack and the test set take time too
 
 
-def test_a_lane_has_the_same_result_in_other_company(start: Callable[[Row], PackTrainable]) -> None:
+def test_a_lane_has_the_same_result_in_other_company(start: Start) -> None:
     together = gather(train(start(order([config(0), config(1), config(2)]))), "ended")
     alone = gather(train(start(order([config(2)]))), "ended")
     names = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy")
@@ -50,9 +49,7 @@ def test_a_lane_has_the_same_result_in_other_company(start: Callable[[Row], Pack
 
 
 @pytest.mark.parametrize("fault", [{"learning_rate": 1e39}, {"weight_gain": 1e25}])
-def test_a_lane_that_diverges_fails_at_once_and_the_others_finish(
-    start: Callable[[Row], PackTrainable], fault: dict[str, float]
-) -> None:
+def test_a_lane_that_diverges_fails_at_once_and_the_others_finish(start: Start, fault: dict[str, float]) -> None:
     reports = train(start(order([config(0), config(1, **fault), config(2)])))
     ended = {row["trial"]: row for row in gather(reports, "ended")}
     assert {trial: row["state"] for trial, row in ended.items()} == {10: "finished", 11: "failed", 12: "finished"}
@@ -63,19 +60,19 @@ def test_a_lane_that_diverges_fails_at_once_and_the_others_finish(
     assert (epochs.count(10), epochs.count(11), epochs.count(12)) == (EPOCHS, ended[11]["epochs_done"], EPOCHS)
 
 
-def test_a_pack_whose_lanes_all_diverge_is_done(start: Callable[[Row], PackTrainable]) -> None:
+def test_a_pack_whose_lanes_all_diverge_is_done(start: Start) -> None:
     reports = train(start(order([config(0, weight_gain=1e25), config(1, weight_gain=1e25)])))
     assert [row["state"] for row in gather(reports, "ended")] == ["failed", "failed"]
-    assert reports[-1]["error"] is None
+    assert reports[-1].error is None
 
 
-def test_a_used_worker_trains_the_next_pack(start: Callable[[Row], PackTrainable]) -> None:
+def test_a_used_worker_trains_the_next_pack(start: Start) -> None:
     worker = start(order([config(0), config(1)]))
     train(worker)
-    assert worker.reset_config(order([config(5)], number=1)) is True
+    worker.take(order([config(5)], number=1))
     reports = train(worker)
-    assert {report["pack"] for report in reports} == {1}
-    assert len(gather(reports, "started")) == 1
+    assert {report.pack for report in reports} == {1}
+    assert len(gather(reports, "place")) == 1
     (again,) = gather(reports, "ended")
     (fresh,) = gather(train(start(order([config(5)], number=1))), "ended")
     assert again["val_loss"] == fresh["val_loss"]
@@ -83,19 +80,15 @@ def test_a_used_worker_trains_the_next_pack(start: Callable[[Row], PackTrainable
     assert again["seconds"] < sum(row["seconds"] for row in gather(reports, "epochs")) + 5
 
 
-def test_short_epochs_travel_together_and_long_ones_alone(
-    start: Callable[[Row], PackTrainable], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_epochs_travel_together_and_long_ones_alone(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.worker.pack_worker.REPORT_SECONDS", 60.0)
-    assert [len(report["epochs"]) for report in train(start(order([config(0)])))] == [EPOCHS]
+    assert [len(report.epochs) for report in train(start(order([config(0)])))] == [EPOCHS]
     monkeypatch.setattr("sweeps.worker.pack_worker.REPORT_SECONDS", 1e-4)
-    assert [len(report["epochs"]) for report in train(start(order([config(0)])))] == [1] * EPOCHS
+    assert [len(report.epochs) for report in train(start(order([config(0)])))] == [1] * EPOCHS
 
 
-@pytest.mark.parametrize(("rivals", "sent"), [([], True), (UNBEATABLE, False), ([[1.0, 1.0, 0]], True)])
-def test_masks_are_sent_unless_a_rival_beats_the_trial(
-    start: Callable[[Row], PackTrainable], rivals: list[list[float]], sent: bool
-) -> None:
+@pytest.mark.parametrize(("rivals", "sent"), [([], True), (UNBEATABLE, False), ([(1.0, 1.0, 0)], True)])
+def test_masks_are_sent_unless_a_rival_beats_the_trial(start: Start, rivals: list[Claim], sent: bool) -> None:
     (row,) = gather(train(start(order([config(3)], rivals=rivals))), "ended")
     assert ("artifact" in row) is sent
     if sent:

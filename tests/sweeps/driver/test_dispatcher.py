@@ -1,8 +1,9 @@
-"""The searcher, called as Tune calls it, over a real queue and real books."""
+"""The dispatcher over a real session, called by Ray Tune's searcher as Tune calls that."""
 
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,23 +13,15 @@ import pytest
 from ray.tune.search import Searcher
 
 from search_spaces.space import SearchSpace
-from supermask.config import TrainConfig
 from sweeps import results
-from sweeps.driver.leaders import Leaders
-from sweeps.driver.queue import TrialQueue
-from sweeps.driver.searcher import PackSearcher
-from sweeps.driver.session import Session
+from sweeps.driver.ray_executor import PackSearcher
 from sweeps.driver.sharing import Allotment
-from sweeps.results import ResultsWriter
-from sweeps.search.study import SweepStudy
-from sweeps.signals import OrderlyEnd
-from sweeps.store import lease
-from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
-from sweeps.worker.reporting import nothing_of
+from sweeps.worker.messages import PackOrder, PausedLane
+from sweeps.worker.ray_worker import parcel
+from tests.sweeps.books import PLACE, Driver, finished, report
 
 Row = dict[str, Any]
-FINAL = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
 
 
 @dataclass
@@ -39,49 +32,33 @@ class Sweep:
     space: SearchSpace
     mirror: Any
     keeper: Any
-    searcher: PackSearcher = field(init=False)
     allotment: Allotment = field(default_factory=lambda: Allotment(10**6))
-    said: list[str] = field(default_factory=list)
 
-    def look(self, packs: Any) -> Allotment:  # noqa: ARG002
-        """What the searcher may do."""
+    def look(self, packs: Any) -> Allotment:
+        """What the session may do."""
         return self.allotment
 
     def __post_init__(self) -> None:
         paths = SweepPaths(self.root, self.space.name)
-        paths.folder.mkdir()
-        self.study = SweepStudy(self.space, paths.journal)
-        self.queue = TrialQueue(self.study, trials=self.space.trials, lanes=2)
-        masks = MaskStore(paths, self.space, [])
-        self.session = Session(
-            paths,
-            self.queue,
-            self.study,
-            ResultsWriter(paths.folder),
-            self.mirror,
-            lease=lease.take(paths.sessions, what="sweep small"),
-            masks=masks,
-            states=self.keeper,
-            leaders=Leaders(self.space.objectives),
-            commit=None,
-            ended={},
-            seconds=0.0,
-        )
-        self.end = OrderlyEnd(1000.0, self.said.append)
-        self.searcher = PackSearcher(
-            self.queue,
-            self.session,
-            masks,
-            cpus=3,
-            gpus=0.5,
-            objectives={"val_accuracy": "maximize", "remaining": "minimize"},
-            share=self,
-            end=self.end,
-        )
+        self.driver = Driver(paths, self.space, self.mirror, self.keeper, lanes=2, share=self)
+        self.session, self.queue, self.end = self.driver.session, self.driver.queue, self.driver.end
+        self.searcher = PackSearcher(self.driver.dispatcher)
+
+    def suggest(self, name: str) -> PackOrder:
+        """A pack, which there must be, when the sampler has its trials."""
+        while (found := self.searcher.suggest(name)) is None:
+            time.sleep(0.01)
+        return found["order"]
+
+    def begin(self, name: str) -> PackOrder:
+        """A pack that a worker has taken."""
+        order = self.suggest(name)
+        self.searcher.on_trial_result(name, parcel(report(order, place=PLACE)))
+        return order
 
     def states(self) -> list[tuple[str, str | None]]:
         """State and reason of every ended trial, from Parquet."""
-        self.session.recorder.wait()
+        self.driver.recorder.wait()
         rows = results.load(self.root, self.space.name).to_pylist()
         return [(row["state"], row["reason"]) for row in rows]
 
@@ -90,19 +67,16 @@ class Sweep:
 def sweep(tmp_path: Path, small_space: Callable[..., SearchSpace], mirror: Any, states: Any) -> Iterator[Sweep]:
     found = Sweep(tmp_path, small_space(trials=4), mirror, states)
     yield found
-    found.session.recorder.stop()
+    found.driver.recorder.stop()
 
 
-def report(pack: Row, *, error: str | None = None) -> Row:
-    """All lanes of a pack have finished, or it broke with `error`."""
-    ended = [
-        {"trial": lane["trial"], "attempt": lane["attempt"], "state": "finished", "reason": None, "epochs_done": 2}
-        | FINAL
-        | {"test_loss": 0.5, "test_accuracy": 0.75, "ended": None, "seconds": 1.0}
-        for lane in pack["lanes"]
-    ]
-    ended = [] if error else ended
-    return nothing_of(pack["pack"]) | {"started": [{"node": "n"}], "ended": ended, "error": error}
+def end(order: PackOrder) -> Row:
+    """The last result of a pack whose lanes have all finished."""
+    return parcel(finished(order))
+
+
+def broken(order: PackOrder, error: str) -> Row:
+    return parcel(report(order, error=error, done=True))
 
 
 def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[..., Any]:
@@ -116,47 +90,55 @@ def interrupting(step: Callable[..., Any], number: signal.Signals) -> Callable[.
 
 
 def test_a_suggestion_is_a_whole_pack(sweep: Sweep) -> None:
-    pack = sweep.searcher.suggest("a")
-    assert {name: pack[name] for name in ("pack", "cpus", "gpus", "rivals")} == {
-        "pack": 0, "cpus": 3, "gpus": 0.5, "rivals": [],
-    }  # fmt: skip
-    assert pack["objectives"] == [["val_accuracy", "maximize"], ["remaining", "minimize"]]
-    assert [(lane["trial"], lane["attempt"]) for lane in pack["lanes"]] == [(0, 1), (1, 1)]
-    asked = sweep.study.open_trials()
-    assert [TrainConfig.from_dict(lane["config"]) for lane in pack["lanes"]] == [trial.config for trial in asked]
+    order = sweep.suggest("a")
+    assert (order.number, order.slots, order.rivals) == (0, 2, ())
+    assert [(lane.trial, lane.attempt) for lane in order.lanes] == [(0, 1), (1, 1)]
+    assert [lane.config for lane in order.lanes] == [trial.config for trial in sweep.driver.study.open_trials()]
+
+
+def test_a_pack_is_told_whom_its_trials_must_beat(sweep: Sweep) -> None:
+    sweep.searcher.on_trial_complete("a", end(sweep.suggest("a")))
+    sweep.driver.recorder.wait()
+    assert sweep.suggest("b").rivals == ((-0.8, 0.2, 0),)
 
 
 def test_when_nothing_is_left_tune_waits_for_packs_in_training_and_then_ends(sweep: Sweep) -> None:
     searcher = sweep.searcher
-    packs = [searcher.suggest(name) for name in ("a", "b")]
+    orders = [sweep.suggest(name) for name in ("a", "b")]
     assert searcher.suggest("c") is None
-    searcher.on_trial_result("a", report(packs[0]))
+    searcher.on_trial_result("a", end(orders[0]))
     searcher.on_trial_complete("a")
     assert searcher.suggest("c") is None
     # Tune gives the last report of a pack to on_trial_complete alone.
-    searcher.on_trial_complete("b", report(packs[1]))
+    searcher.on_trial_complete("b", end(orders[1]))
     assert searcher.suggest("c") == Searcher.FINISHED
     assert sweep.states() == [("finished", None)] * 4
 
 
 def test_trials_of_a_worker_that_died_are_handed_out_again_before_the_end(sweep: Sweep) -> None:
     searcher = sweep.searcher
-    packs = [searcher.suggest(name) for name in ("a", "b")]
-    searcher.on_trial_complete("b", report(packs[1]))
+    orders = [sweep.suggest(name) for name in ("a", "b")]
+    searcher.on_trial_complete("b", end(orders[1]))
     searcher.on_trial_complete("a", error=True)
-    again = [searcher.suggest(name) for name in ("c", "d")]
-    assert [[(lane["trial"], lane["attempt"]) for lane in pack["lanes"]] for pack in again] == [[(0, 2)], [(1, 2)]]
-    for name, pack in zip(("c", "d"), again, strict=True):
-        searcher.on_trial_complete(name, report(pack))
+    again = [sweep.suggest(name) for name in ("c", "d")]
+    assert [[(lane.trial, lane.attempt) for lane in order.lanes] for order in again] == [[(0, 2)], [(1, 2)]]
+    for name, order in zip(("c", "d"), again, strict=True):
+        searcher.on_trial_complete(name, end(order))
     assert searcher.suggest("e") == Searcher.FINISHED
     assert sweep.states() == [("finished", None)] * 4
 
 
 def test_a_dead_workers_last_result_is_not_taken_twice(sweep: Sweep) -> None:
-    pack = sweep.searcher.suggest("a")
-    sweep.searcher.on_trial_complete("a", report(pack), error=True)
+    order = sweep.suggest("a")
+    sweep.searcher.on_trial_complete("a", end(order), error=True)
     assert sweep.states() == []
     assert sweep.session.counts["waiting"] == 2
+
+
+def test_what_tune_keeps_of_a_report_is_empty(sweep: Sweep) -> None:
+    result = end(sweep.suggest("a"))
+    sweep.searcher.on_trial_complete("a", result)
+    assert result["report"] == []
 
 
 @pytest.mark.parametrize(
@@ -166,14 +148,15 @@ def test_a_trial_that_breaks_alone_fails_with_what_its_worker_said(
     sweep: Sweep, error: str | None, reason: str
 ) -> None:
     searcher = sweep.searcher
-    bad = searcher.suggest("first")["lanes"][0]["trial"]
+    bad = sweep.suggest("first").lanes[0].trial
     searcher.on_trial_complete("first", error=True)
     names = iter("abcdefgh")
-    while (pack := searcher.suggest(name := next(names))) != Searcher.FINISHED:
-        if bad not in [lane["trial"] for lane in pack["lanes"]]:
-            searcher.on_trial_complete(name, report(pack))
+    while (found := searcher.suggest(name := next(names))) != Searcher.FINISHED:
+        order: PackOrder = found["order"]
+        if bad not in [lane.trial for lane in order.lanes]:
+            searcher.on_trial_complete(name, end(order))
         elif error:
-            searcher.on_trial_complete(name, report(pack, error=error))
+            searcher.on_trial_complete(name, broken(order, error))
         else:
             searcher.on_trial_complete(name, error=True)
     assert sweep.states() == [("failed", reason), *[("finished", None)] * 3]
@@ -183,9 +166,9 @@ def test_a_trial_that_breaks_alone_fails_with_what_its_worker_said(
 def test_an_interrupt_waits_until_the_books_are_whole(
     sweep: Sweep, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    recorder = sweep.session.recorder
+    recorder, study = sweep.driver.recorder, sweep.driver.study
     monkeypatch.setattr(recorder, "ended", interrupting(recorder.ended, number))
-    monkeypatch.setattr(sweep.study, "ask", interrupting(sweep.study.ask, number))
+    monkeypatch.setattr(study, "ask", interrupting(study.ask, number))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -193,16 +176,14 @@ def test_an_interrupt_waits_until_the_books_are_whole(
         # Tune never saw this pack, but the books know of it.
         assert sweep.session.counts["waiting"] == sweep.session.counts["asked"] == 2
         (pack,) = sweep.session.packs.values()
-        lanes = [{"trial": lane.trial, "attempt": lane.attempt} for lane in pack.order.lanes]
         with pytest.raises(KeyboardInterrupt):
-            sweep.searcher.on_trial_complete("a", report({"pack": 0, "lanes": lanes}))
+            sweep.searcher.on_trial_complete("a", end(pack.order))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert sweep.session.interrupt() == 0
     counts = sweep.session.counts
     assert (counts["finished"], counts["running"], counts["waiting"]) == (2, 0, 0)
     assert sweep.states() == [("finished", None)] * 2
-    assert sweep.mirror.numbers("ended") == [0, 1]
 
 
 def test_events_of_unknown_trials_are_ignored(sweep: Sweep) -> None:
@@ -215,13 +196,6 @@ def test_tune_may_pickle_it_and_gets_nothing(sweep: Sweep) -> None:
     assert pickle.loads(pickle.dumps(sweep.searcher)).__dict__ == {}  # noqa: S301
 
 
-def begin(sweep: Sweep, name: str) -> Row:
-    """A pack that a worker has taken."""
-    pack = sweep.searcher.suggest(name)
-    sweep.searcher.on_trial_result(name, nothing_of(pack["pack"]) | {"started": [{"node": "n"}]})
-    return pack
-
-
 def test_packs_are_handed_out_as_long_as_there_is_room_and_those_that_are_not_wanted_are_preempted(
     sweep: Sweep,
 ) -> None:
@@ -229,25 +203,25 @@ def test_packs_are_handed_out_as_long_as_there_is_room_and_those_that_are_not_wa
     assert sweep.searcher.suggest("a") is None  # nothing is out, and yet this is not the end
     assert sweep.session.notes == ("waits for the cluster",)
     sweep.allotment = Allotment(1)
-    pack = begin(sweep, "a")
+    order = sweep.begin("a")
     assert sweep.searcher.suggest("b") is None
-    sweep.allotment = Allotment(1, preempt=(pack["pack"], 77))
-    assert sweep.searcher.suggest("b") is not None  # a pack that leaves takes no room
+    sweep.allotment = Allotment(1, preempt=(order.number, 77))
+    assert sweep.suggest("b").number == 1  # a pack that leaves takes no room
     assert sweep.keeper.preempted == {0}
     assert (sweep.keeper.ending, sweep.session.packs[0].preempted) == (False, True)
 
 
 def test_the_first_signal_lets_packs_write_their_checkpoints(sweep: Sweep) -> None:
     with sweep.end:
-        packs = [begin(sweep, "a"), sweep.searcher.suggest("b")]
+        orders = [sweep.begin("a"), sweep.suggest("b")]
         signal.raise_signal(signal.SIGTERM)
         assert sweep.searcher.suggest("c") is None
         assert (sweep.keeper.preempted, sweep.keeper.ending) == ({0}, True)  # the other one has no worker
         assert sweep.searcher.suggest("c") is None
-        (said,) = sweep.said
-        assert said.startswith("ending: packs write their checkpoints, within 1000 s")
-        waits = [{"trial": lane["trial"], "epoch": 1, "seconds": 1.0} for lane in packs[0]["lanes"]]
-        sweep.searcher.on_trial_result("a", nothing_of(0) | {"paused": waits})
+        (said,) = sweep.driver.said
+        assert said.startswith("ending: packs write their checkpoints, within 20 s")
+        waits = [PausedLane(lane.trial, 1, 1.0) for lane in orders[0].lanes]
+        sweep.searcher.on_trial_result("a", parcel(report(orders[0], paused=waits)))
         sweep.searcher.on_trial_complete("a", error=True)
         with pytest.raises(KeyboardInterrupt):
             sweep.searcher.suggest("c")
@@ -256,8 +230,9 @@ def test_the_first_signal_lets_packs_write_their_checkpoints(sweep: Sweep) -> No
 
 
 def test_ctrl_c_after_a_signal_and_the_end_of_the_time_break_off(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep.end, "grace_seconds", 1000.0)
     with sweep.end:
-        begin(sweep, "a")
+        sweep.begin("a")
         for _ in range(2):
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -266,3 +241,16 @@ def test_ctrl_c_after_a_signal_and_the_end_of_the_time_break_off(sweep: Sweep, m
         monkeypatch.setattr(sweep.end, "grace_seconds", 0.0)
         with pytest.raises(KeyboardInterrupt):
             sweep.searcher.suggest("c")
+
+
+def test_while_the_study_cannot_be_written_nothing_is_handed_out_and_this_is_no_end(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep.queue, "next_pack", full)
+        assert sweep.searcher.suggest("a") is None
+        assert sweep.driver.recorder.disk_fault == "[Errno 28] No space left on device"
+    assert sweep.suggest("a").number == 0
