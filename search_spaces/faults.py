@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from search_spaces.vocabulary import GAINS, Rule
+from supermask.config import GAINS, Rule
 
 _KIND_WORDS = {int: "a whole number", float: "a finite number", str: "a name"}
 _GIVE_NUMBER = "Give a number."

@@ -77,24 +77,46 @@ class Rule:
     choices: tuple[str, ...] = ()
 
     def text(self, name: str) -> str:
-        """The rule in words, e.g. `0 <= pruning_rate < 1`."""
+        """The rule in words, e.g. `0 <= pruning_rate < 1 must hold`."""
         if self.choices:
             return f"{name} must be one of {', '.join(self.choices)}"
+        bounds = self.bounds(name)
+        return f"{name} must be {_KIND_WORDS[self.kind]}" if bounds == name else f"{bounds} must hold"
+
+    def bounds(self, name: str) -> str:
+        """The bounds in words, e.g. `0 <= pruning_rate < 1`; just the name without bounds."""
         left = f"{self.low:g} {'<' if self.open_low else '<='} " if self.low > -math.inf else ""
         right = f" {'<' if self.open_high else '<='} {self.high:g}" if self.high < math.inf else ""
-        if not left and not right:
-            return f"{name} must be {_KIND_WORDS[self.kind]}"
-        return f"{left}{name}{right} must hold"
+        return f"{left}{name}{right}"
 
     def admits(self, value: Any) -> bool:
-        """Whether `value` has the kind and lies within the bounds."""
-        if not _has_kind(value, self.kind):
+        """Whether `value` has the kind and lies within the bounds or among the choices."""
+        return self.has_kind(value) and self.holds(value)
+
+    def has_kind(self, value: Any) -> bool:
+        """Whether `value` is a finite number, a whole number or a name, as the rule asks.
+
+        A whole number counts as a number unless it is too large for a float.
+        """
+        if isinstance(value, bool):
             return False
+        if self.kind is float and isinstance(value, int | float):
+            return is_finite(value)
+        return isinstance(value, self.kind)
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value`, which has the kind, lies within the bounds or among the choices."""
         if self.kind is str:
             return bool(value) and (not self.choices or value in self.choices)
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return above and below and _is_finite(value)
+        return above and below
+
+
+def is_finite(number: float) -> bool:
+    """Whether a number is finite as a float; a whole number beyond the floats is not."""
+    # math.isfinite raises on a whole number beyond the largest float; a NaN compares false.
+    return abs(number) <= sys.float_info.max
 
 
 _KIND_WORDS = {int: "a whole number", float: "a number", str: "a name"}
@@ -251,30 +273,17 @@ def _misplaced(config: TrainConfig) -> Iterator[str]:
             )
 
 
-def _has_kind(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return False
-    if kind is float:
-        return isinstance(value, int | float)
-    return isinstance(value, kind)
-
-
-def _is_finite(value: float) -> bool:
-    # math.isfinite raises on a whole number beyond the largest float; a NaN compares false.
-    return abs(value) <= sys.float_info.max
-
-
 def _fault(name: str, rule: Rule, value: Any) -> str:
     message = f"TrainConfig.{name}: {rule.text(name)}, but got {value!r}."
-    if not _has_kind(value, rule.kind):
+    if isinstance(value, int | float) and not is_finite(value):
+        return f"{message} Give a finite number."
+    if not rule.has_kind(value):
         return f"{message} Give {_KIND_WORDS[rule.kind]}."
     if rule.choices:
-        near = difflib.get_close_matches(value.lower(), rule.choices, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(str(value).lower(), rule.choices, n=1, cutoff=0.0)
         return f"{message} Did you mean {near[0]!r}?"
     if rule.kind is str:
         return f"{message} Give {_KIND_WORDS[str]}."
-    if not _is_finite(value):
-        return f"{message} Give a finite number."
     return f"{message} Choose a value inside the range."
 
 
