@@ -100,11 +100,6 @@ def _range(name: str, entry: RangeEntry, path: str, faults: Faults) -> Distribut
 
 def _bound(name: str, value: Any, path: str, faults: Faults) -> float | None:
     rule = RULES[name]
-    if isinstance(value, str):
-        # `elu` is a legal value of weight_gain, but not the end of a range.
-        remedy = number_remedy(value, whole=rule.kind is int)
-        faults.add(path, f"must be {_number_words(rule)}", got=show(value), remedy=remedy)
-        return None
     if not check_value(faults, path, value, name=name, rule=rule):
         return None
     if rule.kind is int and value > _LARGEST_EXACT:

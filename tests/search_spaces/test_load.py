@@ -44,7 +44,8 @@ search:
   weight_decay: {low: 1.0e-5, high: 1.0e-3, log: true, when: {mask_rule: threshold}}
   batch_size: {low: 32, high: 128, step: 32}
   seed: {low: 0, high: 9}
-  weight_gain: {choices: [elu, elus, 1], when: {mask_rule: target, batch_size: 64}}
+  gain_rule: {choices: [fixed, elus], when: {mask_rule: target}}
+  weight_gain: {choices: [1, 2], when: {gain_rule: fixed, batch_size: 64}}
 objectives: {val_loss: minimize, remaining: minimize}
 constraints: [val_accuracy >= 0.9, "remaining<=5e-2"]
 budget: {trials: 12}
@@ -63,9 +64,8 @@ stopping: {eta: 3, grace_epochs: 2}
             "weight_decay": Parameter(FloatDistribution(1e-5, 1e-3, log=True), {"mask_rule": "threshold"}),
             "batch_size": Parameter(IntDistribution(32, 128, step=32)),
             "seed": Parameter(IntDistribution(0, 9)),
-            "weight_gain": Parameter(
-                CategoricalDistribution(["elu", "elus", 1.0]), {"mask_rule": "target", "batch_size": 64}
-            ),
+            "gain_rule": Parameter(CategoricalDistribution(["fixed", "elus"]), {"mask_rule": "target"}),
+            "weight_gain": Parameter(CategoricalDistribution([1.0, 2.0]), {"gain_rule": "fixed", "batch_size": 64}),
         },
         objectives={"val_loss": "minimize", "remaining": "minimize"},
         constraints=(Constraint("val_accuracy", ">=", 0.9), Constraint("remaining", "<=", 0.05)),

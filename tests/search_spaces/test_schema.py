@@ -62,7 +62,7 @@ BAD_DOCUMENTS = [
     (
         # A legal name of weight_gain, and of no other number.
         HEAD + SEARCH + "fixed: {momentum: elu}",
-        "fixed.momentum: must be a finite number, but got 'elu'. Give a number.",
+        "fixed.momentum: must be a finite number, but got 'elu'. 'elu' is a value of gain_rule.",
     ),
     (
         HEAD + SEARCH + "fixed: {epochs: 0}",
