@@ -8,7 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value
 from search_spaces.space import CIRCLE_REMEDY, CIRCLE_RULE, Distribution, Value, find_circle
-from search_spaces.vocabulary import FIELDS, exact
+from search_spaces.vocabulary import exact
+from supermask.config import RULES
 
 Entries = Mapping[str, tuple[Distribution | None, dict[str, Any]]]
 Conditions = dict[str, dict[str, Value]]
@@ -51,7 +52,7 @@ def resolve(entries: Entries, fixed: Mapping[str, Value | None], faults: Faults)
 
 
 def _note_unnamed(parent: str, legal: list[str], path: str, faults: Faults) -> None:
-    known = f"Add {parent} to search or remove the condition." if parent in FIELDS else nearest(parent, legal)
+    known = f"Add {parent} to search or remove the condition." if parent in RULES else nearest(parent, legal)
     faults.add(path, _NAMED, got=show(parent), remedy=known)
 
 

@@ -1,7 +1,7 @@
 """Reads a YAML file into plain values, within limits that no search space needs to pass.
 
-The limits make a hostile or mistaken file a message instead of a full memory: aliases can multiply
-a few hundred bytes into gigabytes.
+The limits make a hostile or mistaken file a message instead of a full memory. Anchors and aliases are refused: they
+can multiply a few hundred bytes into gigabytes.
 """
 
 import difflib
@@ -14,9 +14,7 @@ from search_spaces.faults import Faults, printable, show
 
 LARGEST_BYTES = 256 * 1024
 DEEPEST = 20
-MOST_ALIASES = 100
 MOST_VALUES = 20_000
-"""Values in a document after every alias is replaced by what it stands for."""
 
 RULE = "must be a mapping of name, search and budget"
 START = "Start from one of the shipped files, e.g. search_spaces/fcn_digits.yaml."
@@ -36,7 +34,7 @@ def read(path: Path, faults: Faults, *, rule: str = RULE, start: str = START) ->
         noted as faults and keep their last value.
     """
     text = _read_text(path, faults)
-    if text is None or not _is_small(text, faults):
+    if text is None or not _is_plain(text, faults):
         return None
     loader = yaml.SafeLoader(text)
     try:
@@ -112,71 +110,36 @@ def _note_syntax(error: yaml.YAMLError, faults: Faults) -> None:
     faults.add("", rule, got=f"{problem} at line {mark.line + 1}, column {mark.column + 1}", remedy=remedy)
 
 
-class _Size:
-    """Counts the values and the depth of a document, aliases included, without building it."""
-
-    def __init__(self) -> None:
-        self.aliases = 0
-        self._anchors: dict[str, tuple[int, int]] = {}
-        self._open: list[tuple[str | None, int, int]] = [(None, 0, 0)]
-
-    def take(self, event: yaml.Event) -> None:
-        """Counts one event of the parser."""
-        if isinstance(event, yaml.CollectionStartEvent):
-            self._open.append((event.anchor, 1, 1))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, values, depth = self._open.pop()
-            self._put(anchor, values, depth)
-        elif isinstance(event, yaml.ScalarEvent):
-            self._put(event.anchor, 1, 0)
-        elif isinstance(event, yaml.AliasEvent):
-            self.aliases += 1
-            self._put(None, *self._anchors.get(event.anchor or "", (0, 0)))
-
-    def fault(self) -> tuple[str, str]:
-        """The limit that is passed and by what, in words; empty when none is."""
-        _, values, depth = self._open[-1]
-        if len(self._open) - 1 + depth > DEEPEST + 1:
-            return f"lists and mappings nest at most {DEEPEST} deep", "deeper nesting"
-        if self.aliases > MOST_ALIASES:
-            return f"must have at most {MOST_ALIASES} aliases", "more"
-        if values > MOST_VALUES:
-            return f"must have at most {MOST_VALUES} values, aliases written out", "more"
-        return "", ""
-
-    def is_open(self, anchor: str | None) -> bool:
-        """Whether the value of this anchor has begun and not ended."""
-        return any(name is not None and name == anchor for name, _, _ in self._open)
-
-    def _put(self, anchor: str | None, values: int, depth: int) -> None:
-        if anchor is not None:
-            self._anchors[anchor] = (values, depth)
-        name, outer_values, outer_depth = self._open.pop()
-        self._open.append((name, outer_values + values, max(outer_depth, depth + 1)))
-
-
-def _is_small(text: str, faults: Faults) -> bool:
-    size = _Size()
+def _is_plain(text: str, faults: Faults) -> bool:
+    """Whether a document keeps the limits and has nothing but mappings, lists, keys and values."""
+    depth = values = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            size.take(event)
-            rule, got = size.fault()
-            remedy = "Write the values out."
-            if isinstance(event, yaml.AliasEvent) and size.is_open(event.anchor):
-                rule, got = (
-                    "a value must not hold itself",
-                    f"the alias *{printable(str(event.anchor))} inside its own value",
-                )
-            if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
-                rule, got = "values carry no YAML tags", f"the tag {show(event.tag)}"
-                remedy = "Remove the tag."
-            if rule:
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            values += isinstance(event, yaml.NodeEvent)
+            if fault := _fault_of(event, depth, values):
+                rule, got, remedy = fault
                 faults.add("", rule, got=f"{got} at line {event.start_mark.line + 1}", remedy=remedy)
                 return False
     except yaml.YAMLError as error:
         _note_syntax(error, faults)
         return False
     return True
+
+
+def _fault_of(event: yaml.Event, depth: int, values: int) -> tuple[str, str, str] | None:
+    """Rule, what was got and remedy, when an event of the parser is not to be there."""
+    write = "Write the values out."
+    if depth > DEEPEST:
+        return f"lists and mappings nest at most {DEEPEST} deep", "deeper nesting", write
+    if values > MOST_VALUES:
+        return f"must have at most {MOST_VALUES} keys and values", "more", "Search a range instead of choices."
+    if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+        sign = "alias *" if isinstance(event, yaml.AliasEvent) else "anchor &"
+        return "must have no anchors and aliases", f"the {sign}{printable(event.anchor)}", write
+    if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+        return "values carry no YAML tags", f"the tag {show(event.tag)}", "Remove the tag."
+    return None
 
 
 def _note_duplicates(node: yaml.Node, path: str, faults: Faults) -> None:

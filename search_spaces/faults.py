@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from search_spaces.vocabulary import GAINS, Rule
+from supermask.config import RULES, Rule
 
 _KIND_WORDS = {int: "a whole number", float: "a finite number", str: "a name"}
 _GIVE_NUMBER = "Give a number."
@@ -60,12 +60,9 @@ def check_value(faults: Faults, path: str, value: Any, *, name: str, rule: Rule)
     Returns:
         Whether it does.
     """
-    if name == "weight_gain" and isinstance(value, str) and value in GAINS:
-        return True
     if not rule.has_kind(value):
-        remedy = _kind_remedy(value, rule.kind)
-        if name == "weight_gain" and remedy == _GIVE_NUMBER:
-            remedy = f"Give a number, {' or '.join(GAINS)}."
+        owners = [other for other in RULES if isinstance(value, str) and value in RULES[other].choices]
+        remedy = f"{show(value)} is a value of {owners[0]}." if owners else _kind_remedy(value, rule.kind)
         faults.add(path, f"must be {_KIND_WORDS[rule.kind]}", got=show(value), remedy=remedy)
     elif rule.holds(value):
         return True

@@ -30,7 +30,8 @@ from search_spaces import overrides as given
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value, check_fields, distribution
 from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, SpaceError, Stopping, Value
-from search_spaces.vocabulary import DIRECTIONS, FRACTIONS, METRICS, is_finite
+from search_spaces.vocabulary import DIRECTIONS, FRACTIONS, METRICS
+from supermask.config import is_finite
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CONSTRAINT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")
@@ -90,18 +91,10 @@ def _check_name(name: Any, faults: Faults) -> None:
 
 def _fixed(content: Mapping[str, Any], faults: Faults) -> dict[str, Value | None]:
     entries = _mapping(content, "fixed")
-    fixed = {
+    return {
         name: check_field_value(name, entries[name], f"fixed.{name}", faults)
         for name in check_fields(entries, "fixed", faults)
     }
-    epochs = _mapping(content, "budget").get("epochs")
-    if epochs is None:
-        return fixed
-    value = check_field_value("epochs", epochs, "budget.epochs", faults)
-    if value is not None and fixed.get("epochs", value) not in (None, value):
-        got = f"{show(value)} while fixed.epochs is {show(fixed['epochs'])}"
-        faults.add("budget.epochs", "must equal fixed.epochs", got=got, remedy="Give it in one place.")
-    return {"epochs": value} | fixed
 
 
 def _parameters(content: Mapping[str, Any], fixed: Mapping[str, Value | None], faults: Faults) -> dict[str, Parameter]:
@@ -112,9 +105,8 @@ def _parameters(content: Mapping[str, Any], fixed: Mapping[str, Value | None], f
     entries = {name: distribution(name, searched[name], faults) for name in check_fields(searched, "search", faults)}
     for name in entries:
         if name in fixed:
-            where = "budget" if name not in _mapping(content, "fixed") else "fixed"
             remedy = "Remove it from one of the two."
-            faults.add(f"search.{name}", "a field is fixed or searched", got=f"it here and in {where}", remedy=remedy)
+            faults.add(f"search.{name}", "a field is fixed or searched", got="it here and in fixed", remedy=remedy)
     left = conditions.resolve(entries, fixed, faults)
     return {name: Parameter(found, left[name]) for name, (found, _) in entries.items() if found is not None}
 

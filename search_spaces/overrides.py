@@ -43,9 +43,9 @@ def parse(texts: Iterable[str], *, key: str = "PATH", example: str = "fixed.epoc
 def apply(document: Mapping[str, Any], overrides: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
     """Puts values in place of a document's.
 
-    A field has one place, so a value for one place takes the field from the others: `fixed.X` ends the
-    search of X, `search.X` frees a fixed X, and `fixed.epochs` and `budget.epochs` replace each other.
-    Ending the search of X also ends that of the parameters whose conditions can then no longer hold.
+    A field has one place, so a value for one place takes the field from the other: `fixed.X` ends the search of X,
+    `search.X` frees a fixed X. Ending the search of X also ends that of the parameters whose conditions can then no
+    longer hold.
 
     Args:
         document: A file's content; not changed.
@@ -66,12 +66,11 @@ def apply(document: Mapping[str, Any], overrides: Mapping[str, Any], faults: Fau
 
 
 def _other_places(path: str) -> list[str]:
-    section, _, rest = path.partition(".")
+    _, _, rest = path.partition(".")
     field = rest.partition(".")[0]
-    places = {f"fixed.{field}", f"search.{field}"} | ({"budget.epochs"} if field == "epochs" else set())
+    places = {f"fixed.{field}", f"search.{field}"}
     # `search.X.high` changes a search that must already be there; it does not begin one.
-    begins = path in places
-    return sorted(places - {path}) if begins and section in ("fixed", "search", "budget") else []
+    return sorted(places - {path}) if path in places else []
 
 
 def _remove(document: dict[str, Any], path: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution
 
 from search_spaces.faults import Faults, show
 from search_spaces.space import Parameter, Value
-from search_spaces.vocabulary import DEFAULTS, OWNERS
+from supermask.config import OWNERS, TrainConfig
 
 
 def check(fixed: Mapping[str, Value | None], parameters: Mapping[str, Parameter], faults: Faults) -> None:
@@ -20,7 +20,7 @@ def check(fixed: Mapping[str, Value | None], parameters: Mapping[str, Parameter]
     for name, (owner, allowed) in OWNERS.items():
         if name in parameters:
             path, conditions = f"search.{name}", parameters[name].when
-        elif fixed.get(name) not in (None, DEFAULTS[name]):
+        elif fixed.get(name) not in (None, _default(name)):
             path, conditions = f"fixed.{name}", {}
         else:
             continue
@@ -29,7 +29,7 @@ def check(fixed: Mapping[str, Value | None], parameters: Mapping[str, Parameter]
         if wrong:
             remedy = "Remove it" + (f", or add `when: {{{owner}: {allowed[0]}}}`" if owner in parameters else "")
             # An option cannot remove a line of a file; the default is allowed everywhere and does nothing.
-            remedy += f"; from the command line: --set fixed.{name}={DEFAULTS[name]}."
+            remedy += f"; from the command line: --set fixed.{name}={_default(name)}."
             got = f"{owner} {' or '.join(map(show, wrong))}"
             faults.add(path, f"must be left out unless {owner} is {' or '.join(allowed)}", got=got, remedy=remedy)
 
@@ -37,8 +37,12 @@ def check(fixed: Mapping[str, Value | None], parameters: Mapping[str, Parameter]
 def _possible(owner: str, fixed: Mapping[str, Value | None], parameters: Mapping[str, Parameter]) -> list[Value]:
     """The values that an owner may have in a trial; none when they are faulty themselves."""
     if owner not in parameters:
-        value = fixed.get(owner, DEFAULTS[owner])
+        value = fixed.get(owner, _default(owner))
         return [] if value is None else [value]
     found = parameters[owner]
-    absent = [DEFAULTS[owner]] if found.when else []
+    absent = [_default(owner)] if found.when else []
     return [*(found.extremes if isinstance(found.distribution, CategoricalDistribution) else ()), *absent]
+
+
+def _default(name: str) -> Value:
+    return getattr(TrainConfig, name)

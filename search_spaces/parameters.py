@@ -8,7 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from search_spaces.faults import Faults, check_value, number_remedy, show
 from search_spaces.schema import ChoicesEntry, RangeEntry, validate
 from search_spaces.space import Distribution, Value
-from search_spaces.vocabulary import FIELDS, Rule, exact
+from search_spaces.vocabulary import exact
+from supermask.config import RULES, Rule
 
 _LARGEST_EXACT = 2**53  # Optuna keeps parameters as floats, which hold whole numbers up to here.
 _MOST_STEPS = 10**9
@@ -17,9 +18,9 @@ _MOST_STEPS = 10**9
 def check_fields(entries: Mapping[str, Any], section: str, faults: Faults) -> list[str]:
     """The names that are fields; notes the others with the nearest field."""
     for name in entries:
-        if name not in FIELDS:
-            faults.add_unknown(f"{section}.{name}", "field", name, FIELDS)
-    return [name for name in entries if name in FIELDS]
+        if name not in RULES:
+            faults.add_unknown(f"{section}.{name}", "field", name, RULES)
+    return [name for name in entries if name in RULES]
 
 
 def check_field_value(name: str, value: Any, path: str, faults: Faults) -> Value | None:
@@ -28,9 +29,9 @@ def check_field_value(name: str, value: Any, path: str, faults: Faults) -> Value
     Returns:
         The value in the field's kind; None when it breaks the field's rule.
     """
-    if not check_value(faults, path, value, name=name, rule=FIELDS[name]):
+    if not check_value(faults, path, value, name=name, rule=RULES[name]):
         return None
-    return value if isinstance(value, str) else FIELDS[name].kind(value)
+    return value if isinstance(value, str) else RULES[name].kind(value)
 
 
 def distribution(name: str, entry: Any, faults: Faults) -> tuple[Distribution | None, dict[str, Any]]:
@@ -74,7 +75,7 @@ def _choices(name: str, values: list[Any], path: str, faults: Faults) -> Categor
 
 
 def _range(name: str, entry: RangeEntry, path: str, faults: Faults) -> Distribution | None:
-    rule = FIELDS[name]
+    rule = RULES[name]
     if rule.kind is str:
         legal = f"choices: [{', '.join(rule.choices) or 'digits, mnist'}]"
         faults.add(path, f"{name} takes names, not numbers", got="a range", remedy=f"Write `{legal}`.")
@@ -98,12 +99,7 @@ def _range(name: str, entry: RangeEntry, path: str, faults: Faults) -> Distribut
 
 
 def _bound(name: str, value: Any, path: str, faults: Faults) -> float | None:
-    rule = FIELDS[name]
-    if isinstance(value, str):
-        # `elu` is a legal value of weight_gain, but not the end of a range.
-        remedy = number_remedy(value, whole=rule.kind is int)
-        faults.add(path, f"must be {_number_words(rule)}", got=show(value), remedy=remedy)
-        return None
+    rule = RULES[name]
     if not check_value(faults, path, value, name=name, rule=rule):
         return None
     if rule.kind is int and value > _LARGEST_EXACT:

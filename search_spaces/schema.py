@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 
 from search_spaces.faults import Faults, nearest, number_remedy, show
-from search_spaces.vocabulary import FIELDS, SAMPLERS
+from search_spaces.vocabulary import SAMPLERS
+from supermask.config import RULES
 
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True)
 _LARGEST_SAMPLER_SEED = 2**32 - 1  # Optuna's samplers seed a generator that takes 32 bits.
@@ -22,8 +23,6 @@ class BudgetEntry(BaseModel):
 
     model_config = _CLOSED
     trials: int = Field(ge=1, le=1_000_000)
-    epochs: Any = None
-    """Another place for `fixed.epochs`, and checked as that."""
 
 
 class SamplerEntry(BaseModel):
@@ -137,8 +136,8 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
     if kind == "missing":
         faults.add(place, "must be given", got="nothing", remedy=f"Add `{example}`.")
     elif kind == "extra_forbidden":
-        if remedy := "" if path else _moved(place):
-            faults.add(place, "must be a known key", got=show(place), remedy=remedy)
+        if remedy := "" if path else _moved(keys):
+            faults.add(place, "must be a known key", got=show(keys[-1]), remedy=remedy)
         else:
             faults.add_unknown(place, "key", keys[-1], _keys_at(model, keys[:-1]))
     elif kind in ("greater_than_equal", "less_than_equal"):
@@ -155,10 +154,13 @@ def _note(detail: ErrorDetails, path: str, model: type[BaseModel], faults: Fault
         faults.add(place, f"must be {wanted}", got=show(value), remedy=remedy)
 
 
-def _moved(key: str) -> str:
-    """Where a key belongs that stands at the top of a document; empty if it belongs nowhere."""
-    if key in FIELDS:
+def _moved(keys: Sequence[str]) -> str:
+    """Where a key belongs that stands elsewhere in a document; empty if it belongs nowhere."""
+    key = keys[-1]
+    if key in RULES and keys[:-1] in ([], ["budget"]):
         return f"It is a field of a trial: write 'fixed.{key}' or 'search.{key}'."
+    if len(keys) > 1:
+        return ""
     section = next((section for section, model in _NESTED.items() if key in model.model_fields), "")
     return section and f"It is a key of {section}: write '{section}.{key}'."
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search_spaces.vocabulary import FIELDS
+from supermask.config import RULES
 
 Value = int | float | str
 Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
@@ -213,8 +213,8 @@ def find_circle(conditions: Mapping[str, Collection[str]]) -> str:
 
 
 def _place(name: str) -> tuple[int, str]:
-    names = list(FIELDS)
-    return (names.index(name) if name in FIELDS else len(names), name)
+    names = list(RULES)
+    return (names.index(name) if name in RULES else len(names), name)
 
 
 def _draw(trial: Suggests, name: str, distribution: Distribution) -> Any:

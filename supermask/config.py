@@ -18,8 +18,7 @@ AUGMENTATIONS = ("none", "crop_flip")
 STEM_NORMS = ("fixed", "trained")
 WEIGHT_INITS = ("signed_constant", "constant", "normal", "uniform")
 FAN_SCALES = ("he", "xavier")
-GAINS = ("elu", "elus")
-"""Names that `TrainConfig.from_dict` accepts in place of a number for `weight_gain`."""
+GAIN_RULES = ("fixed", "elu", "elus")
 
 STRUCTURAL = (
     "network",
@@ -48,6 +47,7 @@ OWNERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "plateau_factor": ("schedule", ("plateau",)),
     "plateau_reductions": ("schedule", ("plateau",)),
     "stem_norm": ("network", RESNETS),
+    "weight_gain": ("gain_rule", ("fixed",)),
 }
 """Fields that mean something only with some values of another one; elsewhere they keep their default."""
 
@@ -77,24 +77,46 @@ class Rule:
     choices: tuple[str, ...] = ()
 
     def text(self, name: str) -> str:
-        """The rule in words, e.g. `0 <= pruning_rate < 1`."""
+        """The rule in words, e.g. `0 <= pruning_rate < 1 must hold`."""
         if self.choices:
             return f"{name} must be one of {', '.join(self.choices)}"
+        bounds = self.bounds(name)
+        return f"{name} must be {_KIND_WORDS[self.kind]}" if bounds == name else f"{bounds} must hold"
+
+    def bounds(self, name: str) -> str:
+        """The bounds in words, e.g. `0 <= pruning_rate < 1`; just the name without bounds."""
         left = f"{self.low:g} {'<' if self.open_low else '<='} " if self.low > -math.inf else ""
         right = f" {'<' if self.open_high else '<='} {self.high:g}" if self.high < math.inf else ""
-        if not left and not right:
-            return f"{name} must be {_KIND_WORDS[self.kind]}"
-        return f"{left}{name}{right} must hold"
+        return f"{left}{name}{right}"
 
     def admits(self, value: Any) -> bool:
-        """Whether `value` has the kind and lies within the bounds."""
-        if not _has_kind(value, self.kind):
+        """Whether `value` has the kind and lies within the bounds or among the choices."""
+        return self.has_kind(value) and self.holds(value)
+
+    def has_kind(self, value: Any) -> bool:
+        """Whether `value` is a finite number, a whole number or a name, as the rule asks.
+
+        A whole number counts as a number unless it is too large for a float.
+        """
+        if isinstance(value, bool):
             return False
+        if self.kind is float and isinstance(value, int | float):
+            return is_finite(value)
+        return isinstance(value, self.kind)
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value`, which has the kind, lies within the bounds or among the choices."""
         if self.kind is str:
             return bool(value) and (not self.choices or value in self.choices)
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return above and below and _is_finite(value)
+        return above and below
+
+
+def is_finite(number: float) -> bool:
+    """Whether a number is finite as a float; a whole number beyond the floats is not."""
+    # math.isfinite raises on a whole number beyond the largest float; a NaN compares false.
+    return abs(number) <= sys.float_info.max
 
 
 _KIND_WORDS = {int: "a whole number", float: "a number", str: "a name"}
@@ -121,6 +143,7 @@ RULES: dict[str, Rule] = {
     "stem_norm": Rule(str, choices=STEM_NORMS),
     "weight_init": Rule(str, choices=WEIGHT_INITS),
     "weight_scale": Rule(str, choices=FAN_SCALES),
+    "gain_rule": Rule(str, choices=GAIN_RULES),
     "weight_gain": Rule(float, low=0, open_low=True),
     "score_scale": Rule(str, choices=FAN_SCALES),
     "score_gain": Rule(float, low=0, open_low=True),
@@ -183,8 +206,11 @@ class TrainConfig:
     """Distribution of the frozen weights: `signed_constant` (paper), `constant`, `normal`, `uniform`."""
     weight_scale: str = "he"
     """Scale of the weights at gain 1: `he` sqrt(2 / fan_in) or `xavier` sqrt(2 / (fan_in + fan_out))."""
+    gain_rule: str = "fixed"
+    """Factor on the frozen weights, see `gain`: `fixed` is `weight_gain` (paper); `elu` and `elus` keep the variance of
+    activations under ELU."""
     weight_gain: float = math.sqrt(1.5)
-    """Factor on the frozen weights, > 0. ELU: sqrt(0.75); ELUS: sqrt(0.75 / kept fraction). Paper: sqrt(1.5)."""
+    """Factor on the frozen weights with `fixed`, > 0. Paper: sqrt(1.5), which is `elus` at a pruning rate of 0.5."""
     score_scale: str = "xavier"
     """Bound of the uniform initial scores at gain 1: `xavier` sqrt(6 / (fan_in + fan_out)) or `he` sqrt(6 / fan_in)."""
     score_gain: float = 1.0
@@ -214,7 +240,7 @@ class TrainConfig:
         """Builds a configuration from plain values, e.g. a search space's sample.
 
         Args:
-            values: Field names to values. `weight_gain` may also be the name `elu` or `elus`.
+            values: Field names to values.
 
         Raises:
             ConfigError: On an unknown field (with the nearest legal one) or a broken rule.
@@ -222,14 +248,16 @@ class TrainConfig:
         unknown = [name for name in values if name not in RULES]
         if unknown:
             raise ConfigError("\n".join(_unknown(name) for name in unknown))
-        gain = values.get("weight_gain")
-        if gain not in GAINS:
-            return cls(**values)
-        plain = cls(**{name: value for name, value in values.items() if name != "weight_gain"})
+        return cls(**values)
+
+    @property
+    def gain(self) -> float:
+        """Factor on the frozen weights: `weight_gain`, sqrt(0.75) for `elu`, sqrt(0.75 / kept fraction) for `elus`."""
+        if self.gain_rule == "fixed":
+            return self.weight_gain
         # `edge_popup` makes up for its hidden fraction by itself, see `supermask.methods.widened_scale`.
-        hides = gain == "elus" and plain.method in MASKED_METHODS and plain.method != "edge_popup"
-        kept = 1.0 - plain.pruning_rate if hides else 1.0
-        return dataclasses.replace(plain, weight_gain=math.sqrt(0.75 / kept))
+        hides = self.gain_rule == "elus" and self.method in MASKED_METHODS and self.method != "edge_popup"
+        return math.sqrt(0.75 / (1.0 - self.pruning_rate if hides else 1.0))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain Python values, in the order of the class."""
@@ -251,30 +279,17 @@ def _misplaced(config: TrainConfig) -> Iterator[str]:
             )
 
 
-def _has_kind(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return False
-    if kind is float:
-        return isinstance(value, int | float)
-    return isinstance(value, kind)
-
-
-def _is_finite(value: float) -> bool:
-    # math.isfinite raises on a whole number beyond the largest float; a NaN compares false.
-    return abs(value) <= sys.float_info.max
-
-
 def _fault(name: str, rule: Rule, value: Any) -> str:
     message = f"TrainConfig.{name}: {rule.text(name)}, but got {value!r}."
-    if not _has_kind(value, rule.kind):
+    if isinstance(value, int | float) and not is_finite(value):
+        return f"{message} Give a finite number."
+    if not rule.has_kind(value):
         return f"{message} Give {_KIND_WORDS[rule.kind]}."
     if rule.choices:
-        near = difflib.get_close_matches(value.lower(), rule.choices, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(str(value).lower(), rule.choices, n=1, cutoff=0.0)
         return f"{message} Did you mean {near[0]!r}?"
     if rule.kind is str:
         return f"{message} Give {_KIND_WORDS[str]}."
-    if not _is_finite(value):
-        return f"{message} Give a finite number."
     return f"{message} Choose a value inside the range."
 
 

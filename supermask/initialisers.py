@@ -31,7 +31,7 @@ def weight_scale(config: TrainConfig, layer: MaskedLayer) -> float:
 
     gain * sqrt(2 / fan_in) for He, gain * sqrt(2 / (fan_in + fan_out)) for Xavier.
     """
-    return config.weight_gain * math.sqrt(2.0 / _fan(config.weight_scale, layer))
+    return config.gain * math.sqrt(2.0 / _fan(config.weight_scale, layer))
 
 
 def unit_weights(config: TrainConfig, layer: MaskedLayer, index: int) -> Tensor:

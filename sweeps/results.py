@@ -40,7 +40,10 @@ TRIALS = pa.schema(
         ("attempt", pa.int64()),
         ("pack", pa.int64()),
         ("lane", pa.int64()),
-        *((name, _ARROW_KINDS[RULES[name].kind]) for name in CONFIG_COLUMNS),
+        *(
+            pa.field(name, _ARROW_KINDS[RULES[name].kind], metadata={parts.DEFAULT: str(getattr(TrainConfig, name))})
+            for name in CONFIG_COLUMNS
+        ),
         ("epochs_done", pa.int64()),
         ("train_loss", pa.float64()),
         ("val_loss", pa.float64()),

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from search_spaces.load import load
-from search_spaces.vocabulary import FIELDS, METRICS, SAMPLERS
-from supermask.config import TrainConfig
+from search_spaces.vocabulary import METRICS, SAMPLERS
+from supermask.config import RULES, TrainConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
 BASE: dict[str, Any] = {
@@ -41,10 +41,10 @@ def test_every_search_space_loads(block: str, tmp_path: Path) -> None:
 def test_every_field_is_explained_with_its_default_and_its_choices() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| ?(.*?) ?\|$", text("search-spaces.md"), flags=re.MULTILINE)
     table = {name: (what, default) for name, what, default, _ in rows}
-    assert list(table) == list(FIELDS)
+    assert list(table) == list(RULES)
     for field in dataclasses.fields(TrainConfig):
         what, default = table[field.name]
-        for choice in FIELDS[field.name].choices:
+        for choice in RULES[field.name].choices:
             assert f"`{choice}`" in what, field.name
         if field.name == "seed":
             continue

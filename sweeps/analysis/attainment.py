@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import moocore
 import numpy as np
+
+_BEYOND = (2.0, 0.0)
+"""Remaining and -accuracy of a point that all seeds attain, so that one whose lanes all diverged is counted."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,19 @@ def surfaces(rows: Sequence[Mapping[str, Any]]) -> Surfaces | None:
     if not used:
         return None
     levels = np.unique([row["remaining"] for row in used])
-    attained = np.full((len(common), len(levels)), -np.inf)
-    for place, index in enumerate(sorted(common)):
-        for row in used:
-            if row["seed_index"] == index:
-                enough = levels >= row["remaining"]
-                attained[place, enough] = np.maximum(attained[place, enough], row["test_accuracy"])
-    ordered = np.sort(attained, axis=0)[::-1]
-    half = (len(common) + 1) // 2 - 1
-    return Surfaces(levels, ordered[0], ordered[half], ordered[-1], len(common))
+    points = [(row["seed_index"], row["remaining"], -row["test_accuracy"]) for row in used]
+    points += [(index, *_BEYOND) for index in common]
+    attained = np.array(sorted(points))  # moocore takes the sets to lie one after the other
+    found = moocore.eaf(attained[:, 1:], attained[:, 0], percentiles=(0, 50, 100))
+    best, median, worst = (_at(levels, found[found[:, 2] == percent]) for percent in (0, 50, 100))
+    return Surfaces(levels, best, median, worst, len(common))
+
+
+def _at(levels: np.ndarray, surface: np.ndarray) -> np.ndarray:
+    """The accuracies of a surface, given by its corners (remaining, -accuracy, percent), at some levels."""
+    corners = surface[np.argsort(surface[:, 0])]
+    accuracies = np.concatenate([[-np.inf], -corners[:, 1]])
+    return accuracies[np.searchsorted(corners[:, 0], levels, side="right")]
 
 
 def _largest_block(rows: Sequence[Mapping[str, Any]]) -> tuple[set[int], set[int]]:

@@ -120,7 +120,7 @@ def _study(costs: dict[str, np.ndarray], trials: Table, space: SearchSpace, name
 
 
 def _distribution(searched: Distribution, held: list[Any]) -> Distribution:
-    """Where values came from. A gain given by its name, `elus`, stands in the results as a number out of a range."""
+    """Where values came from, which a space that was changed since may not have."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(searched, CategoricalDistribution):

@@ -4,11 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 
 LEVEL = 0.95
 """Confidence of the intervals."""
-_MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -46,26 +44,7 @@ def student_t(values: Sequence[float]) -> Interval:
 
 @lru_cache
 def _quantile(freedom: int) -> float:
-    """The t that Student's distribution with so many degrees of freedom, >= 1, stays below in size with LEVEL.
+    """The t that Student's distribution with so many degrees of freedom, >= 1, stays below in size with LEVEL."""
+    from scipy.special import stdtrit  # which takes longer to import than all else that reads results
 
-    Found by halving, or for many degrees by the expansion around the normal distribution (Abramowitz and Stegun,
-    26.7.5), which is then good to nine digits. scipy has it as well, and takes most of a second to import.
-    """
-    if freedom > _MANY:
-        z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    low, high = 0.0, math.pi / 2
-    while (angle := (low + high) / 2) not in (low, high):
-        low, high = (angle, high) if _within(angle, freedom) < LEVEL else (low, angle)
-    return math.sqrt(freedom) * math.tan(angle)
-
-
-def _within(angle: float, freedom: int) -> float:
-    """The chance of |t| <= sqrt(freedom) * tan(angle); Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = cosine if odd else 1.0, 0.0
-    for step in range(2 + odd, freedom + 1, 2):
-        total += term
-        term *= cosine**2 * (step - 1) / step
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))

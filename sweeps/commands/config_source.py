@@ -11,8 +11,7 @@ import yaml
 from search_spaces.document import read
 from search_spaces.faults import Faults, check_value, nearest, show
 from search_spaces.overrides import parse
-from search_spaces.vocabulary import FIELDS, OWNERS
-from supermask.config import ConfigError, TrainConfig
+from supermask.config import OWNERS, RULES, ConfigError, TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch
@@ -60,7 +59,7 @@ def find(text: str, root: Path, changes: Sequence[str]) -> Source:
         return Source(of_file(path, overrides), path.name, path.stem)
     paths, trial = parse_trial(text, root, what="CONFIG", other="a YAML file or ")
     row = trial_row(paths, trial)
-    written = {name: row[name] for name in FIELDS if row.get(name) is not None}
+    written = {name: row[name] for name in RULES if row.get(name) is not None}
     # What belonged to the trial's method, schedule or network goes when a change puts another in its place.
     lost = [name for name, (owner, legal) in OWNERS.items() if overrides.get(owner, legal[0]) not in legal]
     kept = {name: value for name, value in written.items() if name not in lost}
@@ -134,11 +133,11 @@ def trial_row(paths: SweepPaths, trial: int) -> Mapping[str, Any]:
 
 def _checked(values: Mapping[str, Any], faults: Faults) -> TrainConfig:
     for name, value in values.items():
-        if name in FIELDS:
-            check_value(faults, name, value, name=name, rule=FIELDS[name])
+        if name in RULES:
+            check_value(faults, name, value, name=name, rule=RULES[name])
         else:
             # `fixed.epochs` is how a sweep's option --set names the field.
-            remedy = nearest(name.rpartition(".")[2], FIELDS)
+            remedy = nearest(name.rpartition(".")[2], RULES)
             faults.add(name, "must be a field of TrainConfig", got=show(name), remedy=remedy)
     if faults.lines:
         raise ConfigError("\n".join(faults.lines))

@@ -4,10 +4,10 @@ import re
 import sys
 from pathlib import Path
 
-from search_spaces.vocabulary import FIELDS
+from supermask.config import RULES
 from sweeps.errors import SweepError
 
-NETWORKS = FIELDS["network"].choices
+NETWORKS = RULES["network"].choices
 
 DATASETS = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar10-jpeg")
 """Datasets by name; a folder of images is `folder:NAME`."""

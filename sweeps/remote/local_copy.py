@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from sweeps.remote.client import ObjectStore, Stamp
+from sweeps.remote.client import ObjectStore, ObjectVersion
 from sweeps.store.cache import BOOKS
 from sweeps.store.paths import TEMPORARY_PREFIX, replacing
 
@@ -30,6 +30,15 @@ _THREADS = 8
 _TRIES = 5
 
 _LOG = logging.getLogger(__name__)
+
+
+class FileVersion(NamedTuple):
+    """One version of a file of this machine."""
+
+    size: int
+    """In bytes."""
+    mtime_ns: int
+    """Time of its last change."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +90,21 @@ class LocalCopy:
         self.root, self.part, self.store = root, part, store
         self._books = root / BOOKS / part.key
         self._books.parent.mkdir(parents=True, exist_ok=True)
-        self.known: dict[str, tuple[Stamp, Stamp]] = {}
-        self.unsent = False
+        self.known: dict[str, tuple[str, FileVersion]] = {}
+        self.dirty = False
         self.load()
 
     def load(self) -> None:
-        """Reads what is known to be equal: by name, the stamps in the store and here."""
+        """Reads what is known to be equal, by name: the e_tag in the store and the version here."""
         with suppress(FileNotFoundError, ValueError):
             books = json.loads(self._books.with_suffix(".json").read_text(encoding="utf-8"))
-            self.known = {name: (Stamp(*there), Stamp(*here)) for name, (there, here) in books["known"].items()}
-            self.unsent = books["unsent"]
+            self.known = {name: (e_tag, FileVersion(*here)) for name, (e_tag, here) in books["known"].items()}
+            self.dirty = books["unsent"]
 
     def save(self) -> None:
         """Writes that down."""
         with replacing(self._books.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps({"unsent": self.unsent, "known": self.known}), encoding="utf-8")
+            temporary.write_text(json.dumps({"unsent": self.dirty, "known": self.known}), encoding="utf-8")
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
@@ -130,14 +139,14 @@ class LocalCopy:
                     yield True
                     return
             self.load()
-            if self.unsent and time.monotonic() - began > READERS_SECONDS:
+            if self.dirty and time.monotonic() - began > READERS_SECONDS:
                 yield False
                 return
             time.sleep(POLL_SECONDS)
 
-    def here(self) -> dict[str, Stamp]:
+    def here(self) -> dict[str, FileVersion]:
         """The files of the part on this machine."""
-        found: dict[str, Stamp] = {}
+        found: dict[str, FileVersion] = {}
         for folder in self.part.folders:
             place = self.root / folder
             for path in [place, *place.rglob("*")]:
@@ -146,15 +155,15 @@ class LocalCopy:
                 if self.part.covers(name) and not any(at.startswith(TEMPORARY_PREFIX) for at in name.split("/")):
                     with suppress(OSError):
                         if path.is_file() and not path.is_symlink():
-                            found[name] = stamp_of(path)
+                            found[name] = version_of(path)
         return found
 
-    def there(self, *folders: str) -> dict[str, Stamp]:
+    def there(self, *folders: str) -> dict[str, ObjectVersion]:
         """The files of the part in the store, or of these folders of it."""
-        found: dict[str, Stamp] = {}
+        found: dict[str, ObjectVersion] = {}
         for folder in folders or self.part.folders:
-            if stamp := self.store.stamp(folder):
-                found[folder] = stamp
+            if version := self.store.version(folder):
+                found[folder] = version
             else:
                 found |= {name: at for name, at in self.store.files(folder).items() if self.part.covers(name)}
         return found
@@ -173,14 +182,14 @@ class LocalCopy:
                             self._fetch(wanted)
                     return
             self.load()
-            if self.unsent:
+            if self.dirty:
                 return  # while a driver works here, its own files are the newest
             time.sleep(POLL_SECONDS)  # somebody else brings them
 
     def _fetch(self, wanted: Callable[[str], bool]) -> None:
-        if self.unsent and not self._has_moved():
+        if self.dirty and not self._has_moved():
             return
-        if self.unsent:
+        if self.dirty:
             self._set_aside()
         for attempt in range(_TRIES):
             try:
@@ -195,23 +204,23 @@ class LocalCopy:
         self.save()
 
     def _bring(self, wanted: Callable[[str], bool]) -> None:
-        there = {name: stamp for name, stamp in self.there().items() if wanted(name)}
-        # An object's time may be no finer than a second, which is too little for a lease.
-        news = [name for name, stamp in there.items() if not self._equal(name, stamp) or _is_lease(name)]
+        there = {name: version for name, version in self.there().items() if wanted(name)}
+        # A lease that was renewed may read as it did before: it is its time that counts.
+        news = [name for name, version in there.items() if not self._equal(name, version.e_tag) or _is_lease(name)]
         in_parallel(lambda name: self.bring(name, there[name]), news)
         for name in [name for name in self.known if wanted(name) and name not in there]:
             (self.root / name).unlink(missing_ok=True)
             del self.known[name]
 
-    def bring(self, name: str, stamp: Stamp) -> None:
-        """Brings one file from the store; a lease, whose age is judged here, with its time by this machine's clock."""
-        ahead = self.store.ahead if _is_lease(name) else 0
-        self.store.get(name, self.root / name, stamp._replace(time=stamp.time - ahead))
-        self.known[name] = stamp, stamp_of(self.root / name)
+    def bring(self, name: str, version: ObjectVersion) -> None:
+        """Downloads one file; a lease, whose age is judged here, with its time by this machine's clock."""
+        ahead_ns = self.store.ahead_ns if _is_lease(name) else 0
+        e_tag = self.store.download(name, self.root / name, version.mtime_ns - ahead_ns)
+        self.known[name] = e_tag, version_of(self.root / name)
 
-    def _equal(self, name: str, there: Stamp) -> bool:
+    def _equal(self, name: str, e_tag: str) -> bool:
         with suppress(FileNotFoundError):
-            return self.known.get(name) == (there, stamp_of(self.root / name))
+            return self.known.get(name) == (e_tag, version_of(self.root / name))
         return False
 
     def _has_moved(self) -> bool:
@@ -230,7 +239,7 @@ class LocalCopy:
             to = self.root / SET_ASIDE / stamp / name
             to.parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).rename(to)
-        self.known, self.unsent = {}, False
+        self.known, self.dirty = {}, False
         _LOG.warning(
             "%s: another machine has gone on with it, so what this one had not sent is of no use any more. "
             "It was set aside in %s.",
@@ -248,10 +257,10 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def stamp_of(path: Path) -> Stamp:
-    """Of a file of this machine."""
+def version_of(path: Path) -> FileVersion:
+    """The present version of a file of this machine."""
     found = path.stat()
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return FileVersion(found.st_size, found.st_mtime_ns)
 
 
 def in_parallel(work: Callable[[str], Any], names: Iterable[str]) -> None:

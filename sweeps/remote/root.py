@@ -163,10 +163,13 @@ def _unsent(left: list[str], paths: SweepPaths, senders: list["Sender"], what: s
     uri = shown(paths.root)
     size = sum((paths.root / name).stat().st_size for name in left if (paths.root / name).exists())
     which = ", ".join(sorted(left)[:3]) + (", ..." if len(left) > 3 else "")
-    why = next((sender.fault for sender in senders if sender.fault), "another driver has taken over")
+    lost = any(sender.lost for sender in senders)
+    why = "another driver has taken over"
+    if not lost:
+        why = next(sender.fault for sender in senders if sender.fault)
     again = f"sweeps resume {paths.name} --root '{uri}'" if what == "sweep" else "the same command once more"
     then = f"Send them from this machine: {again}"
-    if any(sender.lost for sender in senders):
+    if lost:
         then = "They are of no use any more; the next command sets them aside"
     return (
         f"{uri}: must hold all results, but {len(left)} files ({size / 2**20:.1f} MiB: {which}) are not there yet: "
@@ -192,8 +195,18 @@ def _answering(uri: str) -> Iterator[None]:
         yield
     except OSError as error:
         text = str(error).removeprefix(f"{uri}: ")
-        raise SweepError(
-            f"root {uri}: the store must answer, but got: {text}. Check the address, the network and the credentials "
-            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE).",
-            exit_code=1,
-        ) from None
+        raise SweepError(f"root {uri}: {text}. {_remedy(error, uri)}", exit_code=1) from None
+
+
+def _remedy(error: OSError, uri: str) -> str:
+    from sweeps.remote.connection import credentials_of
+
+    match error:
+        case NotADirectoryError():
+            return "Create it, or correct --root."
+        case FileNotFoundError():
+            return "A driver merged its files while they were read. Try again."
+        case PermissionError():
+            return f"Check the rights of this account and its credentials ({credentials_of(uri)})."
+        case _:
+            return f"Check the address, the network and the credentials ({credentials_of(uri)})."

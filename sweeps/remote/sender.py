@@ -1,34 +1,32 @@
-"""Sends what a driver writes to the object store, from a thread: the sweep never waits for it and never ends by it.
+"""Uploads what a driver writes, from a thread: the sweep never waits for the object store and never ends by it.
 
 What lies in the store is at any time a state from which another machine can go on: results before the study that
-knows of them, the study before the lease, and nothing is removed before what took its place has arrived. Meanwhile
-another thread keeps the lease in the store from looking like that of a dead driver.
+knows of them, the study before the lease, and nothing is removed before what took its place has arrived. Results and
+the study replace only what this machine knows to be there, so a driver that was suspended amid an upload, while another
+one took over, does not write over the other's.
 """
 
-import json
 import logging
-import os
-import socket
 import threading
 import time
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from sweeps.remote.client import Stamp
-from sweeps.remote.local_copy import LocalCopy, in_parallel, same_holder, stamp_of
-from sweeps.store import lease
+from sweeps.remote.claim import Claim
+from sweeps.remote.local_copy import FileVersion, LocalCopy, in_parallel, version_of
 
 INTERVAL_SECONDS = 5.0
 """Between two rounds, at least; ten times what a round takes, if that is longer."""
-CLAIM_SECONDS = 2.0
-"""After which a driver looks whether another one has claimed the sweep at the same moment."""
 LAST_SECONDS = 60.0
 """How long the end of a session waits for a store that does not answer."""
-PULSE_SECONDS = 15.0
-"""Between two signs of life in the store, at most, also while a round takes longer; see `lease.STALE_SECONDS`."""
+_POLL_SECONDS = 0.1
+"""Between two looks whether the session has its lease by now, for it to be claimed in the store at once."""
 _LONGEST_SECONDS = 60.0
 _ORDER = ("/epochs/", "/trials/", "")
-"""Results are sent in this order: a trial that is there has all its epochs there."""
+"""Results are uploaded in this order: a trial that is there has all its epochs there."""
+_STUDY = "study.journal"
+_GUARDED = (".parquet", _STUDY)
+"""Endings of the names of what is only written in place of what is known to be there."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +36,6 @@ class Sender:
 
     Attributes:
         sent: Whether there was something to send, under a lease where there is one.
-        lost: Whether another driver has taken over.
         fault: Why the last try failed, if it did.
 
     Args:
@@ -48,22 +45,24 @@ class Sender:
 
     def __init__(self, copy: LocalCopy, *, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self._copy, self._interval_seconds = copy, interval_seconds
-        self._claimed: Path | None = None
-        self._said, self._renewed, self._pulse_lock = b"", time.monotonic(), threading.Lock()
-        self.lost = self.sent = False
+        self._claim = Claim(copy)
+        self.sent = False
         self.fault: str | None = None
         self._took_seconds = 0.0
-        self._over, self._closed = threading.Event(), threading.Event()
-        self._before, copy.unsent = copy.unsent, True
+        self._over = threading.Event()
+        self._before, copy.dirty = copy.dirty, True
         copy.save()
         self._thread = threading.Thread(target=self._work, name="sender", daemon=True)
         self._thread.start()
-        self._pulse = threading.Thread(target=self._live, name="pulse", daemon=True)
-        self._pulse.start()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another driver has claimed the sweep."""
+        return self._claim.lost
 
     def unsent(self) -> list[str]:
         """The files that are not in the store as they are here."""
-        return [name for name, stamp in self._copy.here().items() if self._is_new(name, stamp)]
+        return [name for name, version in self._copy.here().items() if self._is_new(name, version)]
 
     def close(self, timeout_seconds: float = LAST_SECONDS) -> list[str]:
         """Sends what is left, for some time, and ends the thread.
@@ -76,14 +75,15 @@ class Sender:
         until = time.monotonic() + timeout_seconds
         while not self._try() and not self.lost and time.monotonic() < until:
             time.sleep(1)
-        self._closed.set()
-        self._pulse.join()
+        self._claim.close()
         left = self.unsent() if self.fault or self.lost else []
-        self._copy.unsent = bool(left) if self.sent or left else self._before
+        self._copy.dirty = bool(left) if self.sent or left else self._before
         self._copy.save()
         return left
 
     def _work(self) -> None:
+        while not self._over.wait(_POLL_SECONDS) and not self._has_claimed():
+            pass
         pause = self._interval_seconds
         while not self._over.wait(pause):
             if self.lost:
@@ -92,15 +92,19 @@ class Sender:
             pause = max(self._interval_seconds, 10 * self._took_seconds)
             pause = min(pause if arrived else 2 * pause, _LONGEST_SECONDS)
 
+    def _has_claimed(self) -> bool:
+        try:
+            return self._claim.holds() or self.lost
+        except OSError:
+            return True  # the rounds try again, and say what the matter is
+
     def _try(self) -> bool:
         try:
             self._round()
         except OSError as error:
-            if self.fault is None:
+            if self.fault is None and not self.lost:
                 _LOG.warning(
-                    "object store: must take what is written, but got: %s. The sweep goes on; it is sent when the "
-                    "store answers.",
-                    error,
+                    "upload to the object store failed: %s. The sweep continues; the upload will be retried.", error
                 )
             self.fault = str(error)
             return False
@@ -108,99 +112,56 @@ class Sender:
         return True
 
     def _round(self) -> None:
-        if not self._holds():
+        if not self._claim.holds():
             return
         started = time.monotonic()
         last = self._snapshot()  # what must not be ahead of the results is read before these are looked for
-        found = {name: stamp for name, stamp in self._copy.here().items() if name not in last}
-        news = [name for name, stamp in found.items() if self._is_new(name, stamp)]
-        self.sent |= bool(news) or any(self._is_new(name, stamp) for name, (_, stamp) in last.items())
+        found = {name: version for name, version in self._copy.here().items() if name not in last}
+        news = [name for name, version in found.items() if self._is_new(name, version)]
+        self.sent |= bool(news) or any(self._is_new(name, version) for name, (_, version) in last.items())
         for kind in _ORDER:
             batch = [name for name in news if kind in name]
             news = [name for name in news if kind not in name]
             in_parallel(lambda name: self._send(name, found[name]), batch)
-        for name, (content, stamp) in last.items():
-            if self._is_new(name, stamp):
-                self._copy.known[name] = self._put_last(content, name), stamp
-        for name in [name for name in self._copy.known if name not in found and name not in last]:
+        for name, (content, version) in last.items():
+            if self._is_new(name, version):
+                write = self._claim.renew if self._claim.is_of(name) else partial(self._upload, name)
+                self._copy.known[name] = write(content), version
+        gone = [name for name in self._copy.known if name not in found and name not in last]
+        for name in gone if gone and self._claim.holds() else []:  # the round may have taken long
             self._copy.store.delete(name)
             del self._copy.known[name]
         self._copy.save()
         self._took_seconds = time.monotonic() - started
 
-    def _put_last(self, content: bytes, name: str) -> Stamp:
-        """Puts the study or a lease."""
-        if self._copy.root / name != self._claimed:
-            return self._copy.store.put(content, name)
-        with self._pulse_lock:
-            self._said, self._renewed = content, time.monotonic()
-            return self._copy.store.put(content, name)
+    def _send(self, name: str, version: FileVersion) -> None:
+        self._copy.known[name] = self._upload(name, self._copy.root / name), version
 
-    def _live(self) -> None:
-        """Gives signs of life by putting again what the lease says in the store: that is never ahead of the results."""
-        while not self._closed.wait(self._renewed + PULSE_SECONDS - time.monotonic()):
-            with self._pulse_lock, suppress(OSError):  # of which a round hears as well
-                self._renewed = time.monotonic()
-                if self._claimed and not self.lost and self._still_holds(self._claimed):
-                    self._copy.store.put(self._said, self._name(self._claimed))
+    def _upload(self, name: str, content: Path | bytes) -> str:
+        store = self._copy.store
+        if not name.endswith(_GUARDED):
+            return store.put(content, name)
+        expected = self._copy.known[name][0] if name in self._copy.known else None
+        try:
+            return store.compare_and_swap(content, name, expected)
+        except FileExistsError:
+            if not self._claim.holds():
+                raise
+            # It is our own, of an upload whose answer never came, or the last one of a driver that has lost the sweep.
+            found = store.version(name)
+            return store.compare_and_swap(content, name, found.e_tag if found else None)
 
-    def _send(self, name: str, stamp: Stamp) -> None:
-        self._copy.known[name] = self._copy.store.put(self._copy.root / name, name), stamp
+    def _is_new(self, name: str, version: FileVersion) -> bool:
+        return name not in self._copy.known or self._copy.known[name][1] != version
 
-    def _is_new(self, name: str, stamp: Stamp) -> bool:
-        return name not in self._copy.known or self._copy.known[name][1] != stamp
-
-    def _snapshot(self) -> dict[str, tuple[bytes, Stamp]]:
-        """The study and the lease as they are at one moment, in the order they are sent in."""
-        found: dict[str, tuple[bytes, Stamp]] = {}
+    def _snapshot(self) -> dict[str, tuple[bytes, FileVersion]]:
+        """The study and the lease as they are at one moment, in the order they are uploaded in."""
+        found: dict[str, tuple[bytes, FileVersion]] = {}
         here = self._copy.here()
-        for name in sorted(name for name in here if name.endswith("study.journal") or "/sessions/" in name):
+        for name in sorted(name for name in here if name.endswith(_STUDY) or "/sessions/" in name):
             path = self._copy.root / name
-            stamp, content = stamp_of(path), path.read_bytes()
-            if name.endswith("study.journal"):
+            version, content = version_of(path), path.read_bytes()
+            if name.endswith(_STUDY):
                 content = content[: content.rfind(b"\n") + 1]  # somebody may be at the next line
-            found[name] = content, stamp
+            found[name] = content, version
         return dict(sorted(found.items(), key=lambda item: "/sessions/" in item[0]))
-
-    def _holds(self) -> bool:
-        """Whether this process holds the sweep's lease, here and in the store."""
-        if self._copy.part.sessions is None:
-            return True
-        mine = self._mine()
-        if mine is None:
-            return False
-        if mine != self._claimed and not self._is_taken(mine):
-            # Whatever it says by now, results are yet to be sent, and after them the lease as it is.
-            self._said = json.dumps(json.loads(mine.read_bytes()) | {"state": "running"}).encode()
-            self._copy.store.put(self._said, self._name(mine))
-            self._copy.known.pop(self._name(mine), None)
-            time.sleep(CLAIM_SECONDS)  # another machine may have looked at the same moment and written the same file
-            self._claimed = mine
-        return self._still_holds(mine)
-
-    def _still_holds(self, mine: Path) -> bool:
-        self.lost = self._is_taken(mine)
-        return not self.lost
-
-    def _name(self, path: Path) -> str:
-        """Of a file in the store."""
-        return path.relative_to(self._copy.root).as_posix()
-
-    def _mine(self) -> Path | None:
-        """The file of this process' lease."""
-        path = lease.newest(self._copy.root / str(self._copy.part.sessions))
-        if path is None:
-            return None
-        document = json.loads(path.read_bytes())
-        return path if (document["pid"], document["host"]) == (os.getpid(), socket.gethostname()) else None
-
-    def _is_taken(self, mine: Path) -> bool:
-        """Whether another driver holds the lease in the store; then the one here hears of it by a file of its own."""
-        store, sessions = self._copy.store, str(self._copy.part.sessions)
-        last = max(store.files(sessions), default="")
-        name = self._name(mine)
-        if last < name or (last == name and same_holder(store.read(name), mine.read_bytes())):
-            return False
-        follower = mine.with_name(f"{int(mine.stem) + 1:06d}.json")
-        follower.write_bytes(store.read(last))
-        return True

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace, is_wanted
-from supermask.config import GAINS, TrainConfig
+from supermask.config import TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
 from sweeps.results import CONFIG_COLUMNS
@@ -141,18 +141,11 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
 
 
 def drawn_value(distribution: Distribution, name: str, own: TrainConfig) -> Any:
-    """What must have been drawn for a trial to have its value, e.g. `elus` for a gain of 1.22; None if it could not."""
+    """What must have been drawn for a trial to have its value; None if it could not have been drawn."""
     value = getattr(own, name)
     if isinstance(distribution, CategoricalDistribution):
-        return next((choice for choice in distribution.choices if _meant(choice, name, own) == value), None)
+        return value if value in distribution.choices else None
     if not distribution.low <= value <= distribution.high:
         return None
     steps = (value - distribution.low) / distribution.step if distribution.step else 0.0
     return value if math.isclose(steps, round(steps), abs_tol=1e-9) else None
-
-
-def _meant(choice: Any, name: str, own: TrainConfig) -> Any:
-    """A choice as a number, where it is the name of one."""
-    if choice not in GAINS:
-        return choice
-    return getattr(TrainConfig.from_dict(own.to_dict() | {name: choice}), name)

@@ -27,6 +27,8 @@ _PART = re.compile(r"part-(\d+)\.parquet")
 _READ_TRIES = 5
 TORN = ".torn"
 """Ending of a file that was set aside."""
+DEFAULT = b"default"
+"""Key of a column's metadata: its value, as text, in the rows of a file that was written before it was added."""
 
 
 class Parts:
@@ -200,10 +202,16 @@ def _conform(table: Table, schema: pa.Schema) -> Table:
         return table
     has = set(table.column_names)
     columns = [
-        table.column(field.name).cast(field.type) if field.name in has else pa.nulls(table.num_rows, field.type)
+        table.column(field.name).cast(field.type) if field.name in has else _defaults(field, table.num_rows)
         for field in schema
     ]
     return Table.from_arrays(columns, schema=schema)
+
+
+def _defaults(field: pa.Field, count: int) -> pa.Array:
+    """The column of a file that lacks it: nulls, unless it has a default."""
+    default = (field.metadata or {}).get(DEFAULT)
+    return pa.repeat(None if default is None else default.decode(), count).cast(field.type)
 
 
 def newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None = None) -> Table:

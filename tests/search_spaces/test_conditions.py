@@ -40,9 +40,9 @@ BAD_CONDITIONS = [
         "32 to 128 in steps of 32, but got 65. Choose one of these.",
     ),
     (
-        "weight_gain: {low: 1, high: 2, step: 0.5}\n  learning_rate: {low: 0.1, high: 1, when: {weight_gain: elu}}",
+        "weight_gain: {low: 1, high: 2, step: 0.5}\n  learning_rate: {low: 0.1, high: 1, when: {weight_gain: 1.7}}",
         "search.learning_rate.when.weight_gain: a condition must hold in some trial, and the search has "
-        "1.0 to 2.0 in steps of 0.5, but got 'elu'. Choose one of these.",
+        "1.0 to 2.0 in steps of 0.5, but got 1.7. Choose one of these.",
     ),
     (
         "momentum: {low: 0.1, high: 0.9}\n  learning_rate: {low: 0.1, high: 1, when: {momentum: 0.5}}",

@@ -5,19 +5,20 @@ from collections.abc import Iterable
 import pytest
 
 from search_spaces.faults import nearest
-from search_spaces.vocabulary import DIRECTIONS, FIELDS
+from search_spaces.vocabulary import DIRECTIONS
+from supermask.config import RULES
 
-NETWORKS = FIELDS["network"].choices
+NETWORKS = RULES["network"].choices
 
 
 @pytest.mark.parametrize(
     ("name", "legal", "meant"),
     [
-        ("momentm", FIELDS, "momentum"),
-        ("batchsize", FIELDS, "batch_size"),
-        ("learningRate", FIELDS, "learning_rate"),
-        ("prune", FIELDS, "pruning_rate"),
-        ("EPOCHS", FIELDS, "epochs"),
+        ("momentm", RULES, "momentum"),
+        ("batchsize", RULES, "batch_size"),
+        ("learningRate", RULES, "learning_rate"),
+        ("prune", RULES, "pruning_rate"),
+        ("EPOCHS", RULES, "epochs"),
         ("FCN", NETWORKS, "fcn"),
         ("resnet", NETWORKS, "resnet56"),
         ("MAX", DIRECTIONS, "maximize"),

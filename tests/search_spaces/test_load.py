@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from search_spaces import vocabulary
 from search_spaces.load import load
 from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, SpaceError, Stopping
+from supermask.config import RULES
 
 HEAD = "name: good\nbudget: {trials: 4}\n"
 SEARCH = "search: {learning_rate: {low: 0.01, high: 1.0}}\n"
@@ -35,7 +36,7 @@ def test_a_full_document(tmp_path: Path) -> None:
         tmp_path,
         """
 name: full-1.0_x
-fixed: {network: conv2, momentum: 0}
+fixed: {network: conv2, momentum: 0, epochs: 7}
 search:
   mask_rule: [threshold, target]
   pruning_rate: {low: 0.1, high: 0.7, step: 0.2}
@@ -43,10 +44,11 @@ search:
   weight_decay: {low: 1.0e-5, high: 1.0e-3, log: true, when: {mask_rule: threshold}}
   batch_size: {low: 32, high: 128, step: 32}
   seed: {low: 0, high: 9}
-  weight_gain: {choices: [elu, elus, 1], when: {mask_rule: target, batch_size: 64}}
+  gain_rule: {choices: [fixed, elus], when: {mask_rule: target}}
+  weight_gain: {choices: [1, 2], when: {gain_rule: fixed, batch_size: 64}}
 objectives: {val_loss: minimize, remaining: minimize}
 constraints: [val_accuracy >= 0.9, "remaining<=5e-2"]
-budget: {trials: 12, epochs: 7}
+budget: {trials: 12}
 sampler: {name: nsga2, seed: 3}
 stopping: {eta: 3, grace_epochs: 2}
 """,
@@ -62,9 +64,8 @@ stopping: {eta: 3, grace_epochs: 2}
             "weight_decay": Parameter(FloatDistribution(1e-5, 1e-3, log=True), {"mask_rule": "threshold"}),
             "batch_size": Parameter(IntDistribution(32, 128, step=32)),
             "seed": Parameter(IntDistribution(0, 9)),
-            "weight_gain": Parameter(
-                CategoricalDistribution(["elu", "elus", 1.0]), {"mask_rule": "target", "batch_size": 64}
-            ),
+            "gain_rule": Parameter(CategoricalDistribution(["fixed", "elus"]), {"mask_rule": "target"}),
+            "weight_gain": Parameter(CategoricalDistribution([1.0, 2.0]), {"gain_rule": "fixed", "batch_size": 64}),
         },
         objectives={"val_loss": "minimize", "remaining": "minimize"},
         constraints=(Constraint("val_accuracy", ">=", 0.9), Constraint("remaining", "<=", 0.05)),
@@ -149,7 +150,7 @@ SCALARS = (
     | st.sampled_from(["3e-4", "elu", "target", "val_accuracy >= 0.9", "maximize", "tpe", 10**400, -(10**400)])
 )
 KEYS = (
-    st.sampled_from([*vocabulary.FIELDS, *vocabulary.METRICS])
+    st.sampled_from([*RULES, *vocabulary.METRICS])
     | st.sampled_from(["low", "high", "log", "step", "when", "choices", "trials", "epochs", "name", "seed", "eta"])
     | st.text(max_size=5)
     | st.integers()

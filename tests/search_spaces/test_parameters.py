@@ -29,7 +29,10 @@ BAD_SEARCH = [
     ("learning_rate: {low: 1, high: .inf}", f"search.learning_rate.high: {NOT_A_NUMBER} inf. Give a number."),
     ("learning_rate: {low: , high: 1}", f"search.learning_rate.low: {NOT_A_NUMBER} nothing. Give a number."),
     ("learning_rate: {low: [1], high: 1}", f"search.learning_rate.low: {NOT_A_NUMBER} [1]. Give a number."),
-    ("weight_gain: {low: elu, high: 1}", f"search.weight_gain.low: {NOT_A_NUMBER} 'elu'. Give a number."),
+    (
+        "weight_gain: {low: elu, high: 1}",
+        f"search.weight_gain.low: {NOT_A_NUMBER} 'elu'. 'elu' is a value of gain_rule.",
+    ),
     (
         "learning_rate: {low: 1, high: 0.5}",
         "search.learning_rate: low <= high must hold, but got low 1 and high 0.5. Swap them.",
@@ -144,7 +147,7 @@ BAD_SEARCH = [
         "YAML reads on, off, yes and no as true or false; put a name in quotes.",
     ),
     ("batch_size: [64, 128.5]", "search.batch_size.1: must be a whole number, but got 128.5. Give a whole number."),
-    ("weight_gain: [elu, elsu]", f"search.weight_gain.1: {NOT_A_NUMBER} 'elsu'. Give a number, elu or elus."),
+    ("weight_gain: [1, elus]", f"search.weight_gain.1: {NOT_A_NUMBER} 'elus'. 'elus' is a value of gain_rule."),
     (
         "mask_rule: [target]",
         "search.mask_rule: a field is fixed or searched, but got it here and in fixed. Remove it from one of the two.",

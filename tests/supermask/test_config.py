@@ -1,6 +1,5 @@
 import dataclasses
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +64,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("weight_init", "norml",
      "weight_init must be one of signed_constant, constant, normal, uniform, but got 'norml'. Did you mean 'normal'?"),
     ("weight_scale", "xaviar", "weight_scale must be one of he, xavier, but got 'xaviar'. Did you mean 'xavier'?"),
+    ("gain_rule", "selu", "gain_rule must be one of fixed, elu, elus, but got 'selu'. Did you mean 'elu'?"),
     ("weight_gain", 0, "0 < weight_gain must hold, but got 0. Choose a value inside the range."),
     ("weight_gain", "relu", "0 < weight_gain must hold, but got 'relu'. Give a number."),
     ("score_scale", "hee", "score_scale must be one of he, xavier, but got 'hee'. Did you mean 'he'?"),
@@ -144,22 +144,18 @@ def test_the_defaults_are_the_paper_s_fcn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "rate", "square"),
+    ("rule", "rate", "square"),
     [("elu", 0.5, 0.75), ("elu", 0.9, 0.75), ("elus", 0.0, 0.75), ("elus", 0.5, 1.5), ("elus", 0.75, 3.0)],
 )
-def test_a_named_gain_becomes_its_number(gain: str, rate: float, square: float) -> None:
-    config = TrainConfig.from_dict({"weight_gain": gain, "pruning_rate": rate})
-    assert config.weight_gain**2 == pytest.approx(square)
-    assert config.pruning_rate == rate
+def test_a_rule_gives_the_gain_and_is_kept(rule: str, rate: float, square: float) -> None:
+    config = TrainConfig.from_dict({"gain_rule": rule, "pruning_rate": rate})
+    assert config.gain**2 == pytest.approx(square)
+    assert (config.gain_rule, config.pruning_rate) == (rule, rate)
 
 
-def test_elus_uses_the_default_pruning_rate_when_none_is_given() -> None:
-    assert TrainConfig.from_dict({"weight_gain": "elus"}).weight_gain == pytest.approx(math.sqrt(1.5))
-
-
-def test_a_named_gain_does_not_hide_a_bad_pruning_rate() -> None:
-    with pytest.raises(ConfigError, match=re.escape("0 <= pruning_rate < 1 must hold, but got 1.0.")):
-        TrainConfig.from_dict({"weight_gain": "elus", "pruning_rate": 1.0})
+def test_the_gain_is_fixed_unless_a_rule_is_given() -> None:
+    assert TrainConfig(weight_gain=2.0).gain == 2.0
+    assert TrainConfig(gain_rule="elus").gain == pytest.approx(TrainConfig().gain)
 
 
 def test_whole_numbers_and_numpy_numbers_become_plain_floats() -> None:
@@ -188,7 +184,7 @@ def test_structural_fields_change_the_structure(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(RULES) - set(STRUCTURAL)))
 def test_lane_parameters_do_not_change_the_structure(name: str) -> None:
-    names = {"weight_init": "normal", "weight_scale": "xavier", "score_scale": "he"}
+    names = {"weight_init": "normal", "weight_scale": "xavier", "score_scale": "he", "gain_rule": "elus"}
     change: dict[str, Any] = {name: names.get(name, 0.125 if RULES[name].kind is float else 7)}
     base: dict[str, Any] = {"schedule": "plateau"} if name.startswith("plateau") else {}
     changed = TrainConfig(**base, **change)
@@ -226,7 +222,7 @@ def test_a_field_without_its_owner_may_keep_its_default() -> None:
 
 @pytest.mark.parametrize("method", ["dense", "edge_popup"])
 def test_elus_is_elu_where_nothing_is_hidden_or_the_method_makes_up_for_it(method: str) -> None:
-    assert TrainConfig.from_dict({"method": method, "weight_gain": "elus"}).weight_gain == math.sqrt(0.75)
+    assert TrainConfig(method=method, gain_rule="elus").gain == math.sqrt(0.75)
 
 
 def test_a_configuration_cannot_be_changed() -> None:

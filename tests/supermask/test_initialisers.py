@@ -31,8 +31,8 @@ def test_weight_scale_by_hand(scale: str, gain: float, layer: MaskedLayer, squar
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 0.75])
 def test_elus_keeps_the_variance_of_what_is_not_hidden(rate: float) -> None:
-    elu = weight_scale(TrainConfig.from_dict({"weight_gain": "elu"}), LAYER) ** 2
-    elus = weight_scale(TrainConfig.from_dict({"weight_gain": "elus", "pruning_rate": rate}), LAYER) ** 2
+    elu = weight_scale(TrainConfig(gain_rule="elu"), LAYER) ** 2
+    elus = weight_scale(TrainConfig(gain_rule="elus", pruning_rate=rate), LAYER) ** 2
     assert elus * (1 - rate) == pytest.approx(elu)
 
 

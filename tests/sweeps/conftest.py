@@ -22,6 +22,7 @@ from sweeps.tracking import mlflow_store
 from sweeps.tracking.identity import make_id
 from sweeps.worker.checkpoints import Reached
 from tests.sweeps.machine import STEP
+from tests.sweeps.s3_server import BUCKET, environment, s3_server
 
 if TYPE_CHECKING:
     from sweeps.worker.messages import PackOrder
@@ -43,6 +44,20 @@ SPACE = SearchSpace(
     trials=6,
     sampler=Sampler("random", 0),
 )
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def store_uri(s3_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty root in a real object store, with all that its clients need in the environment."""
+    for name, value in environment(s3_port).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
 
 
 class RecordingMirror:

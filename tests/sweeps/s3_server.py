@@ -6,11 +6,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from pyarrow import fs
+from threading import Lock
+from typing import Any
 
 SECRET = "kept-in-the-environment-only"  # noqa: S105 - of a server that takes any
 BUCKET = "bucket"
@@ -28,28 +29,29 @@ def environment(port: int) -> dict[str, str]:
 
 
 @contextmanager
-def s3_server() -> Iterator[int]:
-    """A running server with an empty bucket; gives its port."""
+def s3_server(*, denies: bool = False, ignores_conditions: bool = False) -> Iterator[int]:
+    """A running server with an empty bucket; gives its port.
+
+    `denies`: it knows nobody's credentials. `ignores_conditions`: it writes whatever a write says must hold.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "tests.sweeps.s3_server", str(port), str(ignores_conditions)]
+    variables = os.environ | environment(port)
+    if denies:
+        variables["INITIAL_NO_AUTH_ACTION_COUNT"] = "1"  # which makes the bucket
     with tempfile.TemporaryDirectory(prefix="s3-") as folder, (Path(folder) / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=os.environ | environment(port))
+        root = Path(__file__).parents[2]
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=root, env=variables)
         try:
             until = time.monotonic() + 60
             while not _listens(port):
                 assert process.poll() is None, (Path(folder) / "log").read_text()
                 assert time.monotonic() < until, (Path(folder) / "log").read_text()
                 time.sleep(0.1)
-            client = fs.S3FileSystem(
-                endpoint_override=f"http://127.0.0.1:{port}",
-                access_key="tester",
-                secret_key=SECRET,
-                region="us-east-1",
-                allow_bucket_creation=True,
-            )
-            client.create_dir(BUCKET)
+            made = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
+            urllib.request.urlopen(made, timeout=30).close()  # noqa: S310 - the server above
             yield port
         finally:
             process.kill()
@@ -59,3 +61,25 @@ def s3_server() -> Iterator[int]:
 def _listens(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _serve(port: int, *, ignores_conditions: bool) -> None:
+    """Serves moto one request at a time: it looks whether an object exists and writes it in two steps."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import run_simple
+
+    moto, lock = DomainDispatcherApplication(create_backend_app), Lock()
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if ignores_conditions:
+            environ = {name: value for name, value in environ.items() if name not in _CONDITIONS}
+        with lock:
+            return moto(environ, start_response)
+
+    run_simple("127.0.0.1", port, answer, threaded=True)
+
+
+_CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), ignores_conditions=sys.argv[2] == "True")

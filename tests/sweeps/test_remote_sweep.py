@@ -35,7 +35,7 @@ def test_a_sweep_goes_on_from_the_store_alone(port: int, tmp_path: Path, monkeyp
     elsewhere = Machine(tmp_path / "other", {"SWEEPS_CACHE": str(tmp_path / "other")}, address=URI)
 
     driver = machine.sweep("--name", "kept", "--trials", "12", "--lanes", "3", changes=LONG)
-    machine.wait(lambda: bool(store.files("kept/trials")) and store.stamp("kept/study.journal") is not None, driver)
+    machine.wait(lambda: bool(store.files("kept/trials")) and store.version("kept/study.journal") is not None, driver)
     driver.send_signal(signal.SIGSTOP)  # it lives, and does not come to its end
     refused = elsewhere("resume", "kept")
     driver.send_signal(signal.SIGKILL)

@@ -2,6 +2,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeps.analysis.attainment import surfaces
 
@@ -26,6 +28,29 @@ def test_three_seeds_of_two_trials_by_hand() -> None:
     assert found.median.tolist() == [0.90, 0.91, 0.91, 0.95]
     assert found.worst.tolist() == [none, 0.90, 0.90, 0.92]
     assert found.seeds == 3
+
+
+@given(st.data(), st.integers(1, 7), st.integers(2, 4))
+def test_surfaces_are_those_of_counting_seeds(data: st.DataObject, seeds: int, trials: int) -> None:
+    fractions = st.sampled_from([0.0, 0.001, 0.1, 0.25, 0.5, 1.0])
+    states = st.sampled_from(["finished", "finished", "failed"])
+    rows = [
+        row(trial, seed, data.draw(fractions), data.draw(fractions), data.draw(states))
+        for trial in range(trials)
+        for seed in range(seeds)
+    ]
+    found = surfaces(rows)
+    if found is None:
+        assert all(row["state"] == "failed" for row in rows)
+        return
+    for place, level in enumerate(found.remaining):
+        attained = sorted(
+            (max((row["test_accuracy"] for row in rows if row["seed_index"] == seed and row["state"] == "finished"
+                  and row["remaining"] <= level), default=-np.inf) for seed in range(seeds)),
+            reverse=True,
+        )  # fmt: skip
+        expected = [attained[0], attained[(seeds + 1) // 2 - 1], attained[-1]]
+        assert [surface[place] for surface in (found.best, found.median, found.worst)] == expected
 
 
 def test_of_an_even_number_of_seeds_half_have_attained_the_median() -> None:

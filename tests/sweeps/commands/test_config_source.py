@@ -1,6 +1,5 @@
 """What `sweeps train` is told to train, and what it answers when it cannot."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ def file(folder: Path, text: str) -> Path:
 
 
 def test_a_file_holds_fields_and_the_rest_has_its_default(tmp_path: Path) -> None:
-    path = file(tmp_path, "dataset: digits\npruning_rate: 0.75\nweight_gain: elus\nepochs: 3\n")
+    path = file(tmp_path, "dataset: digits\npruning_rate: 0.75\ngain_rule: elus\nepochs: 3\n")
     source = find(str(path), tmp_path, ["epochs=5", "learning_rate=3.0e-2"])
     assert source.config == TrainConfig(
-        dataset="digits", pruning_rate=0.75, weight_gain=math.sqrt(3), epochs=5, learning_rate=0.03
+        dataset="digits", pruning_rate=0.75, gain_rule="elus", epochs=5, learning_rate=0.03
     )
     assert (source.label, source.stem, source.trial) == ("net.yaml", "net", None)
 

@@ -1,4 +1,4 @@
-"""Copies of a store that is a folder: two caches stand for two machines."""
+"""Copies of a store: two caches stand for two machines."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.remote import local_copy
-from sweeps.remote.client import ObjectStore, Stamp
+from sweeps.remote.client import ObjectStore
 from sweeps.remote.local_copy import MLFLOW, LocalCopy, confirm_part, sweep_part
 
 
@@ -21,14 +21,14 @@ class CountingStore(ObjectStore):
         super().__init__(uri)
         self.brought: list[str] = []
 
-    def get(self, name: str, path: Path, stamp: Stamp) -> None:
+    def download(self, name: str, path: Path, mtime_ns: int) -> str:
         self.brought.append(name)
-        super().get(name, path, stamp)
+        return super().download(name, path, mtime_ns)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> CountingStore:
-    made = CountingStore((tmp_path / "store").as_uri())
+def store(store_uri: str) -> CountingStore:
+    made = CountingStore(store_uri)
     for name in ("space.yaml", "study.journal", "trials/part-000001.parquet", "epochs/part-000001.parquet"):
         made.put(f"{name} of fcn".encode(), f"fcn/{name}")
     made.put(lease(1, pid=7), "fcn/sessions/000001.json")
@@ -83,10 +83,11 @@ def test_who_lives_is_seen_by_the_clock_of_the_store_and_not_by_that_of_this_mac
     monkeypatch.setattr("sweeps.remote.client.time.time_ns", lambda: stamped() - ahead * 10**9)
     store.probe()
     copy().fetch()
-    there, here = (path / "fcn/sessions/000001.json" for path in (tmp_path / "store", tmp_path / "cache"))
-    assert there.stat().st_mtime - here.stat().st_mtime == pytest.approx(ahead, abs=30)
-    results = (path / "fcn/trials/part-000001.parquet" for path in (tmp_path / "store", tmp_path / "cache"))
-    assert len({path.stat().st_mtime_ns for path in results}) == 1
+    there = store.files()
+    here = {name: (tmp_path / "cache" / name).stat().st_mtime_ns for name in copy().here()}
+    lease, results = "fcn/sessions/000001.json", "fcn/trials/part-000001.parquet"
+    assert (there[lease].mtime_ns - here[lease]) / 1e9 == pytest.approx(ahead, abs=30)
+    assert there[results].mtime_ns == here[results]
     store.brought.clear()
     copy().fetch()
     assert store.brought == ["fcn/sessions/000001.json"]
@@ -121,15 +122,15 @@ def test_the_study_is_brought_before_results_so_that_it_is_never_ahead_of_them(
 def test_files_that_are_merged_meanwhile_are_looked_for_again(
     store: CountingStore, copy: Callable[[], LocalCopy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get = CountingStore.get
+    download = CountingStore.download
 
-    def merge(self: CountingStore, name: str, path: Path, stamp: Stamp) -> None:
+    def merge(self: CountingStore, name: str, path: Path, mtime_ns: int) -> str:
         if name.endswith("trials/part-000001.parquet"):
             self.put(b"merged", "fcn/trials/part-000002.parquet")
             self.delete(name)
-        get(self, name, path, stamp)
+        return download(self, name, path, mtime_ns)
 
-    monkeypatch.setattr(CountingStore, "get", merge)
+    monkeypatch.setattr(CountingStore, "download", merge)
     copy().fetch()
     assert [name for name in copy().here() if "/trials/" in name] == ["fcn/trials/part-000002.parquet"]
 
@@ -141,7 +142,7 @@ def test_what_was_not_sent_stays_while_nobody_else_has_gone_on(
     driver.fetch()
     (tmp_path / "cache/fcn/trials/part-000002.parquet").write_text("not sent")
     (tmp_path / "cache/fcn/sessions/000002.json").write_bytes(lease(2, pid=8))
-    driver.unsent = True
+    driver.dirty = True
     driver.save()
     store.brought.clear()
     copy().fetch()
@@ -149,7 +150,7 @@ def test_what_was_not_sent_stays_while_nobody_else_has_gone_on(
     store.put(lease(2, pid=8, state="failed"), "fcn/sessions/000002.json")  # its own, of a moment later
     copy().fetch()
     assert (tmp_path / "cache/fcn/trials/part-000002.parquet").read_text() == "not sent"
-    assert copy().unsent
+    assert copy().dirty
 
 
 @pytest.mark.parametrize("follower", ["000002", "000003"])
@@ -164,7 +165,7 @@ def test_what_was_not_sent_is_set_aside_when_another_machine_has_gone_on(
     driver.fetch()
     (tmp_path / "cache/fcn/trials/part-000002.parquet").write_text("not sent")
     (tmp_path / "cache/fcn/sessions/000002.json").write_bytes(lease(2, pid=8))
-    driver.unsent = True
+    driver.dirty = True
     driver.save()
     store.put(lease(int(follower), pid=9), f"fcn/sessions/{follower}.json")
     store.put(b"of the other", "fcn/trials/part-000002.parquet")
@@ -173,7 +174,7 @@ def test_what_was_not_sent_is_set_aside_when_another_machine_has_gone_on(
     assert (tmp_path / "cache/fcn/trials/part-000002.parquet").read_text() == "of the other"
     (aside,) = (tmp_path / "cache/.set-aside").rglob("part-000002.parquet")
     assert aside.read_text() == "not sent"
-    assert not copy().unsent
+    assert not copy().dirty
     (message,) = caplog.messages
     assert message.startswith("fcn/sweep: another machine has gone on with it, so what this one had not sent is of no ")
 
@@ -185,7 +186,7 @@ def test_while_a_driver_works_here_its_own_files_are_what_is_read(
     driver.fetch()
     with driver.locked() as held:
         assert held
-        driver.unsent = True
+        driver.dirty = True
         driver.save()
         store.brought.clear()
         (tmp_path / "cache/fcn/study.journal").write_text("newer")
@@ -213,7 +214,7 @@ def test_who_writes_waits_for_a_reader_and_not_for_a_writer(
         assert mine
         assert ends.is_set()
         writer = copy()
-        writer.unsent = True
+        writer.dirty = True
         writer.save()
         with copy().claimed() as other:
             assert not other
@@ -225,10 +226,10 @@ def test_what_a_driver_left_before_it_had_a_lease_is_no_obstacle(
 ) -> None:
     store.delete("fcn/sessions/000001.json")
     begun = copy()
-    begun.unsent = True
+    begun.dirty = True
     begun.save()
     copy().fetch()
-    assert copy().unsent
+    assert copy().dirty
     assert not (tmp_path / "cache/fcn/study.journal").exists()
 
 

@@ -1,4 +1,4 @@
-"""What is sent when, and what happens when the store or another driver is in the way; the store is a folder."""
+"""What is sent when, and what happens when the store or another driver is in the way."""
 
 import json
 import logging
@@ -6,12 +6,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sweeps.errors import SweepError
-from sweeps.remote.client import ObjectStore, Stamp
+from sweeps.remote.client import ObjectStore
 from sweeps.remote.local_copy import LocalCopy, sweep_part
 from sweeps.remote.sender import Sender
 from sweeps.store.lease import Lease
@@ -26,28 +27,28 @@ class Store(ObjectStore):
         self.failing = False
         self.meanwhile: Callable[[str], None] = lambda _: None
 
-    def put(self, content: Path | bytes, name: str) -> Stamp:
+    def put(self, content: Path | bytes, name: str) -> str:
+        return self._noted(name, partial(super().put, content, name))
+
+    def compare_and_swap(self, content: Path | bytes, name: str, expected: str | None) -> str:
+        return self._noted(name, partial(super().compare_and_swap, content, name, expected))
+
+    def _noted(self, name: str, write: Callable[[], str]) -> str:
         if self.failing:
             raise OSError(f"{self.uri}: Connection refused")
         self.meanwhile(name)
-        stamp = super().put(content, name)
+        e_tag = write()
         self.done.append(f"put {name.removeprefix('fcn/')}")
-        return stamp
+        return e_tag
 
     def delete(self, name: str) -> None:
         self.done.append(f"delete {name.removeprefix('fcn/')}")
         super().delete(name)
 
 
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.remote.sender.CLAIM_SECONDS", 0.0)
-
-
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    (tmp_path / "store").mkdir()
-    return Store((tmp_path / "store").as_uri())
+def store(store_uri: str) -> Store:
+    return Store(store_uri)
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_a_study_told_of_later_results_waits_for_the_next_round(
 def test_a_driver_lives_while_a_round_takes_long_and_has_not_ended_before_it_has(
     folder: Path, store: Store, send: Callable[..., Sender], monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    monkeypatch.setattr("sweeps.remote.sender.PULSE_SECONDS", 0.01)
+    monkeypatch.setattr("sweeps.remote.claim.HEARTBEAT_SECONDS", 0.01)
     lease, seen = "fcn/sessions/000001.json", list[str]()
     (folder / "sessions/000001.json").write_text(json.dumps(document(state=state)))
 
@@ -159,7 +160,7 @@ def test_what_has_not_changed_is_not_sent_again(folder: Path, store: Store, send
     store.done.clear()
     (folder / "log.txt").write_text("a line")
     send().close()
-    assert store.done == ["put sessions/000001.json", "put log.txt", "put sessions/000001.json"]
+    assert store.done == ["put log.txt", "put sessions/000001.json"]
 
 
 def test_files_under_temporary_names_and_confirmations_are_not_sent(
@@ -185,8 +186,8 @@ def test_a_store_that_fails_is_tried_again_and_what_is_missing_is_told(
         wait_for(lambda: sender.fault is None)
     (message,) = caplog.messages
     assert message == (
-        f"object store: must take what is written, but got: {store.uri}: Connection refused. The sweep goes on; it is "
-        "sent when the store answers."
+        f"upload to the object store failed: {store.uri}: Connection refused. The sweep continues; the upload will be "
+        "retried."
     )
     store.failing = True
     (folder / "trials/part-000002.parquet").write_text("at the end")
@@ -204,43 +205,49 @@ def test_without_the_lease_nothing_is_sent(folder: Path, store: Store, send: Cal
     assert (store.done, sender.sent) == ([], False)
 
 
-@pytest.mark.parametrize(("number", "since"), [(2, "later"), (1, "now elsewhere")])
 def test_a_driver_whose_lease_another_machine_took_sends_no_more_and_hears_of_it(
-    folder: Path, store: Store, send: Callable[..., Sender], number: int, since: str
+    folder: Path, store: Store, send: Callable[..., Sender]
 ) -> None:
     held = Lease(folder / "sessions/000001.json", document(), "sweep fcn")
     sender = send(0.01)
     wait_for(lambda: sender.sent)
     held.check()
-    other = json.dumps(document(host="elsewhere", since=since)).encode()
-
-    def hears_of_it() -> bool:
-        # Again and again: a round that had looked just before writes its own claim over the first.
-        store.put(other, f"fcn/sessions/{number:06d}.json")
-        return sender.lost
-
-    wait_for(hears_of_it)
+    other = json.dumps(document(host="elsewhere", since="later")).encode()
+    store.put(other, "fcn/sessions/000002.json")
+    wait_for(lambda: sender.lost)
     (folder / "trials/part-000002.parquet").write_text("too late")
     with pytest.raises(SweepError, match=r"^sweep fcn: only the last to take over may write: .* on elsewhere"):
         held.check()
     assert "fcn/trials/part-000002.parquet" in sender.close()
-    assert store.stamp("fcn/trials/part-000002.parquet") is None
-    assert store.read(f"fcn/sessions/{number:06d}.json") == other
+    assert store.version("fcn/trials/part-000002.parquet") is None
+    assert store.read("fcn/sessions/000002.json") == other
 
 
-def test_of_two_machines_that_claim_at_the_same_moment_one_goes_on(
-    tmp_path: Path, folder: Path, store: Store, send: Callable[..., Sender]
+def test_results_and_the_study_of_another_driver_are_not_written_over(
+    folder: Path, store: Store, send: Callable[..., Sender]
 ) -> None:
-    other = json.dumps(document(host="elsewhere")).encode()
+    """The other takes over in the middle of a round: this driver was suspended there."""
+    others = ["fcn/study.journal", "fcn/trials/part-000001.parquet"]
 
-    def overwrite(_: float) -> None:
-        (tmp_path / "store/fcn/sessions/000001.json").write_bytes(other)
+    def take_over(name: str) -> None:
+        if name.endswith("epochs/part-000001.parquet"):
+            store.meanwhile = lambda _: None
+            for other in (*others, "fcn/sessions/000002.json"):
+                ObjectStore(store.uri).put(json.dumps(document(host="elsewhere")).encode(), other)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sweeps.remote.sender.time.sleep", overwrite)
-        sender = send()
-        left = sender.close(0)
+    store.meanwhile = take_over
+    sender = send()
+    left = sender.close(0)
     assert sender.lost
-    assert "fcn/study.journal" in left
-    assert store.done == ["put sessions/000001.json"]
-    assert (folder / "sessions/000002.json").read_bytes() == other
+    assert set(others) <= set(left)
+    assert [json.loads(store.read(name))["host"] for name in others] == ["elsewhere"] * 2
+
+
+def test_an_upload_whose_answer_never_came_is_made_again(
+    folder: Path, store: Store, send: Callable[..., Sender]
+) -> None:
+    for name in ("study.journal", "trials/part-000001.parquet"):
+        ObjectStore(store.uri).put(b"the beginning", f"fcn/{name}")
+    assert send().close() == []
+    assert store.read("fcn/study.journal") == b"one\ntwo\n"
+    assert store.read("fcn/trials/part-000001.parquet") == b"trials/part-000001.parquet"

@@ -232,13 +232,13 @@ def test_opening_a_study_again_writes_nothing(tmp_path: Path, small_space: Space
     assert (tmp_path / "journal").read_bytes() == before
 
 
-def test_a_lost_trial_whose_gain_was_drawn_by_name_is_restored(
+def test_a_lost_trial_whose_gain_rule_was_drawn_is_restored(
     tmp_path: Path, small_space: Space, ended_row: EndedRow
 ) -> None:
-    space = small_space(parameters={"weight_gain": Parameter(CategoricalDistribution(["elu", "elus"]))})
+    space = small_space(parameters={"gain_rule": Parameter(CategoricalDistribution(["elu", "elus"]))})
     rows = [ended_row(trial) | SweepStudy(space, tmp_path / "whole").ask().config.to_dict() for trial in range(4)]
     study = SweepStudy(space, tmp_path / "journal")
     study.restore(rows, {})
-    assert [(trial.state, trial.config["weight_gain"]) for trial in study.trials()] == [
-        ("finished", row["weight_gain"]) for row in rows
+    assert [(trial.state, trial.config["gain_rule"]) for trial in study.trials()] == [
+        ("finished", row["gain_rule"]) for row in rows
     ]

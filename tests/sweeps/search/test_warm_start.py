@@ -66,17 +66,11 @@ def test_trials_that_lie_in_the_space_are_taken_and_of_the_others_it_is_said_why
         ({"momentum": FloatDistribution(0.0, 0.9, step=0.3)}, {"momentum": 0.7}, None),
         ({"batch_size": IntDistribution(32, 96, step=32)}, {"batch_size": 96}, {"batch_size": 96}),
         ({"batch_size": IntDistribution(32, 96, step=32)}, {"batch_size": 48}, None),
-        # Both names of gains become numbers in a trial; elus is sqrt(0.75 / 0.6) at this pruning rate.
-        (
-            {"weight_gain": CategoricalDistribution(["elu", "elus"])},
-            {"weight_gain": 1.25**0.5},
-            {"weight_gain": "elus"},
-        ),
-        ({"weight_gain": CategoricalDistribution(["elu", "elus"])}, {"weight_gain": 0.75**0.5}, {"weight_gain": "elu"}),
-        ({"weight_gain": CategoricalDistribution(["elu", "elus"])}, {"weight_gain": 1.0}, None),
+        ({"gain_rule": CategoricalDistribution(["elu", "elus"])}, {"gain_rule": "elus"}, {"gain_rule": "elus"}),
+        ({"gain_rule": CategoricalDistribution(["elu", "elus"])}, {"gain_rule": "fixed"}, None),
     ],
 )
-def test_choices_steps_and_names_of_gains(
+def test_choices_and_steps(
     tmp_path: Path,
     space: SearchSpace,
     ended_row: EndedRow,

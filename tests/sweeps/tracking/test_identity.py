@@ -114,13 +114,12 @@ def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both:
 
 
 def test_the_id_travels_with_a_sweep_to_an_object_store_and_to_whoever_opens_mlflows_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.remote.sender.CLAIM_SECONDS", 0.0)
     ids = list[str | None]()
     for machine in ("one", "two"):
         monkeypatch.setenv("SWEEPS_CACHE", str(tmp_path / machine))
-        paths = SweepPaths(cached_root((tmp_path / "store").as_uri()), "digits")
+        paths = SweepPaths(cached_root(store_uri), "digits")
         fetch(paths, summary=True)  # as `sweeps ui` does
         ids.append(read_id(paths))
         with sending(paths, print, mlflow=False), lease.hold(paths.sessions, what="sweep digits") as held:
