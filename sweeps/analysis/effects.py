@@ -9,10 +9,8 @@ from search_spaces.space import CategoricalDistribution, SearchSpace
 from sweeps.analysis.intervals import student_t
 from sweeps.analysis.searched import column, parameter_of, present
 from sweeps.errors import SweepError
+from sweeps.objectives import Objectives
 from sweeps.pareto import Table, finished, values
-
-_MAXIMIZED = ("val_accuracy", "test_accuracy")
-"""More of these is better; less of any other metric. An objective's own direction goes first."""
 
 
 def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bins: int = 8) -> Table:
@@ -48,7 +46,7 @@ def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bi
         edges, bin_of = _each(where)
     else:
         edges, bin_of = _quantiles(where, bins, log=distribution.log)
-    better = np.max if _direction(metric, space) == "maximize" else np.min
+    better = np.max if Objectives.of(space).sign(metric) < 0 else np.min
     rows = [
         {"low": low, "high": high, "middle": middle, **_summary(measured[bin_of == place], better)}
         for place, (low, high, middle) in enumerate(edges)
@@ -59,10 +57,6 @@ def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bi
 _COLUMNS = ("low", "high", "middle", "n", "mean", "ci_low", "ci_high", "best")
 _EMPTY = Table.from_pylist([dict.fromkeys(_COLUMNS, 0.0)]).slice(0, 0)
 _Edges = list[tuple[Any, Any, Any]]
-
-
-def _direction(metric: str, space: SearchSpace) -> str:
-    return space.objectives.get(metric, "maximize" if metric in _MAXIMIZED else "minimize")
 
 
 def _each(where: np.ndarray) -> tuple[_Edges, np.ndarray]:

@@ -1,13 +1,13 @@
 """Which trials of a sweep are worth confirming: chosen by their validation metrics, never by the test set."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
+from sweeps.objectives import Objectives
 from sweeps.pareto import Table
 from sweeps.results import CONFIG_COLUMNS
 
@@ -78,7 +78,7 @@ def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]
         return _named(selection, trials)
     if selection.bound:
         within = pareto.feasible(pareto.finished(trials), [*space.constraints, selection.bound])
-        rows = sorted(within.to_pylist(), key=_ORDERS[selection.bound.metric])[:1]
+        rows = sorted(within.to_pylist(), key=_SOUGHT[selection.bound.metric].claim)[:1]
     else:
         members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
         rows = (pareto.knee(members, space.objectives) if selection.text == "knee" else members).to_pylist()
@@ -93,11 +93,11 @@ def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]
     return _configured(rows)
 
 
-_ORDERS: dict[str, Callable[[Row], tuple[float, ...]]] = {
-    "val_accuracy": lambda row: (row["remaining"], -row["val_accuracy"], row["trial"]),
-    "remaining": lambda row: (-row["val_accuracy"], row["remaining"], row["trial"]),
+_SOUGHT = {
+    "val_accuracy": Objectives({"remaining": "minimize", "val_accuracy": "maximize"}),
+    "remaining": Objectives({"val_accuracy": "maximize", "remaining": "minimize"}),
 }
-"""What comes first within the bound on a metric."""
+"""What is best within the bound on a metric: the first of these, then the second."""
 
 
 def _named(selection: Selection, trials: Table) -> list[Row]:

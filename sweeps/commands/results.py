@@ -99,7 +99,7 @@ def pareto(
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """
-    from sweeps import confirmations, pareto, results
+    from sweeps import confirmations, objectives, pareto, results
     from sweeps.analysis import recommendation
     from sweeps.analysis.confirmed import SUMMARISED, summarise
     from sweeps.display import front, latex
@@ -113,7 +113,7 @@ def pareto(
     ]
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     space = space_of(paths)
-    trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *pareto.RANGES})
+    trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *objectives.RANGES})
     members = pareto.front(pareto.feasible(trials, (*space.constraints, *bounds)), space.objectives)
     confirmed = confirmations.load(paths.confirm)
     if as_json:

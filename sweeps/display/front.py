@@ -12,6 +12,7 @@ from sweeps import pareto
 from sweeps.analysis.recommendation import recommend
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.errors import SweepError
+from sweeps.objectives import RANGES
 from sweeps.pareto import Table as ArrowTable
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers, rows
@@ -35,9 +36,9 @@ def parse_bound(text: str, operator: str) -> Constraint:
     except ValueError:
         metric, value = "", float("nan")
     metric = SHORT_NAMES.get(metric, metric)
-    if metric not in pareto.RANGES or not math.isfinite(value):
+    if metric not in RANGES or not math.isfinite(value):
         raise SweepError(
-            f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
+            f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(RANGES)}, but got {text!r}. "
             f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."
         )
     if metric in PERCENT and not 0 <= value <= 1:

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sweeps.errors import SweepError
-from sweeps.pareto import Objectives, Table, values
+from sweeps.objectives import ACCURACIES, Directions, Objectives
+from sweeps.pareto import Table, values
 from sweeps.store.columns import equals, rows
 from sweeps.store.paths import replacing
 
@@ -22,7 +23,6 @@ from sweeps.store.paths import replacing
 _BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#8A8A8A"
 _REFERENCE_MARKERS = "*PXDv"
 _Step = Literal["steps-post", "steps-pre"] | None
-_ACCURACIES = ("val_accuracy", "test_accuracy")
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 _LABELS = {
@@ -61,7 +61,7 @@ class Reference:
 def front_figure(
     trials: Table,
     front: Table,
-    objectives: Objectives,
+    objectives: Directions,
     *,
     title: str,
     subtitle: str = "",
@@ -94,7 +94,7 @@ def front_figure(
 
 
 def draw_trials_and_front(
-    axes: Axes, trials: Table, front: Table, objectives: Objectives, *, references: Sequence[Reference] = ()
+    axes: Axes, trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> None:
     """Draws all of `front_figure` that belongs to its axes."""
     across, up = axes_of(objectives)
@@ -103,7 +103,7 @@ def draw_trials_and_front(
         _draw_front(axes, points_of(front, across, up), step=step_of(objectives, across))
     else:
         axes.text(0.5, 0.5, "no trial on the front", transform=axes.transAxes, ha="center", color="0.4")
-    if across == "remaining" and up in _ACCURACIES:
+    if across == "remaining" and up in ACCURACIES:
         draw_references(axes, references)
         focus(axes, points_of(trials, across, up), points_of(front, across, up), references)
     draw_frame(axes, across, up)
@@ -149,13 +149,13 @@ def as_png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def axes_of(objectives: Objectives) -> tuple[str, str]:
+def axes_of(objectives: Directions) -> tuple[str, str]:
     """The columns drawn across and up."""
     metrics = list(objectives)[:2]
     if len(metrics) == 1:
         return "trial", metrics[0]
     first, second = metrics
-    return (first, second) if first == "remaining" and second in _ACCURACIES else (second, first)
+    return (first, second) if first == "remaining" and second in ACCURACIES else (second, first)
 
 
 def label_of(column: str) -> str:
@@ -175,11 +175,11 @@ def points_of(table: Table, across: str, up: str) -> np.ndarray:
     return points[np.isfinite(points).all(axis=1)]
 
 
-def step_of(objectives: Objectives, across: str) -> _Step:
+def step_of(objectives: Directions, across: str) -> _Step:
     """How the front goes on between two of its points: at the level that was reached for less (or for more)."""
     if len(objectives) != 2:
         return None
-    return "steps-post" if objectives[across] == "minimize" else "steps-pre"
+    return "steps-post" if Objectives(objectives).sign(across) > 0 else "steps-pre"
 
 
 def _draw_trials(axes: Axes, trials: Table, across: str, up: str) -> None:

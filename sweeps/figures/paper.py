@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from sweeps.figures import drawing
 from sweeps.figures.drawing import Reference
-from sweeps.pareto import Objectives, Table
+from sweeps.objectives import Directions
+from sweeps.pareto import Table
 
 WIDTH_INCHES = 3.3
 _POINTS = 7.0
@@ -19,7 +20,7 @@ _LINES = (("#000000", "-", "o"), ("#D55E00", "--", "s"), ("#0072B2", ":", "^"), 
 
 
 def front_figure(
-    trials: Table, front: Table, objectives: Objectives, *, references: Sequence[Reference] = ()
+    trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> Figure:
     """The picture of `drawing.front_figure` at the width of a column; its caption belongs to the paper."""
     with _small():
@@ -30,7 +31,7 @@ def front_figure(
     return figure
 
 
-def fronts_figure(fronts: Mapping[str, Table], objectives: Objectives) -> Figure:
+def fronts_figure(fronts: Mapping[str, Table], objectives: Directions) -> Figure:
     """Fronts of several sweeps in one picture.
 
     Args:

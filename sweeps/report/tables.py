@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import SearchSpace
-from sweeps import pareto
 from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.analysis.confirmed import Confirmed
 from sweeps.display.front import PERCENT
 from sweeps.display.panel import duration
 from sweeps.figures import drawing
+from sweeps.objectives import RANGES, Objectives
 from sweeps.pareto import Table
 from sweeps.report.answer import bracket, percent, why_empty
 from sweeps.report.charts import spread
@@ -78,8 +78,8 @@ def _range(found: Range, better: str, factor: float) -> str:
 
 def hypervolume_text(objectives: Mapping[str, str]) -> str:
     """What the hypervolume of a sweep is, and what its history says."""
-    ends = [_with_unit(metric, end) for metric, end in pareto.reference(objectives).items()]
-    best = math.prod(high - low for low, high in (pareto.RANGES[metric] for metric in objectives))
+    ends = [_with_unit(metric, end) for metric, end in Objectives(objectives).reference().items()]
+    best = math.prod(high - low for low, high in (RANGES[metric] for metric in objectives))
     level = "a level end says less"
     if "remaining" in objectives:
         level += ": it counts remaining weights linearly, so that gains among few of them hardly show"

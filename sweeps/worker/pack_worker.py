@@ -19,7 +19,7 @@ from supermask.data import Dataset
 from supermask.metrics import RECORDED, EpochMetrics
 from supermask.pack import Pack
 from supermask.program import compile_pays
-from sweeps.objectives import claim_of, is_beaten
+from sweeps.objectives import Objectives, is_beaten
 from sweeps.results import epochs_table
 from sweeps.search.halving import is_rung, remaining_before
 from sweeps.worker.cadence import Pace
@@ -301,7 +301,7 @@ class PackWorker:
         self._share(time.perf_counter() - started, pack.lanes)
         for found in metrics:
             row = self._ended(found, state="finished", test=tests[found.lane])
-            if not is_beaten(claim_of(row, self._order["objectives"]), self._order["rivals"]):
+            if not is_beaten(Objectives(dict(self._order["objectives"])).claim(row), self._order["rivals"]):
                 numbers = {name: row[name] for name in (*RECORDED, "test_loss", "test_accuracy")}
                 row["artifact"] = Artifact.of(pack, found.lane, numbers).to_bytes()
             report["ended"].append(row)
