@@ -11,7 +11,7 @@ import typer
 
 from search_spaces.space import SearchSpace, SpaceError
 from supermask.config import ConfigError
-from sweeps.commands.arguments import complete_space, options_of, or_remembered
+from sweeps.commands.arguments import complete_space
 from sweeps.commands.compare import compare
 from sweeps.commands.doctor import doctor
 from sweeps.commands.grouped_help import GroupedHelp
@@ -24,8 +24,9 @@ from sweeps.commands.space import init
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, sending
 from sweeps.search.study_place import resolve_storage
+from sweeps.session_options import options_of, or_remembered
 from sweeps.store.paths import SweepPaths, check_name, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 if TYPE_CHECKING:
     from sweeps.driver.plan import Options
@@ -177,7 +178,7 @@ def resume(
     from sweeps.run import resume as go_on
 
     with sending(paths, say, mlflow=not options.tracking_uri):
-        space = extend(space_of(paths), trials)
+        space = extend(StoredSweep.at(paths).space, trials)
         _conclude(go_on(space, options, err), space, options, as_json=as_json)
 
 
@@ -227,7 +228,7 @@ def confirm(
     from sweeps.display import confirmed
 
     with sending(paths, say, what="confirm", mlflow=not options.tracking_uri):
-        found = train_again(paths, space_of(paths), options, err, select=select, seeds=seeds)
+        found = train_again(paths, StoredSweep.at(paths).space, options, err, select=select, seeds=seeds)
         if as_json:
             print_json(confirmed.records(found))
         else:

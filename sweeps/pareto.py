@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import Table
 
-from search_spaces.space import Constraint
+from search_spaces.space import Constraint, SearchSpace
 from sweeps.errors import SweepError
 from sweeps.objectives import Directions, Objectives, front_ranks, on_front, scaled
 from sweeps.store.columns import equals, floats, rows
@@ -79,6 +79,11 @@ def front(table: Table, objectives: Directions) -> Table:
     members = np.flatnonzero(on_front(costs))
     order = np.lexsort(costs[members].T[::-1])
     return rows(table, places[members[order]])
+
+
+def front_of(trials: Table, space: SearchSpace, *, asked: Iterable[Constraint] = ()) -> Table:
+    """The front of the trials that keep the constraints of a space, and those that are asked for beside."""
+    return front(feasible(trials, (*space.constraints, *asked)), space.objectives)
 
 
 def knee(front: Table, objectives: Directions) -> Table:

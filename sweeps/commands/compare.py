@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.commands.options import AsJson, Root, complete_sweep, err, out, print_json
-from sweeps.remote.root import fetch
-from sweeps.store.paths import SweepPaths, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,15 +27,15 @@ def compare(
 
     Example: sweeps compare fcn_digits fcn_digits_dense
     """
-    from sweeps import pareto, results
+    from sweeps import pareto
     from sweeps.analysis import comparison
     from sweeps.figures import drawing, paper
 
-    every = [fetch(SweepPaths(resolve_root(root), name), summary=True) for name in (one, other)]
-    objectives, others = (space_of(paths).objectives for paths in every)
+    sides = [StoredSweep.open(root, name, summary=True) for name in (one, other)]
+    objectives, others = (side.space.objectives for side in sides)
     comparison.check_objectives((one, other), (objectives, others))
     columns = {"state", *comparison.CONDITIONS, *objectives}
-    first, second = (results.load(paths.root, paths.name, columns=columns) for paths in every)
+    first, second = (side.trials(columns) for side in sides)
     found = comparison.compare(first, second, objectives, resamples=resamples)
     if as_json:
         print_json({"names": [one, other], **asdict(found)})
@@ -46,7 +44,7 @@ def compare(
     for note in comparison.notes(found, (one, other), (first, second), objectives):
         err.print(note, soft_wrap=True)
     fronts = {name: pareto.front(trials, objectives) for name, trials in ((one, first), (other, second))}
-    picture = every[0].folder / f"compared-{other}.png"
+    picture = sides[0].paths.folder / f"compared-{other}.png"
     drawing.save(paper.fronts_figure(fronts, objectives), picture)
     err.print(f"picture: {picture}", soft_wrap=True)
 

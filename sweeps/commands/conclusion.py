@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
-from sweeps import confirmations, pareto, results
+from sweeps import pareto
 from sweeps.analysis.recommendation import line, recommend
 from sweeps.commands.options import print_json
 from sweeps.display import front
@@ -11,6 +11,7 @@ from sweeps.display.panel import duration
 from sweeps.driver.plan import Options
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking.mlflow_store import default_uri, redact, uri_option
 
 
@@ -27,7 +28,7 @@ def conclude(
     mirror = redact(options.tracking_uri or default_uri(paths.root))
     where = f"{root}{uri_option(options.tracking_uri)}"
     if outcome.counts["finished"]:
-        _show_front(paths, space, out, err, as_json=as_json)
+        _show_front(StoredSweep(paths, space), out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     _say(err, f"trials:   {counts}; {duration(outcome.seconds)}")
     for reason, count in outcome.reasons.items():
@@ -49,9 +50,9 @@ def conclude(
     return 0
 
 
-def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Console, *, as_json: bool) -> None:
-    trials = results.load(paths.root, space.name)
-    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+def _show_front(sweep: StoredSweep, out: Console, err: Console, *, as_json: bool) -> None:
+    paths, space, trials = sweep.paths, sweep.space, sweep.trials()
+    members = pareto.front_of(trials, space)
     if as_json:
         print_json(front.records(members, space))
     else:
@@ -62,7 +63,7 @@ def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Consol
     _say(err, f"picture:  {paths.front_png}")
     if paths.report.exists():
         _say(err, f"report:   {paths.report}")
-    if found := recommend(trials, space, confirmations.load(paths.confirm)):
+    if found := recommend(trials, space, sweep.confirmations()):
         _say(err, line(found, paths.root_option))
 
 

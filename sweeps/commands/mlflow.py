@@ -4,11 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.arguments import or_remembered
 from sweeps.commands.options import Name, Root, SameUri, err, out, say
 from sweeps.remote.root import fetch, sending
+from sweeps.session_options import or_remembered
 from sweeps.store.paths import SweepPaths, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
@@ -18,7 +18,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
 
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
-    from sweeps import confirmations, results
+    from sweeps import results
     from sweeps.analysis import confirmed
     from sweeps.store import lease
     from sweeps.store.lease import read_session
@@ -31,16 +31,17 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     uri = named or mlflow_store.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):
-        whole = overview(paths, space_of(paths))
+        sweep = StoredSweep.at(paths)
+        whole = overview(sweep)
         epochs: dict[int, list[dict[str, Any]]] = {}
         for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
             epochs.setdefault(row["trial"], []).append(row)
-        trials = results.load(paths.root, name).to_pylist()
+        trials = sweep.trials().to_pylist()
         state = read_session(paths)["state"]
         changed = mlflow_store.sync(
             uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole
         )
-        rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
+        rows = confirmed.by_trial(sweep.confirmations().to_pylist())
         added, _ = mlflow_store.send_confirmations(uri, name, root=paths.root, confirmations=rows)
     out.print(f"{len(trials)} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)
 
@@ -57,8 +58,7 @@ def ui(
     """
     from sweeps.tracking import mlflow_store, page
 
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    space_of(paths)
+    paths = StoredSweep.open(root, name, summary=True).paths
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     if not named:
         fetch(paths, summary=True, mlflow=True)

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from search_spaces.space import SearchSpace, SpaceError
-from sweeps.commands.arguments import or_remembered
+from search_spaces.space import SpaceError
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, fetch_summaries
+from sweeps.session_options import or_remembered
 from sweeps.store.cache import shown
 from sweeps.store.paths import SweepPaths, resolve_root, sweep_names
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 
 def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
@@ -27,15 +27,14 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
     fetch_summaries(folder)
     rows, budgets, damaged = list[dict[str, Any]](), list[int](), list[str]()
     for name in sweep_names(folder):
-        paths = SweepPaths(folder, name)
         try:
-            space = space_of(paths)
-            rows.append(look(paths, space.objectives))
+            sweep = StoredSweep.at(SweepPaths(folder, name))
+            rows.append(look(sweep))
         except (SweepError, SpaceError) as error:  # of one sweep: the others are there
             err.print(f"{name}: left out: {error}", style="yellow", markup=False, soft_wrap=True)
             damaged.append(name)
         else:
-            budgets.append(space.trials)
+            budgets.append(sweep.space.trials)
     if as_json:
         print_json(rows)
         return
@@ -66,20 +65,19 @@ def status(
     from sweeps.display.status import table
     from sweeps.store.lease import session_notes
 
-    def find() -> tuple[SweepPaths, SearchSpace]:
-        paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-        return paths, space_of(paths)
+    def find() -> StoredSweep:
+        return StoredSweep.open(root, name, summary=True)
 
     if as_json and until_end:
         watch.watch_as_json(find, sys.stdout)
         return
-    paths, space = find()
-    row = watch.watch(find, err) if until_end else look(paths, space.objectives)
+    sweep = find()
+    row = watch.watch(find, err) if until_end else look(sweep)
     if as_json:
         print_json(row)
     else:
-        out.print(table([row], [space.trials]))
-        for note in session_notes(paths):
+        out.print(table([row], [sweep.space.trials]))
+        for note in session_notes(sweep.paths):
             say(note)
 
 
@@ -99,7 +97,7 @@ def pareto(
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """
-    from sweeps import confirmations, objectives, pareto, results
+    from sweeps import objectives, pareto, results
     from sweeps.analysis import recommendation
     from sweeps.analysis.confirmed import SUMMARISED, summarise
     from sweeps.display import front, latex
@@ -111,11 +109,10 @@ def pareto(
     figures = [
         front.check_figure(path, kind) for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)) if path is not None
     ]
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    space = space_of(paths)
-    trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *objectives.RANGES})
-    members = pareto.front(pareto.feasible(trials, (*space.constraints, *bounds)), space.objectives)
-    confirmed = confirmations.load(paths.confirm)
+    sweep = StoredSweep.open(root, name, summary=True)
+    paths, space, confirmed = sweep.paths, sweep.space, sweep.confirmations()
+    trials = sweep.trials({"state", *results.CONFIG_COLUMNS, *objectives.RANGES})
+    members = pareto.front_of(trials, space, asked=bounds)
     if as_json:
         print_json(front.records(members, space))
     elif as_csv:
@@ -138,7 +135,7 @@ def pareto(
         front.draw_for_paper(path, space, trials, members)
         err.print(f"figure: {path}", soft_wrap=True)
     if not front.is_drawn(paths):
-        front.draw(paths, space, trials)
+        front.draw(sweep, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
 
 
@@ -150,10 +147,11 @@ def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json:
     from sweeps.tracking.mlflow_store import uri_option
     from sweeps.verify import verify as compare
 
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+    sweep = StoredSweep.open(root, name, summary=True)
+    paths = sweep.paths
     uri = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     fetch(paths, mlflow=not uri)
-    found = compare(paths, space_of(paths), uri)
+    found = compare(sweep, uri)
     if as_json:
         print_json(found)
     else:

@@ -17,6 +17,7 @@ from sweeps.pareto import Table as ArrowTable
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers, rows
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
 """Names that bounds of the command line may use for short."""
@@ -93,11 +94,17 @@ def is_drawn(paths: SweepPaths) -> bool:
     return all(path.stat().st_mtime_ns < paths.front_png.stat().st_mtime_ns for path in shown)
 
 
-def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
-    """Writes `front.png` of a sweep."""
+def draw(sweep: StoredSweep, trials: ArrowTable) -> None:
+    """Draws the front of a sweep as `front.png`.
+
+    Args:
+        sweep: The sweep.
+        trials: Its ended trials.
+    """
     from sweeps.figures import drawing, published  # matplotlib takes most of a second to import
 
-    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    space = sweep.space
+    members = pareto.front_of(trials, space)
     recommended = recommend(trials, space)
     figure = drawing.front_figure(
         trials,
@@ -108,7 +115,7 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
         references=published.signed_supermask(published.kinds_of(trials)),
         recommended=rows(trials, integers(trials, "trial") == recommended.trial) if recommended else None,
     )
-    drawing.save(figure, paths.front_png)
+    drawing.save(figure, sweep.paths.front_png)
 
 
 def _title(space: SearchSpace) -> str:

@@ -16,6 +16,7 @@ from sweeps import pareto, results
 from sweeps.analysis.recommendation import recommend
 from sweeps.results import Table
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking.notes import NOTE, sweep_note
 
 FRONT = "front"
@@ -49,14 +50,14 @@ class Overview:
     files: Callable[[Path], list[Path]]
 
 
-def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
-    """Looks at a sweep.
+def overview(sweep: StoredSweep) -> Overview:
+    """Sums up a sweep.
 
     Raises:
         SweepError: If there is no such sweep.
     """
-    trials = results.load(paths.root, paths.name)
-    front = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    trials, space = sweep.trials(), sweep.space
+    front = pareto.front_of(trials, space)
     counts = Counter(trials.column("state").to_pylist())
     counts = {state: counts[state] for state in _ENDED}
     best = recommend(trials, space)
@@ -79,7 +80,7 @@ def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
         step=counts["finished"],
         history=history,
         front=frozenset(front.column("trial").to_pylist()),
-        files=lambda scratch: _files(paths, scratch),
+        files=lambda scratch: _files(sweep.paths, scratch),
     )
 
 

@@ -14,6 +14,7 @@ from sweeps import pareto, results
 from sweeps.display.front import as_csv, draw, parse_bound, records, table
 from sweeps.errors import SweepError
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -102,8 +103,8 @@ def test_the_picture_shows_a_sweep_in_any_state(
     }
     for name, ended in rows.items():
         paths = write_sweep(tmp_path, ended, name=name)
-        draw(paths, small_space(name=name, constraints=(Constraint("val_accuracy", ">=", 0.895),)),
-             results.load(tmp_path, name))  # fmt: skip
+        space = small_space(name=name, constraints=(Constraint("val_accuracy", ">=", 0.895),))
+        draw(StoredSweep(paths, space), results.load(tmp_path, name))
         with Image.open(paths.front_png) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 300

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from search_spaces.load import load
 from search_spaces.space import Constraint
 from sweeps.analysis.recommendation import recommend
 from sweeps.results import trials_table
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.notes import NOTE, sweep_note, trial_note
 from sweeps.tracking.outbox import LAST, Row
@@ -37,7 +37,7 @@ def rows(ended_row: EndedRow) -> list[dict[str, Any]]:
 
 
 def look(paths: SweepPaths) -> Overview:
-    return overview(paths, load(paths.space))
+    return overview(StoredSweep.at(paths))
 
 
 def show(store: MemoryStore, whole: Overview, state: str = "finished", stamp: int = 5000) -> None:
