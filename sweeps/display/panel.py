@@ -90,6 +90,8 @@ class Display:
         self._thread.join(timeout=2.0)
         if self._live:
             self._live.stop()
+        if self._cell:
+            self._cell.show(panel(self._look()))
 
     def _show(self) -> None:
         shown = -PLAIN_SECONDS
