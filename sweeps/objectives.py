@@ -34,6 +34,8 @@ RANGES: dict[str, tuple[float, float]] = {
 """The worse end of a range is the metric's reference for the hypervolume, the same in every sweep: accuracy 0,
 remaining 1, and for a loss that of an even guess among a hundred classes."""
 ACCURACIES = ("val_accuracy", "test_accuracy")
+FRACTIONS = tuple(metric for metric, ends in RANGES.items() if ends == (0.0, 1.0))
+"""Metrics in [0, 1], which tables show in percent."""
 
 
 @dataclass(frozen=True)

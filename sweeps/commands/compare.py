@@ -54,7 +54,7 @@ def table(found: "Comparison", one: str, other: str, objectives: dict[str, str])
     from rich import box
     from rich.table import Table
 
-    from sweeps.display.front import PERCENT
+    from sweeps.objectives import FRACTIONS
 
     names = {"one": one, "other": other, "neither": "neither"}
     title = (
@@ -62,7 +62,7 @@ def table(found: "Comparison", one: str, other: str, objectives: dict[str, str])
         f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] (95 % bootstrap interval over trials)"
     )
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
-    percent = any(metric in PERCENT for metric in objectives if metric != "remaining")
+    percent = any(metric in FRACTIONS for metric in objectives if metric != "remaining")
     unit = " (points)" if percent else ""
     for heading in ("remaining %, from", "to", "better", f"by, mean{unit}", f"by, at most{unit}"):
         shown.add_column(heading, justify="left" if heading == "better" else "right")

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto
+from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import line, recommend
 from sweeps.commands.options import print_json
 from sweeps.display import front
@@ -52,12 +53,12 @@ def conclude(
 
 def _show_front(sweep: StoredSweep, out: Console, err: Console, *, as_json: bool) -> None:
     paths, space, trials = sweep.paths, sweep.space, sweep.trials()
-    members = pareto.front_of(trials, space)
+    rows = front_rows(pareto.front_of(trials, space), space)
     if as_json:
-        print_json(front.records(members, space))
+        print_json(front.records(rows))
     else:
-        out.print(front.table(members, space))
-    if not members.num_rows:
+        out.print(front.table(rows))
+    if not rows.rows:
         nothing = pareto.why_empty(space.constraints)
         _say(err, f"{nothing}. See what there is: sweeps report {space.name}{paths.root_option}")
     _say(err, f"picture:  {paths.front_png}")

@@ -100,6 +100,7 @@ def pareto(
     from sweeps import objectives, pareto, results
     from sweeps.analysis import recommendation
     from sweeps.analysis.confirmed import SUMMARISED, summarise
+    from sweeps.analysis.front_rows import front_rows
     from sweeps.display import front, latex
 
     if as_json + as_csv + as_latex > 1:
@@ -113,15 +114,16 @@ def pareto(
     paths, space, confirmed = sweep.paths, sweep.space, sweep.confirmations()
     trials = sweep.trials({"state", *results.CONFIG_COLUMNS, *objectives.RANGES})
     members = pareto.front_of(trials, space, asked=bounds)
+    rows = front_rows(members, space)
     if as_json:
-        print_json(front.records(members, space))
+        print_json(front.records(rows))
     elif as_csv:
-        sys.stdout.write(front.as_csv(members, space))
+        sys.stdout.write(front.as_csv(rows))
     elif as_latex:
         found = {one.trial: one for one in summarise(confirmed.select(SUMMARISED).to_pylist())}
-        sys.stdout.write(latex.front_table(members, space, found))
+        sys.stdout.write(latex.as_latex(rows, found))
     else:
-        out.print(front.table(members, space))
+        out.print(front.table(rows))
     recommended = recommendation.recommend(trials, space, confirmed, asked=bounds)
     nothing = (
         f"{pareto.why_empty((*space.constraints, *bounds))}. "

@@ -122,7 +122,7 @@ def _words(content: _Content) -> dict[str, Any]:
         "name": content.sweep.name,
         "summary": _summary(content),
         "answer": answer.answer(content.sweep, recommended),
-        "front": tables.front_table(content.front, space, recommended.trial if recommended else None),
+        "front": tables.front_record(content.front, space, recommended.trial if recommended else None),
         "searched": list(space.parameters) if content.front.num_rows else [],
         "importance": parameters.importances(content.trials, space),
         "fewest": FEWEST_TRIALS,

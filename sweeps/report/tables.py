@@ -13,7 +13,7 @@ import numpy as np
 from search_spaces.space import SearchSpace
 from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.analysis.confirmed import Confirmed
-from sweeps.display.front import PERCENT
+from sweeps.analysis.front_rows import front_rows
 from sweeps.display.panel import duration
 from sweeps.figures import drawing
 from sweeps.objectives import RANGES, Objectives
@@ -30,13 +30,6 @@ MOST_KINDS = 20
 MOST_RANGES = 8
 """Ranges of remaining weights in which one or the other sweep is better."""
 _PACKAGES = ("signed-supermask-sweeps", "ray", "optuna", "mlflow", "torch", "pyarrow", "moocore", "numpy")
-
-
-def number(value: Any) -> str:
-    """A parameter's or a metric's value."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def comparisons(
@@ -94,28 +87,18 @@ def _with_unit(metric: str, value: float) -> str:
     return f"{name} {drawing.factor_of(metric) * value:.3g} {unit}"
 
 
-def front_table(members: Table, space: SearchSpace, recommended: int | None) -> Record:
-    """The front, row by row, best first objective first."""
-    metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
-    searched = [name for name in space.parameters if name in members.column_names]
-    rows = members.take(spread(members.num_rows, MOST_MEMBERS)).to_pylist()
+def front_record(members: Table, space: SearchSpace, recommended: int | None) -> Record:
+    """The front, row by row; of a large one, rows with even steps between."""
+    front = front_rows(members.take(spread(members.num_rows, MOST_MEMBERS)), space)
     return {
-        "headings": [name.replace("_", " ") + (" %" if name in PERCENT else "") for name in (*metrics, *searched)],
+        "headings": front.headings,
         "rows": [
-            {
-                "trial": row["trial"],
-                "best": row["trial"] == recommended,
-                "cells": [_cell(name, row[name]) for name in (*metrics, *searched)],
-            }
-            for row in rows
+            {"trial": row["trial"], "best": row["trial"] == recommended, "cells": front.cells(row)}
+            for row in front.rows
         ],
-        "left_out": members.num_rows - len(rows),
+        "left_out": members.num_rows - len(front.rows),
         "why_empty": why_empty(space),
     }
-
-
-def _cell(name: str, value: Any) -> str:
-    return number(value) if name not in PERCENT or value is None else f"{100 * value:.2f}"
 
 
 def confirmed_table(found: Sequence[Confirmed]) -> list[Record]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto, results
+from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
 from sweeps.results import Table
 from sweeps.store.paths import SweepPaths
@@ -70,7 +71,7 @@ def overview(sweep: StoredSweep) -> Overview:
     if best:
         known = {name: best.metrics[name] for name in ("val_accuracy", "remaining", "test_accuracy")}
         metrics |= {f"recommended_{name}": value for name, value in known.items() if value is not None}
-    tags = {NOTE: sweep_note(space, front.to_pylist(), best, counts)}
+    tags = {NOTE: sweep_note(space, front_rows(front, space), best, counts)}
     tags |= {"recommended": str(best.trial)} if best else {}
     commits = [commit for commit in trials.column("commit").to_pylist() if commit]
     return Overview(

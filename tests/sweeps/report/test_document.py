@@ -148,7 +148,7 @@ def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
     ended_row: Callable[..., Row], small_space: Callable[..., SearchSpace]
 ) -> None:
     members = trials_table(ended_row(k) for k in range(250))
-    found = tables.front_table(members, small_space(), recommended=249)
+    found = tables.front_record(members, small_space(), recommended=249)
     assert (len(found["rows"]), found["left_out"]) == (100, 150)
     assert [found["rows"][place]["trial"] for place in (0, -1)] == [0, 249]
     assert [row["trial"] for row in found["rows"] if row["best"]] == [249]
