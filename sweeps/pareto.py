@@ -18,7 +18,7 @@ from sweeps.objectives import Directions, Objectives, front_ranks, on_front, sca
 from sweeps.store.columns import equals, floats, rows
 
 CHECKPOINTS = 100
-"""How often the hypervolume of more than two objectives is computed along a sweep."""
+"""Maximum number of points of a history of more than two objectives."""
 
 _DEPTH = 30
 """Fronts whose trials a resample may show. A trial of the k-th stands behind k - 1 others, each of a front of its own:
@@ -44,7 +44,7 @@ def finished(table: Table) -> Table:
 
 
 def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
-    """The rows that keep to every constraint; a missing value keeps to none."""
+    """The rows that satisfy every constraint; a missing value satisfies none."""
     keep = np.ones(table.num_rows, dtype=bool)
     for constraint in constraints:
         column = values(table, constraint.metric)
@@ -53,7 +53,7 @@ def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
 
 
 def why_empty(constraints: Iterable[Constraint]) -> str:
-    """Why a front has no trial, in words."""
+    """Explains why a front is empty."""
     bounds = ", ".join(map(str, constraints))
     return f"no finished trial keeps to: {bounds}" if bounds else "no trial has finished"
 
@@ -148,7 +148,7 @@ def hypervolume(table: Table, objectives: Directions) -> float:
 def resampled_hypervolumes(
     table: Table, objectives: Directions, resamples: int, *, generator: np.random.Generator
 ) -> np.ndarray:
-    """The hypervolumes of resamples of the trials, each as many as there are, drawn with replacement.
+    """Hypervolumes of bootstrap resamples of the trials.
 
     Args:
         table: Trials; those that did not finish are drawn as well, and add nothing.
@@ -172,7 +172,7 @@ def resampled_hypervolumes(
 
 
 def hypervolume_history(table: Table, objectives: Directions) -> Table:
-    """The hypervolume as the sweep went on.
+    """History of the hypervolume over the course of the sweep.
 
     Returns:
         The columns `finished` (number of finished trials so far), `trial` (the last of them), `ended` and

@@ -1,4 +1,4 @@
-"""Do the study, Parquet and MLflow say the same of every trial, value by value?"""
+"""Verifies that study, Parquet and MLflow agree on every trial, value by value."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ from sweeps.tracking.store import Run
 
 Row = Mapping[str, Any]
 LONGEST = 2**31
-"""More epochs than any training has."""
+"""An epoch beyond the last one of any training."""
 
 
 def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Two sweeps side by side: whose front dominates more, how sure that is, and who is better at which sparsity."""
+"""Compares two sweeps: difference of hypervolumes with a bootstrap interval, and the better one by sparsity."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from sweeps.pareto import Table, values
 
 Side = Literal["one", "other", "neither"]
 _PAST_ALL = float(np.nextafter(1.0, 2.0))
-"""Where the last range ends: trials that keep all weights, like dense networks, are within it."""
+"""End of the last range, just above 1, so that dense networks lie within it."""
 CONDITIONS = ("dataset", "validation_fraction", "data_seed", "epochs")
-"""The columns in which the trials of two sweeps should not differ if their searches are to be compared."""
+"""Columns that should agree between two sweeps for their searches to be comparable."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers of weights at which one side stays ahead.
+    """Range of remaining weights in which one side stays ahead.
 
     Attributes:
         low: Least fraction of remaining weights.
@@ -40,7 +40,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two sweeps compare.
+    """Comparison of two sweeps.
 
     Attributes:
         volumes: Hypervolumes of both, see `sweeps.pareto.hypervolume`.
@@ -89,7 +89,7 @@ def compare(one: Table, other: Table, objectives: Directions, *, resamples: int 
 
 
 def check_objectives(names: tuple[str, str], objectives: tuple[Directions, Directions]) -> None:
-    """Refuses two sweeps that asked different questions.
+    """Checks that two sweeps have the same objectives.
 
     Args:
         names: Of the sweeps.
@@ -106,7 +106,7 @@ def check_objectives(names: tuple[str, str], objectives: tuple[Directions, Direc
 
 
 def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Directions) -> list[str]:
-    """What to bear in mind of a comparison: what its numbers cannot show, and in what else the sweeps differ.
+    """Caveats of a comparison: limits of its numbers, and other differences between the sweeps.
 
     Args:
         found: From `compare`.
@@ -171,7 +171,7 @@ def _ranges(one: Table, other: Table, objectives: Directions) -> list[Range]:
 
 
 def _attained(table: Table, objectives: Directions, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Levels of remaining weights, rising and positive, and the best of the metric with at most so many."""
+    """Levels of remaining weights, rising and positive, and the best value of the metric up to each."""
     members = pareto.front(table, objectives)
     order = np.argsort(values(members, "remaining"))
     levels, costs = values(members, "remaining")[order], Objectives(objectives).sign(metric) * values(members, metric)
@@ -179,7 +179,7 @@ def _attained(table: Table, objectives: Directions, metric: str) -> tuple[np.nda
 
 
 def _at(starts: np.ndarray, levels: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """What was attained at each level; -inf below the first."""
+    """Best value attained at each level; -inf below the first."""
     return np.append(-np.inf, best)[np.searchsorted(levels, starts, side="right")]
 
 

@@ -1,4 +1,4 @@
-"""How a metric changes with one searched parameter, over the trials that a sweep has tried."""
+"""Marginal effects: a metric against one searched parameter, averaged over the trials of a sweep."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,13 +60,13 @@ _Edges = list[tuple[Any, Any, Any]]
 
 
 def _each(where: np.ndarray) -> tuple[_Edges, np.ndarray]:
-    """One bin a value, and the bin of each trial."""
+    """One bin per value, and the bin of each trial."""
     found, bin_of = np.unique(where, return_inverse=True)
     return [(value, value, value) for value in found.tolist()], bin_of
 
 
 def _quantiles(where: np.ndarray, bins: int, *, log: bool) -> tuple[_Edges, np.ndarray]:
-    """Bins of about equal number of trials; fewer where values repeat so often that edges coincide.
+    """Quantile bins; fewer where values repeat so often that edges coincide.
 
     Edges are values that occur, so that no bin is empty; a value on an edge belongs to the bin above it.
     """

@@ -1,4 +1,4 @@
-"""How much each searched parameter matters for reaching the best trials: PED-ANOVA.
+"""Parameter importance by PED-ANOVA.
 
 Watanabe, Bansal and Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
 IJCAI 2023, arXiv 2304.10255; of conditional parameters arXiv 2601.20800; as `optuna.importance` has them. A parameter
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HYPERVOLUME = "hypervolume"
-"""The target that stands for all objectives together."""
+"""Target name for all objectives together."""
 FEWEST_TRIALS = 50
-"""Of fewer the best tenth is less than five trials, as Optuna wants at least, and what sets them apart is luck."""
+"""Minimum number of finished trials: the best tenth of fewer has less than the five trials that Optuna asks for."""
 MOST_TRIALS = 5000
-"""Of more finished trials so many are drawn, always the same ones: enough for the order of the parameters."""
+"""Maximum number of finished trials; of more, a fixed subsample, enough for the order of the parameters."""
 
 
 def importance(trials: Table, space: SearchSpace) -> Table:
@@ -91,7 +91,7 @@ def _shares(study: "Study", target: str, names: list[str], place: int | None) ->
 
 
 def _study(costs: dict[str, np.ndarray], trials: Table, space: SearchSpace, names: list[str]) -> "Study":
-    """A study in memory that holds the trials."""
+    """An in-memory study of the trials."""
     import optuna
     from optuna.study import StudyDirection
     from optuna.trial import create_trial

@@ -1,4 +1,4 @@
-"""The answer of a sweep: which trial to take, at which pruning rate, and what to do next."""
+"""Recommends a trial: which one, at which pruning rate, and the next commands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,16 @@ from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import rows
 
 NEAR = 0.1
-"""How much worse than the recommended trial a near-equal one may be in each objective, as a part of its span over the
-front."""
+"""Tolerance of near-equal trials in each objective, as a fraction of its span over the front."""
 ENOUGH = 5
-"""Of fewer near-equal trials nothing is said about whether the pruning rate matters."""
+"""Minimum number of near-equal trials from which to say whether the pruning rate matters."""
 SEEDS = 10
 _METRICS = ("val_accuracy", "remaining", "inverted", "test_accuracy")
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A trial and what speaks for it.
+    """The recommended trial, with the evidence for it.
 
     Attributes:
         trial: Its number.
@@ -58,7 +57,7 @@ class Recommendation:
 
     @property
     def spread(self) -> str:
-        """Within which pruning rates the near-equal trials lie, in words; empty where there is but one."""
+        """Range of pruning rates of the near-equal trials, in words; empty for a single one."""
         if self.pruning_rates is None or self.near < 2:
             return ""
         low, high = self.pruning_rates
@@ -155,7 +154,7 @@ def _agree(rates: np.ndarray, space: SearchSpace) -> bool:
 
 
 def _near(candidates: Table, front: Table, best: Table, objectives: Directions) -> np.ndarray:
-    """Which trials are hardly worse than the best one, as booleans of shape [trial]."""
+    """Mask of the near-equal trials, of shape [trial]."""
     near = np.ones(candidates.num_rows, dtype=bool)
     sides = (_costs(table, objectives) for table in (candidates, front, best))
     for of_all, of_front, of_best in zip(*sides, strict=True):

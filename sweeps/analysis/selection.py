@@ -1,4 +1,4 @@
-"""Which trials of a sweep are worth confirming: chosen by their validation metrics, never by the test set."""
+"""Selects trials by their validation metrics, never by the test set."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Selection:
-    """Which trials are asked for.
+    """A parsed selection.
 
     Attributes:
         text: As it was given.
@@ -83,7 +83,7 @@ def _bound(text: str) -> Constraint | None:
 
 
 def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]:
-    """The rows of the chosen trials.
+    """Rows of the selected trials.
 
     * `front`: the front of the trials that keep to the space's constraints, as `sweeps pareto` prints it.
     * `knee`: the one of them that `pareto.knee` finds.
@@ -123,7 +123,7 @@ _SOUGHT = {
     "val_accuracy": Objectives({"remaining": "minimize", "val_accuracy": "maximize"}),
     "remaining": Objectives({"val_accuracy": "maximize", "remaining": "minimize"}),
 }
-"""What is best within the bound on a metric: the first of these, then the second."""
+"""Lexicographic order within the bound on a metric."""
 
 
 def _named(selection: Selection, trials: Table) -> list[Row]:
@@ -140,7 +140,7 @@ def _named(selection: Selection, trials: Table) -> list[Row]:
 
 
 def _configured(rows: list[Row]) -> list[Row]:
-    """Checks that the trials can be trained again: a damaged or foreign file may hold results only."""
+    """Checks that the trials can be retrained: a damaged or foreign file may hold results only."""
     without = [row["trial"] for row in rows if all(row[name] is None for name in CONFIG_COLUMNS)]
     if without:
         raise SweepError(

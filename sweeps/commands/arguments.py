@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def complete_space(incomplete: str) -> list[str]:
-    """The search spaces that a shell completes: shipped ones by their names, files of this folder."""
+    """Completes search spaces: names of shipped ones, files of this folder."""
     from search_spaces import shipped
 
     own = (path.name for path in Path().glob("*.y*ml"))

@@ -18,7 +18,7 @@ def compare(
     one: Annotated[str, typer.Argument(metavar="A", help="Name of a sweep.", autocompletion=complete_sweep)],
     other: Annotated[str, typer.Argument(metavar="B", help="Name of another.", autocompletion=complete_sweep)],
     root: Root = None,
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap interval.")] = 1000,
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Number of bootstrap resamples.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Compare the fronts of two sweeps: hypervolumes, a 95 % interval of their difference, and who is better where.
@@ -50,7 +50,7 @@ def compare(
 
 
 def table(found: "Comparison", one: str, other: str, objectives: dict[str, str]) -> "Table":
-    """A comparison for a terminal."""
+    """A comparison as a table for a terminal."""
     from rich import box
     from rich.table import Table
 

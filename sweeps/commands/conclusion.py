@@ -1,4 +1,4 @@
-"""What a session says when it ends."""
+"""Summary that a session prints when it ends."""
 
 from rich.console import Console
 

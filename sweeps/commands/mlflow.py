@@ -1,4 +1,4 @@
-"""The commands about MLflow: open its page on a sweep, rebuild what it holds."""
+"""The MLflow commands: open its page on a sweep, rebuild its mirror."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from sweeps.stored import StoredSweep
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
     """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
 
-    Not while the sweep runs, which fills its mirror itself.
+    Refused while the sweep runs: its driver writes the mirror.
 
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
@@ -52,7 +52,7 @@ def ui(
     tracking_uri: SameUri = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Start MLflow's page on the sweep's store and print its address; stop it with Ctrl-C.
+    """Start the MLflow UI on the store of a sweep and print its address; stop it with Ctrl-C.
 
     Example: sweeps ui fcn_digits
     """

@@ -52,9 +52,9 @@ def status(
     name: Name,
     root: Root = None,
     as_json: AsJson = False,
-    until_end: Annotated[bool, typer.Option("--watch", help="Stay until it has ended or Ctrl-C.")] = False,
+    until_end: Annotated[bool, typer.Option("--watch", help="Follow the sweep until it ends.")] = False,
 ) -> None:
-    """Show how far a sweep is, from its files: while it runs, from another terminal or machine, too.
+    """Show the status of a sweep, read from its files; works from another terminal or machine while it runs.
 
     With --watch --json it writes a line of JSON whenever something has changed.
 
@@ -87,13 +87,17 @@ def pareto(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs).")] = False,
-    minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
-    maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
+    minimum: Annotated[
+        list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Lower bound of a metric.")
+    ] = None,
+    maximum: Annotated[
+        list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Upper bound of a metric.")
+    ] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Draw a figure for a paper, 3.3 in wide.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="The same as SVG.")] = None,
     pdf: Annotated[Path | None, typer.Option("--pdf", help="The same as PDF, its fonts inside.")] = None,
 ) -> None:
-    """Print the front of a sweep, say which trial to take, and draw the front as ROOT/NAME/front.png.
+    """Print the front of a sweep, recommend a trial, and draw the front as ROOT/NAME/front.png.
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """

@@ -21,7 +21,7 @@ from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 
 SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
-"""Names that bounds of the command line may use for short."""
+"""Short names of metrics in the bounds of the command line."""
 
 
 def parse_bound(text: str, operator: str) -> Constraint:
@@ -146,7 +146,7 @@ def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: 
     try:
         drawing.save(figure, path)
     except OSError as error:
-        raise SweepError(f"{path}: must be writable, but got: {error.strerror}. Choose another place.") from error
+        raise SweepError(f"writing {path} failed: {error.strerror}. Choose another place.") from error
 
 
 def _subtitle(finished: ArrowTable) -> str:

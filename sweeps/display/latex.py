@@ -48,7 +48,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _heading(name: str) -> list[str]:
-    """A word a line: of some eight columns none is wider for its heading than for its numbers."""
+    """One word per line, so that no column is wider for its heading than for its numbers."""
     return [*name.split("_"), *(["(\\%)"] if name in FRACTIONS else [])]
 
 

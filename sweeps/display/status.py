@@ -1,4 +1,4 @@
-"""How far a sweep is, from its files alone: works while a driver runs, and on another machine."""
+"""Status of a sweep, read from its files: works while a driver runs, and on another machine."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A running sweep watched from another terminal, from its files alone."""
+"""Watches a running sweep from another terminal, through its files."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from sweeps.store.lease import session_notes
 from sweeps.stored import StoredSweep
 
 LEVELS = (0.02, 0.05, 0.20)
-"""Fractions of remaining weights at which the best accuracy is named."""
+"""Fractions of remaining weights at which the best accuracy is shown."""
 LOOK_SECONDS = 1.0
 
 Look = Callable[[], StoredSweep]

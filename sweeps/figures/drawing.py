@@ -1,4 +1,4 @@
-"""Pictures of a front."""
+"""Scatter plots of trials and their front."""
 
 import io
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ _LABELS = {
     "val_loss": ("validation loss (nats)", 1.0),
     "test_loss": ("test loss (nats)", 1.0),
 }
-"""A metric's name in words and the factor from its stored value to the one drawn."""
+"""Axis label of a metric, and the factor from stored to drawn values."""
 
 _CROWD = 2000
-"""More dots than these are one image inside an SVG or PDF, which would have megabytes of them."""
+"""Number of dots above which they are rasterized in an SVG or PDF, which would otherwise take megabytes."""
 
 _WINDOW_POINTS = (5.0, 15.0)
-"""At least and at most so many percentage points below the front's best accuracy are shown, if there is anything."""
+"""Minimum and maximum depth of the window below the front's best accuracy, in percentage points."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def front_figure(
 def draw_trials_and_front(
     axes: Axes, trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> None:
-    """Draws all of `front_figure` that belongs to its axes."""
+    """Draws the axes of `front_figure`."""
     across, up = axes_of(objectives)
     _draw_trials(axes, trials, across, up)
     if front.num_rows:
@@ -119,7 +119,7 @@ def draw_frame(axes: Axes, across: str, up: str) -> None:
 
 
 def draw_legend(figure: Figure, *, columns: int, size: float = 8) -> None:
-    """Draws the legend of the only axes below them, its text so many points high, if there is anything to name."""
+    """Draws the legend below the only axes, at a font size in points, unless it would be empty."""
     if figure.axes[0].get_legend_handles_labels()[0]:
         legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
         for handle in legend.legend_handles:
@@ -150,7 +150,7 @@ def as_png(figure: Figure) -> bytes:
 
 
 def axes_of(objectives: Directions) -> tuple[str, str]:
-    """The columns drawn across and up."""
+    """Columns of the x and y axes."""
     metrics = list(objectives)[:2]
     if len(metrics) == 1:
         return "trial", metrics[0]
@@ -159,24 +159,24 @@ def axes_of(objectives: Directions) -> tuple[str, str]:
 
 
 def label_of(column: str) -> str:
-    """A metric's name in words, with its unit."""
+    """Axis label of a metric, with its unit."""
     return _LABELS.get(column, (column, 1.0))[0]
 
 
 def factor_of(column: str) -> float:
-    """What its values are multiplied with to be in this unit."""
+    """Factor from stored values to this unit."""
     return _LABELS.get(column, (column, 1.0))[1]
 
 
 def points_of(table: Table, across: str, up: str) -> np.ndarray:
-    """The rows that can be drawn, as drawn: an array of (x, y)."""
+    """Finite points of a table in drawn units, of shape [point, 2]."""
     scales = [factor_of(column) for column in (across, up)]
     points = np.column_stack([values(table, across), values(table, up)]) * scales
     return points[np.isfinite(points).all(axis=1)]
 
 
 def step_of(objectives: Directions, across: str) -> _Step:
-    """How the front goes on between two of its points: at the level that was reached for less (or for more)."""
+    """Draw style of the staircase between points of a front; None for other than two objectives."""
     if len(objectives) != 2:
         return None
     return "steps-post" if Objectives(objectives).sign(across) > 0 else "steps-pre"
@@ -220,7 +220,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
-    """Marks points to compare with, on axes in percent."""
+    """Marks reference points, on axes in percent."""
     for index, reference in enumerate(references):
         x, y = 100 * reference.remaining, 100 * reference.accuracy
         marker = _REFERENCE_MARKERS[index % len(_REFERENCE_MARKERS)]
@@ -230,7 +230,7 @@ def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
 
 
 def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
-    """Sets a logarithmic axis and the window, and says what lies outside."""
+    """Sets a logarithmic x axis and the window, and annotates how many trials lie outside."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())

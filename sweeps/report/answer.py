@@ -1,4 +1,4 @@
-"""The answer that stands first in a report: which trial to take, how sure that is, and what to do next."""
+"""Opening section of a report: the recommended trial, its uncertainty, and the next commands."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 
 def answer(sweep: StoredSweep, found: Recommendation | None) -> Record:
-    """What to take from the sweep, how sure that is, and what to do next."""
+    """Headline, figures, reasons and commands of the opening section."""
     paths = sweep.paths
     if found is None:
         return {

@@ -1,4 +1,4 @@
-"""The report of a sweep: one HTML file that says which trial to take, how sure that is, and what it rests on."""
+"""Writes the report of a sweep: one HTML file with the recommended trial, its uncertainty and the evidence."""
 
 import logging
 from collections import Counter
@@ -28,7 +28,7 @@ from sweeps.stored import StoredSweep
 _LOG = logging.getLogger(__name__)
 
 MOST_BESIDE = 3
-"""Other sweeps for which there are colours, dashes and shapes."""
+"""Maximum number of other sweeps: each needs a colour, dash and marker of its own."""
 DrawMask = Callable[[SweepPaths, int], Path]
 """Draws the first layer's mask of a trial; see `sweeps.figures.kept_mask`."""
 
@@ -75,7 +75,7 @@ def renew(sweep: StoredSweep, *, draw_mask: DrawMask | None = None, state: str |
 
 @dataclass(frozen=True)
 class _Content:
-    """What a page is made from."""
+    """Data of a page."""
 
     sweep: StoredSweep
     trials: Table
@@ -136,7 +136,7 @@ def _words(content: _Content) -> dict[str, Any]:
 
 
 def _summary(content: _Content) -> str:
-    """One line: what was swept, how far it is."""
+    """One line: what was searched, and the state of the sweep."""
     counts = Counter(content.trials.column("state").to_pylist())
     columns = [content.trials.column(name).unique().to_pylist() for name in ("method", "network", "dataset")]
     kinds = [", ".join(sorted({str(value) for value in column if value is not None})) for column in columns]
@@ -178,7 +178,7 @@ def _charts(content: _Content, drawn: Table, others: dict[str, Table]) -> dict[s
 
 
 def _mask(content: _Content, draw_mask: DrawMask | None) -> tuple[str, str]:
-    """The picture of the recommended trial's mask, or why there is none."""
+    """Embedded figure of the recommended trial's mask, or the reason why there is none."""
     if content.recommended is None:
         return "", "No trial is recommended."
     trial = content.recommended.trial

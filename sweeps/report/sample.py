@@ -1,4 +1,4 @@
-"""Which trials of a sweep its report draws: all of a small one, of a large one the best and a sample of the others."""
+"""Samples the trials that a report draws: all of a small sweep, else the best and a sample of the others."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from sweeps.pareto import Table
 from sweeps.report.charts import spread
 
 MOST_DRAWN = 4000
-"""More marks would cover each other, and make the file large and the page slow."""
+"""Maximum number of marks: more cover each other, and make the page large and slow."""
 MOST_MEMBERS = 1000
-"""Of the front; only fronts of three and more objectives are as large."""
+"""Maximum number of marks of the front; only fronts of three and more objectives are as large."""
 MOST_NEAR = 1500
-"""Trials drawn because little but the front beats them."""
+"""Maximum number of trials drawn for their low non-dominated rank."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is drawn.
+    """The drawn trials.
 
     Attributes:
         rows: Of the table of trials, rising.

@@ -1,4 +1,4 @@
-"""What a report says in words and tables."""
+"""Texts and tables of a report."""
 
 import math
 import platform
@@ -24,11 +24,11 @@ from sweeps.report.charts import spread
 Record = dict[str, Any]
 
 MOST_MEMBERS = 100
-"""Rows of the front's table; of a larger front they are spread evenly."""
+"""Maximum number of rows of the front; a larger front is thinned evenly."""
 MOST_KINDS = 20
-"""Reasons that are listed one by one."""
+"""Maximum number of kinds of reasons that are listed."""
 MOST_RANGES = 8
-"""Ranges of remaining weights in which one or the other sweep is better."""
+"""Maximum number of ranges of remaining weights that are listed."""
 _PACKAGES = ("signed-supermask-sweeps", "ray", "optuna", "mlflow", "torch", "pyarrow", "moocore", "numpy")
 
 
@@ -70,7 +70,7 @@ def _range(found: Range, better: str, factor: float) -> str:
 
 
 def hypervolume_text(objectives: Mapping[str, str]) -> str:
-    """What the hypervolume of a sweep is, and what its history says."""
+    """Explains the hypervolume of a sweep and its history."""
     ends = [_with_unit(metric, end) for metric, end in Objectives(objectives).reference().items()]
     best = math.prod(high - low for low, high in (RANGES[metric] for metric in objectives))
     level = "a level end says less"
@@ -102,7 +102,7 @@ def front_record(members: Table, space: SearchSpace, recommended: int | None) ->
 
 
 def confirmed_table(found: Sequence[Confirmed]) -> list[Record]:
-    """Trials that were trained again with fresh seeds."""
+    """Rows of confirmed trials."""
     return [
         {
             "trial": one.trial,
@@ -135,7 +135,7 @@ def endings(trials: Table) -> list[Record]:
 
 
 def provenance(trials: Table, space: SearchSpace, session: Mapping[str, Any], now: datetime) -> list[tuple[str, str]]:
-    """Where the numbers come from, as pairs of name and text."""
+    """Provenance of the results, as pairs of name and text."""
     columns = {name: trials.column(name).to_pylist() for name in ("host", "device", "dtype", "commit", "seed")}
     places = Counter(zip(columns["host"], columns["device"], columns["dtype"], strict=True))
     began, ended = trials.column("started").to_numpy(), trials.column("ended").to_numpy()
