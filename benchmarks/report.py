@@ -27,7 +27,7 @@ from benchmarks import record, script, synthetic
 from benchmarks.record import Row
 from sweeps.report import document
 from sweeps.store.paths import SweepPaths
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 MOVES = 60
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -36,9 +36,9 @@ err = Console(stderr=True, highlight=False)
 
 def write(paths: SweepPaths) -> float:
     """Seconds to write the report."""
-    space = space_of(paths)
+    sweep = StoredSweep.at(paths)
     started = time.perf_counter()
-    document.write(paths, space)
+    document.write(sweep)
     return time.perf_counter() - started
 
 

@@ -39,10 +39,11 @@ def find(text: str, changes: Sequence[str] = (), options: Mapping[str, Any] = _N
     if is_name and not shipped.exists():
         own = [f"{text}{end}" for end in (".yaml", ".yml") if Path(f"{text}{end}").is_file()]
         near = f"Did you mean {own[0]!r}?" if own else nearest(text, names())
-        raise SpaceError(
+        fault = (
             f"SPACE: must be a YAML file or one of {', '.join(names())}, but got {text!r}. "
             f"{near} Give your own file by its path, e.g. my_space.yaml; "
             "write one with: sweeps init my_space."
         )
+        raise SpaceError([fault])
     overrides = {path: options[option] for path, option in typed.items()} | changed
     return load(shipped if is_name else text, overrides=overrides, options=typed)

@@ -30,3 +30,19 @@ The path of data; a folder in brackets holds what a step is made of:
 Beside the path: `environment` reads times that are set there, `doctor` looks whether a sweep could run, `verify`
 whether all stores say the same of it, and `training` trains one configuration without a sweep.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.sweep import Sweep
+
+__all__ = ["Sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `Sweep` when it is first asked for: most modules of this package do without."""
+    if name == "Sweep":
+        from sweeps.sweep import Sweep
+
+        return Sweep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

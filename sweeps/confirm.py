@@ -40,6 +40,7 @@ from sweeps.search.study import AskedTrial
 from sweeps.signals import OrderlyEnd, deferred
 from sweeps.store import lease
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
 from sweeps.worker.checkpoints import take_stock
 from sweeps.worker.messages import Lane
@@ -107,7 +108,7 @@ def confirm(
         numbers = {row["trial"] for row in chosen}
         _mirror([row for row in rows if row["trial"] in numbers], paths, options, console)
         pictures.draw(paths, rows)
-        document.renew(paths, space, draw_mask=kept_mask.draw)
+        document.renew(StoredSweep(paths, space), draw_mask=kept_mask.draw)
         if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
             text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
             console.print(text, highlight=False, soft_wrap=True)

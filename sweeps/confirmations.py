@@ -36,7 +36,7 @@ _KEYS = ("trial", "seed_index")
 
 
 class ConfirmationWriter:
-    """Writes the confirmations of one sweep. Only one may be alive per folder.
+    """Writes the confirmations of one sweep; at most one writer per folder.
 
     Args:
         folder: `ROOT/NAME/confirm`; created if missing.
@@ -50,7 +50,7 @@ class ConfirmationWriter:
         self._parts = Parts(folder, CONFIRMATIONS, keys=_KEYS, check=check)
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Writes rows of `CONFIRMATIONS` at once, and with them what an earlier call could not write.
+        """Writes rows of `CONFIRMATIONS` at once, together with rows buffered by a failed call.
 
         Raises:
             SweepError: If writing failed.

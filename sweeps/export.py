@@ -1,4 +1,4 @@
-"""A trained network for other programs: as its artifact, a state dict, an ONNX model or an MLflow model."""
+"""Exports trained networks: artifact, PyTorch state dict, ONNX model or MLflow model."""
 
 import io
 import re
@@ -20,9 +20,9 @@ from sweeps.store.paths import SweepPaths, replacing, resolve_root
 from sweeps.tracking import onnx_model
 
 SUFFIXES = {"artifact": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
-"""Formats that are a file, and how its name ends."""
+"""File formats and their suffixes."""
 CHECKED_IMAGES = 256
-"""Images on which an exported model must classify as the network does."""
+"""Number of images on which an exported model is checked against the network."""
 EXAMPLE_IMAGES = 2
 
 Say = Callable[[str], None]
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported.
+    """The network to export.
 
     Attributes:
         path: The artifact's file.
@@ -46,7 +46,7 @@ class Source:
 
 
 def find(text: str, root: str | None) -> Source:
-    """What `NAME:TRIAL` or the path of an artifact stands for.
+    """Resolves `NAME:TRIAL` or the path of an artifact.
 
     Args:
         text: As the user wrote it.
@@ -105,7 +105,7 @@ def export_file(source: Source, to: str, out: Path | None, *, data_root: str | N
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise SweepError(f"--out {path}: must be writable, but got: {error.strerror}. Choose another.") from error
+        raise SweepError(f"--out: writing {path} failed: {error.strerror}. Choose another.") from error
     return path
 
 

@@ -1,63 +1,28 @@
-"""Which finished trials no other beats, and how good such a front is.
+"""The Pareto front of a table of trials, its knee and its hypervolume.
 
 Only finished trials count, and of those only the ones whose objectives are finite numbers.
 """
 
 import difflib
-import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 import moocore
 import numpy as np
 import pyarrow as pa
 from pyarrow import Table
 
+from search_spaces.space import Constraint, SearchSpace
 from sweeps.errors import SweepError
+from sweeps.objectives import Directions, Objectives, front_ranks, on_front, scaled
 from sweeps.store.columns import equals, floats, rows
 
-Objectives = Mapping[str, str]
-"""Metrics, the most important first, each to `maximize` or `minimize`."""
-
-_LOSS_OF_GUESSING = math.log(100)
-RANGES: dict[str, tuple[float, float]] = {
-    "val_accuracy": (0.0, 1.0),
-    "test_accuracy": (0.0, 1.0),
-    "remaining": (0.0, 1.0),
-    "inverted": (0.0, 1.0),
-    "train_loss": (0.0, _LOSS_OF_GUESSING),
-    "val_loss": (0.0, _LOSS_OF_GUESSING),
-    "test_loss": (0.0, _LOSS_OF_GUESSING),
-}
-"""The worse end of a range is the metric's reference for the hypervolume, the same in every sweep: accuracy 0,
-remaining 1, and for a loss that of an even guess among a hundred classes."""
-
 CHECKPOINTS = 100
-"""How often the hypervolume of more than two objectives is computed along a sweep."""
+"""Maximum number of points of a history of more than two objectives."""
 
 _DEPTH = 30
 """Fronts whose trials a resample may show. A trial of the k-th stands behind k - 1 others, each of a front of its own:
 that a resample lacks all of these has the chance exp(1 - k), beyond the thirtieth front at most 1e-13."""
-
-
-class Constraint(Protocol):
-    """A bound that a trial has to keep to."""
-
-    @property
-    def metric(self) -> str:
-        """The column it bounds."""
-        ...
-
-    @property
-    def operator(self) -> str:
-        """Either `>=` or `<=`."""
-        ...
-
-    @property
-    def bound(self) -> float:
-        """The last legal value."""
-        ...
 
 
 def values(table: Table, metric: str) -> np.ndarray:
@@ -79,7 +44,7 @@ def finished(table: Table) -> Table:
 
 
 def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
-    """The rows that keep to every constraint; a missing value keeps to none."""
+    """The rows that satisfy every constraint; a missing value satisfies none."""
     keep = np.ones(table.num_rows, dtype=bool)
     for constraint in constraints:
         column = values(table, constraint.metric)
@@ -88,12 +53,12 @@ def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
 
 
 def why_empty(constraints: Iterable[Constraint]) -> str:
-    """Why a front has no trial, in words."""
+    """Explains why a front is empty."""
     bounds = ", ".join(map(str, constraints))
     return f"no finished trial keeps to: {bounds}" if bounds else "no trial has finished"
 
 
-def front(table: Table, objectives: Objectives) -> Table:
+def front(table: Table, objectives: Directions) -> Table:
     """The finished trials that no other finished trial beats: as good in every objective and better in one.
 
     Args:
@@ -111,12 +76,17 @@ def front(table: Table, objectives: Objectives) -> Table:
         return table.slice(0, 0)
     by_trial = np.argsort(values(table, "trial")[places], kind="stable")
     places, costs = places[by_trial], costs[by_trial]
-    members = np.flatnonzero(moocore.is_nondominated(costs, keep_weakly=False))
+    members = np.flatnonzero(on_front(costs))
     order = np.lexsort(costs[members].T[::-1])
     return rows(table, places[members[order]])
 
 
-def knee(front: Table, objectives: Objectives) -> Table:
+def front_of(trials: Table, space: SearchSpace, *, asked: Iterable[Constraint] = ()) -> Table:
+    """The front of the trials that keep the constraints of a space, and those that are asked for beside."""
+    return front(feasible(trials, (*space.constraints, *asked)), space.objectives)
+
+
+def knee(front: Table, objectives: Directions) -> Table:
     """The member of a front where giving up more of one objective gains little of the other.
 
     It is the member that lies farthest from the chord between the front's two ends, on the better side of it; both
@@ -138,7 +108,7 @@ def knee(front: Table, objectives: Objectives) -> Table:
     return members.slice(place, 1)
 
 
-def has_knee(front: Table, objectives: Objectives) -> bool:
+def has_knee(front: Table, objectives: Directions) -> bool:
     """Whether any member bulges beyond the chord, so that `knee` is not just the front's end.
 
     Raises:
@@ -147,7 +117,7 @@ def has_knee(front: Table, objectives: Objectives) -> bool:
     return _bulging(front, objectives)[1] > 0
 
 
-def _bulging(front: Table, objectives: Objectives) -> tuple[Table, int]:
+def _bulging(front: Table, objectives: Directions) -> tuple[Table, int]:
     """The members of which one may be the knee, and the place of the one that bulges most; 0 where none does."""
     if len(objectives) != 2:
         raise SweepError(
@@ -158,14 +128,13 @@ def _bulging(front: Table, objectives: Objectives) -> tuple[Table, int]:
     if members.num_rows < 3 or not positive.any():
         return members, 0
     bulge = np.ones(members.num_rows)
-    for metric, way in objectives.items():
-        costs = _sign(metric, way) * (np.log if metric == "remaining" else np.asarray)(values(members, metric))
+    for costs in Objectives(objectives).cost_array(lambda metric: scaled(metric, values(members, metric))).T:
         bulge -= (costs - costs.min()) / np.ptp(costs)
     return members, int(np.argmax(np.round(bulge, 12)))
 
 
-def hypervolume(table: Table, objectives: Objectives) -> float:
-    """The part of the objective space that the front dominates, up to the reference given by `RANGES`.
+def hypervolume(table: Table, objectives: Directions) -> float:
+    """The part of the objective space that the front dominates, up to the reference of `sweeps.objectives.RANGES`.
 
     A trial worse than the reference in any objective adds nothing. Constraints play no part.
 
@@ -177,9 +146,9 @@ def hypervolume(table: Table, objectives: Objectives) -> float:
 
 
 def resampled_hypervolumes(
-    table: Table, objectives: Objectives, resamples: int, *, generator: np.random.Generator
+    table: Table, objectives: Directions, resamples: int, *, generator: np.random.Generator
 ) -> np.ndarray:
-    """The hypervolumes of resamples of the trials, each as many as there are, drawn with replacement.
+    """Hypervolumes of bootstrap resamples of the trials.
 
     Args:
         table: Trials; those that did not finish are drawn as well, and add nothing.
@@ -193,7 +162,7 @@ def resampled_hypervolumes(
     _, costs = _costs(table, objectives)
     reference = _reference(objectives)
     costs = costs[(costs < reference).all(axis=1)]
-    costs = costs[moocore.pareto_rank(costs) < _DEPTH] if len(costs) else costs
+    costs = costs[front_ranks(costs) < _DEPTH]
     volumes = np.zeros(resamples)
     if len(costs):
         for place, count in enumerate(generator.binomial(table.num_rows, len(costs) / table.num_rows, resamples)):
@@ -202,8 +171,8 @@ def resampled_hypervolumes(
     return volumes
 
 
-def hypervolume_history(table: Table, objectives: Objectives) -> Table:
-    """The hypervolume as the sweep went on.
+def hypervolume_history(table: Table, objectives: Directions) -> Table:
+    """History of the hypervolume over the course of the sweep.
 
     Returns:
         The columns `finished` (number of finished trials so far), `trial` (the last of them), `ended` and
@@ -212,7 +181,8 @@ def hypervolume_history(table: Table, objectives: Objectives) -> Table:
     """
     ordered = finished(table).sort_by([("ended", "ascending"), ("trial", "ascending")])
     reference = _reference(objectives)
-    gains = np.nan_to_num(reference - _all_costs(ordered, objectives), nan=0.0, posinf=0.0, neginf=0.0)
+    costs = Objectives(objectives).cost_array(lambda metric: values(ordered, metric))
+    gains = np.nan_to_num(reference - costs, nan=0.0, posinf=0.0, neginf=0.0)
     gains[(gains <= 0).any(axis=1)] = 0
     places = np.arange(len(gains))
     if len(reference) == 1:
@@ -234,45 +204,17 @@ def best_at(table: Table, levels: Sequence[float]) -> list[tuple[float, float | 
     return [(level, float(found.max()) if len(found) else None) for level, found in zip(levels, legal, strict=True)]
 
 
-def _costs(table: Table, objectives: Objectives) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the finished trials with finite objectives, and these with the sign that makes less better."""
-    costs = _all_costs(table, objectives)
+def _costs(table: Table, objectives: Directions) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the finished trials with finite objectives, and their costs."""
+    costs = Objectives(objectives).cost_array(lambda metric: values(table, metric))
     known = equals(table, "state", "finished") & np.isfinite(costs).all(axis=1)
     return np.flatnonzero(known), costs[known]
 
 
-def _all_costs(table: Table, objectives: Objectives) -> np.ndarray:
-    if not objectives:
-        raise SweepError("objectives: must name at least one metric, but got none. Give one, like val_accuracy.")
-    return np.column_stack([_sign(metric, way) * values(table, metric) for metric, way in objectives.items()])
-
-
-def _sign(metric: str, direction: str) -> float:
-    if direction not in ("maximize", "minimize"):
-        raise SweepError(
-            f"objective {metric}: direction must be maximize or minimize, but got {direction!r}. Give one of the two."
-        )
-    return -1.0 if direction == "maximize" else 1.0
-
-
-def reference(objectives: Objectives) -> dict[str, float]:
-    """From where the hypervolume is measured: of each objective the worse end of its range.
-
-    Raises:
-        SweepError: If an objective has no direction or no range.
-    """
-    unknown = [metric for metric in objectives if metric not in RANGES]
-    if unknown:
-        raise SweepError(
-            f"objective {unknown[0]}: must have a reference for the hypervolume, but only these have one: "
-            f"{', '.join(RANGES)}. Choose one of them."
-        )
-    return {metric: RANGES[metric][0 if _sign(metric, way) < 0 else 1] for metric, way in objectives.items()}
-
-
-def _reference(objectives: Objectives) -> np.ndarray:
-    """The reference as costs."""
-    return np.array([_sign(metric, objectives[metric]) * end for metric, end in reference(objectives).items()])
+def _reference(objectives: Directions) -> np.ndarray:
+    """The reference point as costs."""
+    asked = Objectives(objectives)
+    return asked.signs * np.array(list(asked.reference().values()))
 
 
 def _volume(costs: np.ndarray, reference: np.ndarray) -> float:
@@ -284,7 +226,7 @@ def _volumes(gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
     volumes, best, start = np.zeros(len(rows)), gains[:0], 0
     for index, row in enumerate(rows):
         best = np.concatenate([best, gains[start : row + 1]])
-        best = best[moocore.is_nondominated(best, maximise=True)]
+        best = best[on_front(-best)]
         volumes[index] = _volume(-best, np.zeros(gains.shape[1]))
         start = row + 1
     return volumes

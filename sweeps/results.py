@@ -27,10 +27,10 @@ _ARROW_KINDS: dict[type, pa.DataType] = {int: pa.int64(), float: pa.float64(), s
 _UTC = pa.timestamp("us", tz="UTC")
 
 _LAYERS = pa.list_(pa.struct([("name", pa.string()), ("remaining", pa.float32()), ("inverted", pa.float32())]))
-"""What the mask leaves of each layer, from input to output; float32, for a deep network has over a hundred."""
+"""Mask statistics by layer, from input to output; float32, because a deep network has over a hundred layers."""
 
 CONFIG_COLUMNS = tuple(field.name for field in dataclasses.fields(TrainConfig))
-"""The columns of a trial that say what was trained."""
+"""Columns of the training configuration."""
 
 TRIALS = pa.schema(
     [
@@ -85,10 +85,10 @@ _EPOCH_KEYS = ("trial", "attempt", "epoch")
 
 
 class ResultsWriter:
-    """Writes the results of one sweep. Only one may be alive per folder.
+    """Writes the results of one sweep; at most one writer per folder.
 
     Args:
-        folder: The sweep's folder, `ROOT/NAME`; created if missing. What a dead writer left unfinished is removed.
+        folder: The sweep's folder, `ROOT/NAME`; created if missing. Unfinished files of a dead writer are removed.
         check: Raises a SweepError if this process may write no more; called before each file.
 
     Raises:
@@ -100,18 +100,18 @@ class ResultsWriter:
         self._epochs = Parts(folder / "epochs", EPOCHS, keys=_EPOCH_KEYS, check=check)
 
     def add_epochs(self, epochs: Table) -> None:
-        """Keeps a table of `EPOCHS` until the next flush; see `epochs_table`."""
+        """Buffers a table of `EPOCHS` until the next flush; see `epochs_table`."""
         self._epochs.add(epochs)
 
     def add_trials(self, trials: Table) -> None:
-        """Keeps a table of `TRIALS` until the next flush; see `trials_table`."""
+        """Buffers a table of `TRIALS` until the next flush; see `trials_table`."""
         self._trials.add(trials)
 
     def flush(self) -> None:
-        """Writes what was added: the epochs first, so that a trial on disk has all its epochs there.
+        """Writes the buffered rows, epochs first, so that a trial on disk has all its epochs there.
 
         Raises:
-            SweepError: If writing failed. The rows are kept, and the next flush tries again.
+            SweepError: If writing failed. The rows stay buffered and are retried by the next flush.
         """
         self._epochs.flush()
         self._trials.flush()
@@ -212,7 +212,7 @@ def load_epochs(
 
 
 def attempts(root: Path | str, name: str, *, first: int) -> dict[int, int]:
-    """How often trials were started, by the epochs that are written of them.
+    """Highest attempt of each trial in its written epochs.
 
     Args:
         root: The folder of all sweeps.
@@ -228,7 +228,7 @@ def attempts(root: Path | str, name: str, *, first: int) -> dict[int, int]:
 
 
 def load_block(root: Path | str, name: str, trials: range) -> tuple[Table, Table]:
-    """Some neighbouring trials of a sweep, without reading all of it.
+    """Reads a range of trials without reading the whole sweep.
 
     Args:
         root: The folder of all sweeps.
@@ -282,7 +282,7 @@ def write(paths: SweepPaths, path: Path, *, kind: str) -> int:
         with replacing(path) as temporary:
             _write(table, temporary, kind)
     except OSError as error:
-        raise SweepError(f"--{kind} {path}: must be writable, but got: {error.strerror}. Choose another.") from error
+        raise SweepError(f"--{kind}: writing {path} failed: {error.strerror}. Choose another.") from error
     return table.num_rows
 
 

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps import results
 from sweeps.display.front import draw
 from sweeps.display.panel import Display
 from sweeps.driver import pack_size, provenance
@@ -31,6 +30,7 @@ from sweeps.signals import OrderlyEnd, grace_seconds
 from sweeps.store import lease
 from sweeps.store.lease import Lease, read_session
 from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
+from sweeps.stored import StoredSweep
 from sweeps.tracking.identity import make_id
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mlflow_store import default_uri, fingerprint, redact
@@ -252,14 +252,14 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
     Returns:
         The number of rows that MLflow has not taken.
     """
-    paths, space, unmirrored = work.paths, work.space, None
+    sweep, unmirrored = StoredSweep(work.paths, work.space), None
     try:
-        table = results.load(paths.root, space.name)
+        table = sweep.trials()
         if table.num_rows:
             with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
-                draw(paths, space, table)
-            document.renew(paths, space, draw_mask=kept_mask.draw, state=state)
-        mirror.finish(state, overview(paths, space) if table.num_rows else None)
+                draw(sweep, table)
+            document.renew(sweep, draw_mask=kept_mask.draw, state=state)
+        mirror.finish(state, overview(sweep) if table.num_rows else None)
         unmirrored = mirror.close(MIRROR_SECONDS[state])
         return unmirrored
     finally:

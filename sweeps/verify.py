@@ -1,4 +1,4 @@
-"""Do the study, Parquet and MLflow say the same of every trial, value by value?"""
+"""Verifies that study, Parquet and MLflow agree on every trial, value by value."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ from supermask.config import RULES
 from sweeps import results
 from sweeps.search.study import METRICS, StudyTrial, SweepStudy
 from sweeps.search.study_place import place_of
-from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking import layer_metrics, mirrored, mlflow_store
 from sweeps.tracking.mirrored import MirroredTrial
 from sweeps.tracking.notes import NOTE, trial_note
@@ -19,10 +19,10 @@ from sweeps.tracking.store import Run
 
 Row = Mapping[str, Any]
 LONGEST = 2**31
-"""More epochs than any training has."""
+"""An epoch beyond the last one of any training."""
 
 
-def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> dict[str, Any]:
+def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
     """Compares the three stores of a sweep.
 
     Returns:
@@ -32,12 +32,13 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
     Raises:
         SweepError: If the sweep is missing or the MLflow store does not answer.
     """
+    paths, space = sweep.paths, sweep.space
     uri = tracking_uri or mlflow_store.default_uri(paths.root)
     every = results.load(paths.root, paths.name, every_attempt=True).to_pylist()
-    rows = {row["trial"]: row for row in results.load(paths.root, paths.name).to_pylist()}
+    rows = {row["trial"]: row for row in sweep.trials().to_pylist()}
     # The last try of a trial that was given up may have come less far than an earlier one.
     last = {trial: row["epochs_done"] if row["state"] == "failed" else LONGEST for trial, row in rows.items()}
-    counted = results.up_to(results.load_epochs(paths.root, paths.name), last)
+    counted = results.up_to(sweep.epochs(), last)
     epochs = Counter(counted.column("trial").to_pylist())
     study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
     runs = mirrored.read(uri, paths.name, root=paths.root, count_steps=True)
@@ -50,7 +51,7 @@ def verify(paths: SweepPaths, space: SearchSpace, tracking_uri: str | None) -> d
         found = _differences(study.get(number), rows.get(number), mirror.get(number), space, epochs[number])
         differences += [f"trial {number}: {text}" for text in found]
     if rows and not differences:  # what follows from the trials can only differ more
-        whole = overview(paths, space)
+        whole = overview(sweep)
         parent = mirrored.read_parent(uri, paths.name, root=paths.root)
         differences = [f"sweep: {text}" for text in _of_sweep(whole, parent)]
         for number, row in rows.items():

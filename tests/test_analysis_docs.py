@@ -11,13 +11,14 @@ import typer.main
 from nbclient import NotebookClient
 
 from benchmarks import synthetic
+from sweeps import results
 from sweeps.__main__ import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
     name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("reading-the-results.md", "python-api.md")
 }
-NOTEBOOK = ROOT / "examples" / "read_a_sweep.ipynb"
+NOTEBOOK = ROOT / "examples" / "a_sweep.ipynb"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -68,15 +69,20 @@ def test_every_link_leads_somewhere(page: str) -> None:
         assert (ROOT / "docs" / path).exists(), path
 
 
+@pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")  # those of the kernel's own packages
-def test_the_notebook_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_a_sweep_and_reads_two(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEPS_ROOT", str(folder / "sweeps-out"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)
-    done = NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    done = NotebookClient(notebook, timeout=240, kernel_name="python3").execute()
     outputs = [output for cell in done.cells for output in cell.get("outputs", ())]
     texts = "".join(output.get("text", "") for output in outputs)
     assert "recommended: trial " in texts
     assert "% of the weights: " in texts
     assert any("image/png" in output.get("data", {}) for output in outputs)
+    shown = [str(output.get("data", {}).get("text/plain")) for output in outputs]
+    assert any(text.startswith("Outcome(state='finished'") for text in shown)
+    assert any("hypervolume" in text and "trials" in text and text.startswith("\u256d") for text in shown)  # the panel
+    assert results.load(folder / "sweeps-out", "small").num_rows == 4

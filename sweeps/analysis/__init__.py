@@ -1,4 +1,4 @@
-"""What a sweep's results mean: intervals, effects, importance, comparison, and which trial to take.
+"""Analysis of results: intervals, effects, importance, comparison, selection and recommendation.
 
 Everything here reads `sweeps.results`, `sweeps.confirmations` and `sweeps.pareto`, and works without Ray, MLflow and
 torch.

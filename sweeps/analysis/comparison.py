@@ -1,4 +1,4 @@
-"""Two sweeps side by side: whose front dominates more, how sure that is, and who is better at which sparsity."""
+"""Compares two sweeps: difference of hypervolumes with a bootstrap interval, and the better one by sparsity."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ import numpy as np
 
 from sweeps import pareto
 from sweeps.errors import SweepError
-from sweeps.pareto import Objectives, Table, values
+from sweeps.objectives import Directions, Objectives
+from sweeps.pareto import Table, values
 
 Side = Literal["one", "other", "neither"]
 _PAST_ALL = float(np.nextafter(1.0, 2.0))
-"""Where the last range ends: trials that keep all weights, like dense networks, are within it."""
+"""End of the last range, just above 1, so that dense networks lie within it."""
 CONDITIONS = ("dataset", "validation_fraction", "data_seed", "epochs")
-"""The columns in which the trials of two sweeps should not differ if their searches are to be compared."""
+"""Columns that should agree between two sweeps for their searches to be comparable."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers of weights at which one side stays ahead.
+    """Range of remaining weights in which one side stays ahead.
 
     Attributes:
         low: Least fraction of remaining weights.
@@ -39,7 +40,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two sweeps compare.
+    """Comparison of two sweeps.
 
     Attributes:
         volumes: Hypervolumes of both, see `sweeps.pareto.hypervolume`.
@@ -57,7 +58,7 @@ class Comparison:
     where: tuple[Range, ...]
 
 
-def compare(one: Table, other: Table, objectives: Objectives, *, resamples: int = 1000, seed: int = 0) -> Comparison:
+def compare(one: Table, other: Table, objectives: Directions, *, resamples: int = 1000, seed: int = 0) -> Comparison:
     """Compares the finished trials of two sweeps.
 
     The interval is the percentile interval of the difference over resamples of the trials of both sweeps, drawn with
@@ -87,8 +88,8 @@ def compare(one: Table, other: Table, objectives: Objectives, *, resamples: int 
     return Comparison(volumes, volumes[0] - volumes[1], low, high, tuple(_ranges(one, other, objectives)))
 
 
-def check_objectives(names: tuple[str, str], objectives: tuple[Objectives, Objectives]) -> None:
-    """Refuses two sweeps that asked different questions.
+def check_objectives(names: tuple[str, str], objectives: tuple[Directions, Directions]) -> None:
+    """Checks that two sweeps have the same objectives.
 
     Args:
         names: Of the sweeps.
@@ -104,8 +105,8 @@ def check_objectives(names: tuple[str, str], objectives: tuple[Objectives, Objec
         )
 
 
-def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Objectives) -> list[str]:
-    """What to bear in mind of a comparison: what its numbers cannot show, and in what else the sweeps differ.
+def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Directions) -> list[str]:
+    """Caveats of a comparison: limits of its numbers, and other differences between the sweeps.
 
     Args:
         found: From `compare`.
@@ -121,9 +122,9 @@ def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table],
 
 
 def _at_reference(
-    found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Objectives
+    found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Directions
 ) -> Iterator[str]:
-    ends = " or ".join(f"{metric} {worst:.4g}" for metric, worst in pareto.reference(objectives).items())
+    ends = " or ".join(f"{metric} {worst:.4g}" for metric, worst in Objectives(objectives).reference().items())
     for name, side, volume in zip(names, sides, found.volumes, strict=True):
         if not volume and pareto.front(side, objectives).num_rows:
             yield f"the hypervolume says nothing of {name}: all its finished trials have {ends}, or worse"
@@ -150,16 +151,15 @@ def _list(held: Sequence[Any]) -> str:
     return ", ".join(map(str, held[:5])) + (", ..." if len(held) > 5 else "")
 
 
-def _text(objectives: Objectives) -> str:
+def _text(objectives: Directions) -> str:
     return ", ".join(f"{metric} {way}" for metric, way in objectives.items())
 
 
-def _ranges(one: Table, other: Table, objectives: Objectives) -> list[Range]:
+def _ranges(one: Table, other: Table, objectives: Directions) -> list[Range]:
     metrics = [metric for metric in objectives if metric != "remaining"]
     if len(metrics) != 1 or objectives.get("remaining") != "minimize":
         return []
-    sign = 1.0 if objectives[metrics[0]] == "maximize" else -1.0
-    sides = [_attained(side, objectives, metrics[0], sign) for side in (one, other)]
+    sides = [_attained(side, objectives, metrics[0]) for side in (one, other)]
     starts = np.unique(np.concatenate([[_PAST_ALL], *(levels for levels, _ in sides)]))
     leads = _at(starts[:-1], *sides[0]) - _at(starts[:-1], *sides[1])
     signs = np.sign(leads)
@@ -170,16 +170,16 @@ def _ranges(one: Table, other: Table, objectives: Objectives) -> list[Range]:
     return [_range(starts[first : last + 1], leads[first:last]) for first, last in zip(cuts, ends, strict=True)]
 
 
-def _attained(table: Table, objectives: Objectives, metric: str, sign: float) -> tuple[np.ndarray, np.ndarray]:
-    """Levels of remaining weights, rising and positive, and the best of the metric with at most so many."""
+def _attained(table: Table, objectives: Directions, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Levels of remaining weights, rising and positive, and the best value of the metric up to each."""
     members = pareto.front(table, objectives)
     order = np.argsort(values(members, "remaining"))
-    levels, best = values(members, "remaining")[order], sign * values(members, metric)[order]
-    return levels[levels > 0], best[levels > 0]
+    levels, costs = values(members, "remaining")[order], Objectives(objectives).sign(metric) * values(members, metric)
+    return levels[levels > 0], -costs[order][levels > 0]
 
 
 def _at(starts: np.ndarray, levels: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """What was attained at each level; -inf below the first."""
+    """Best value attained at each level; -inf below the first."""
     return np.append(-np.inf, best)[np.searchsorted(levels, starts, side="right")]
 
 

@@ -1,4 +1,4 @@
-"""What trials reach that were trained again with fresh seeds."""
+"""Summaries of confirmed trials: means and intervals over fresh seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from sweeps.analysis.intervals import LEVEL, Interval, student_t
 Row = Mapping[str, Any]
 
 SUMMARISED = ("trial", "dataset", "state", "reason", "test_accuracy", "remaining")
-"""The columns of a confirmation that its summary is made of."""
+"""Columns of a confirmation that a summary reads."""
 INTERVAL_NAME = f"{100 * LEVEL:g} % Student t interval"
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What a trial reaches with fresh seeds.
+    """Summary of one confirmed trial.
 
     Attributes:
         trial: Its number.
@@ -37,7 +37,7 @@ class Confirmed:
 
 
 def by_trial(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    """Rows of `sweeps.confirmations` by their trial."""
+    """Groups rows of `sweeps.confirmations` by trial."""
     trials: dict[int, list[Row]] = {}
     for row in rows:
         trials.setdefault(row["trial"], []).append(row)

@@ -1,4 +1,4 @@
-"""How a metric changes with one searched parameter, over the trials that a sweep has tried."""
+"""Marginal effects: a metric against one searched parameter, averaged over the trials of a sweep."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,8 @@ from search_spaces.space import CategoricalDistribution, SearchSpace
 from sweeps.analysis.intervals import student_t
 from sweeps.analysis.searched import column, parameter_of, present
 from sweeps.errors import SweepError
+from sweeps.objectives import Objectives
 from sweeps.pareto import Table, finished, values
-
-_MAXIMIZED = ("val_accuracy", "test_accuracy")
-"""More of these is better; less of any other metric. An objective's own direction goes first."""
 
 
 def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bins: int = 8) -> Table:
@@ -48,7 +46,7 @@ def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bi
         edges, bin_of = _each(where)
     else:
         edges, bin_of = _quantiles(where, bins, log=distribution.log)
-    better = np.max if _direction(metric, space) == "maximize" else np.min
+    better = np.max if Objectives.of(space).sign(metric) < 0 else np.min
     rows = [
         {"low": low, "high": high, "middle": middle, **_summary(measured[bin_of == place], better)}
         for place, (low, high, middle) in enumerate(edges)
@@ -61,18 +59,14 @@ _EMPTY = Table.from_pylist([dict.fromkeys(_COLUMNS, 0.0)]).slice(0, 0)
 _Edges = list[tuple[Any, Any, Any]]
 
 
-def _direction(metric: str, space: SearchSpace) -> str:
-    return space.objectives.get(metric, "maximize" if metric in _MAXIMIZED else "minimize")
-
-
 def _each(where: np.ndarray) -> tuple[_Edges, np.ndarray]:
-    """One bin a value, and the bin of each trial."""
+    """One bin per value, and the bin of each trial."""
     found, bin_of = np.unique(where, return_inverse=True)
     return [(value, value, value) for value in found.tolist()], bin_of
 
 
 def _quantiles(where: np.ndarray, bins: int, *, log: bool) -> tuple[_Edges, np.ndarray]:
-    """Bins of about equal number of trials; fewer where values repeat so often that edges coincide.
+    """Quantile bins; fewer where values repeat so often that edges coincide.
 
     Edges are values that occur, so that no bin is empty; a value on an edge belongs to the bin above it.
     """

@@ -1,4 +1,4 @@
-"""How much each searched parameter matters for reaching the best trials: PED-ANOVA.
+"""Parameter importance by PED-ANOVA.
 
 Watanabe, Bansal and Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces",
 IJCAI 2023, arXiv 2304.10255; of conditional parameters arXiv 2601.20800; as `optuna.importance` has them. A parameter
@@ -14,7 +14,8 @@ import numpy as np
 
 from search_spaces.space import Distribution, SearchSpace
 from sweeps.analysis.searched import column, present
-from sweeps.pareto import Objectives, Table, finished, values
+from sweeps.objectives import Objectives
+from sweeps.pareto import Table, finished, values
 from sweeps.store.columns import rows
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HYPERVOLUME = "hypervolume"
-"""The target that stands for all objectives together."""
+"""Target name for all objectives together."""
 FEWEST_TRIALS = 50
-"""Of fewer the best tenth is less than five trials, as Optuna wants at least, and what sets them apart is luck."""
+"""Minimum number of finished trials: the best tenth of fewer has less than the five trials that Optuna asks for."""
 MOST_TRIALS = 5000
-"""Of more finished trials so many are drawn, always the same ones: enough for the order of the parameters."""
+"""Maximum number of finished trials; of more, a fixed subsample, enough for the order of the parameters."""
 
 
 def importance(trials: Table, space: SearchSpace) -> Table:
@@ -46,26 +47,21 @@ def importance(trials: Table, space: SearchSpace) -> Table:
         A parameter that always had the same value has importance 0.
     """
     chosen = finished(trials)
-    costs = {metric: _cost(chosen, space.objectives, metric) for metric in space.objectives}
-    known = np.flatnonzero(np.isfinite(np.column_stack(list(costs.values()))).all(axis=1))
+    costs = Objectives.of(space).cost_array(lambda metric: values(chosen, metric))
+    known = np.flatnonzero(np.isfinite(costs).all(axis=1))
     if len(known) > MOST_TRIALS:
         known = np.sort(np.random.default_rng(0).choice(known, MOST_TRIALS, replace=False))
     names = [name for name in space.parameters if name in chosen.column_names]
     found = list[tuple[str, str, float]]()
     if len(known) >= FEWEST_TRIALS and names:
-        found = [
-            *_shares_of_all({metric: cost[known] for metric, cost in costs.items()}, rows(chosen, known), space, names)
-        ]
+        of_metric = dict(zip(space.objectives, costs[known].T, strict=True))
+        found = [*_shares_of_all(of_metric, rows(chosen, known), space, names)]
     target, parameter, share = zip(*found, strict=True) if found else ((), (), ())
     columns = {"target": target, "parameter": parameter, "importance": np.array(share, dtype=float)}
     return Table.from_pydict(columns) if found else _EMPTY
 
 
 _EMPTY = Table.from_pylist([{"target": "", "parameter": "", "importance": 0.0}]).slice(0, 0)
-
-
-def _cost(trials: Table, objectives: Objectives, metric: str) -> np.ndarray:
-    return (-1.0 if objectives[metric] == "maximize" else 1.0) * values(trials, metric)
 
 
 def _shares_of_all(
@@ -95,7 +91,7 @@ def _shares(study: "Study", target: str, names: list[str], place: int | None) ->
 
 
 def _study(costs: dict[str, np.ndarray], trials: Table, space: SearchSpace, names: list[str]) -> "Study":
-    """A study in memory that holds the trials."""
+    """An in-memory study of the trials."""
     import optuna
     from optuna.study import StudyDirection
     from optuna.trial import create_trial

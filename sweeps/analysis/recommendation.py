@@ -1,4 +1,4 @@
-"""The answer of a sweep: which trial to take, at which pruning rate, and what to do next."""
+"""Recommends a trial: which one, at which pruning rate, and the next commands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ import numpy as np
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
-from sweeps.pareto import Objectives, Table, values
+from sweeps.objectives import ACCURACIES, Directions, Objectives, scaled
+from sweeps.pareto import Table, values
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import rows
 
 NEAR = 0.1
-"""How much worse than the recommended trial a near-equal one may be in each objective, as a part of its span over the
-front."""
+"""Tolerance of near-equal trials in each objective, as a fraction of its span over the front."""
 ENOUGH = 5
-"""Of fewer near-equal trials nothing is said about whether the pruning rate matters."""
+"""Minimum number of near-equal trials from which to say whether the pruning rate matters."""
 SEEDS = 10
 _METRICS = ("val_accuracy", "remaining", "inverted", "test_accuracy")
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A trial and what speaks for it.
+    """The recommended trial, with the evidence for it.
 
     Attributes:
         trial: Its number.
@@ -57,7 +57,7 @@ class Recommendation:
 
     @property
     def spread(self) -> str:
-        """Within which pruning rates the near-equal trials lie, in words; empty where there is but one."""
+        """Range of pruning rates of the near-equal trials, in words; empty for a single one."""
         if self.pruning_rates is None or self.near < 2:
             return ""
         low, high = self.pruning_rates
@@ -141,9 +141,8 @@ def line(found: Recommendation, root_option: str = "") -> str:
     return f"recommended: trial {found.trial}, {rate}{numbers}; {then}"
 
 
-def _best_of(front: Table, objectives: Objectives, metric: str) -> Table:
-    found = values(front, metric)
-    return front.slice(int(np.argmax(found) if objectives[metric] == "maximize" else np.argmin(found)), 1)
+def _best_of(front: Table, objectives: Directions, metric: str) -> Table:
+    return front.slice(int(np.argmin(Objectives(objectives).sign(metric) * values(front, metric))), 1)
 
 
 def _agree(rates: np.ndarray, space: SearchSpace) -> bool:
@@ -154,36 +153,32 @@ def _agree(rates: np.ndarray, space: SearchSpace) -> bool:
     return bool(np.nanmax(rates) - np.nanmin(rates) <= (high - low) / 2)
 
 
-def _near(candidates: Table, front: Table, best: Table, objectives: Objectives) -> np.ndarray:
-    """Which trials are hardly worse than the best one, as booleans of shape [trial]."""
+def _near(candidates: Table, front: Table, best: Table, objectives: Directions) -> np.ndarray:
+    """Mask of the near-equal trials, of shape [trial]."""
     near = np.ones(candidates.num_rows, dtype=bool)
-    for metric, way in objectives.items():
-        sign = -1.0 if way == "maximize" else 1.0
-        of_all, of_front, of_best = (sign * _scaled(table, metric) for table in (candidates, front, best))
-        span = np.ptp(of_front[np.isfinite(of_front)]) if np.isfinite(of_front).any() else 0.0
-        near &= of_all <= of_best + NEAR * span
+    sides = (_costs(table, objectives) for table in (candidates, front, best))
+    for of_all, of_front, of_best in zip(*sides, strict=True):
+        known = of_front[np.isfinite(of_front)]
+        near &= of_all <= of_best + NEAR * (np.ptp(known) if len(known) else 0.0)
     return near
 
 
-def _scaled(table: Table, metric: str) -> np.ndarray:
-    found = values(table, metric)
-    if metric != "remaining":
-        return found
-    with np.errstate(divide="ignore"):
-        return np.log(found)
+def _costs(table: Table, objectives: Directions) -> np.ndarray:
+    """Costs on the scales on which they compare, of shape [objective, trial]."""
+    return Objectives(objectives).cost_array(lambda metric: scaled(metric, values(table, metric))).T
 
 
-def _rule(front: Table, objectives: Objectives, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
+def _rule(front: Table, objectives: Directions, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
     within = f" of the trials with {', '.join(map(str, bounds))}" if bounds else ""
     if len(sought) == 1:
         return f"{_best_in_words(objectives, sought[0])}{within}"
     if not pareto.has_knee(front, objectives):
         return f"{_best_in_words(objectives, next(iter(objectives)))} of the front{within}, which has no knee"
     beyond = "a little more of one objective costs much of the other"
-    if any(objectives == {name: "maximize", "remaining": "minimize"} for name in ("val_accuracy", "test_accuracy")):
+    if any(objectives == {name: "maximize", "remaining": "minimize"} for name in ACCURACIES):
         beyond = "fewer weights cost accuracy fast"
     return f"knee of the front{within}: beyond it, {beyond}"
 
 
-def _best_in_words(objectives: Objectives, metric: str) -> str:
-    return f"{'greatest' if objectives[metric] == 'maximize' else 'least'} {metric}"
+def _best_in_words(objectives: Directions, metric: str) -> str:
+    return f"{'greatest' if Objectives(objectives).sign(metric) < 0 else 'least'} {metric}"

@@ -1,4 +1,4 @@
-"""A searched parameter as the results hold it: a column in which a trial that did not have it shows the default."""
+"""Columns of searched parameters; a trial without a conditional parameter holds its default there."""
 
 import difflib
 
@@ -28,7 +28,7 @@ def column(trials: Table, name: str) -> np.ndarray:
 
 
 def present(trials: Table, space: SearchSpace, name: str) -> np.ndarray:
-    """Which trials have a parameter: its conditions hold, and those of the parameters they name.
+    """Mask of the trials that have a parameter: its conditions hold, and recursively those of their parameters.
 
     Returns:
         Booleans of shape [trial].

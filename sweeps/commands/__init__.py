@@ -1,4 +1,4 @@
-"""What the command line is made of: its commands by module, and what they share to read arguments and to answer.
+"""The commands by module, and the options and consoles that they share.
 
 A command lives here and is registered in `sweeps.__main__`, where `run`, `resume` and `confirm` stand in full.
 """

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeps.commands.options import AsJson, Root, complete_sweep, err, out, print_json
-from sweeps.remote.root import fetch
-from sweeps.store.paths import SweepPaths, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +18,7 @@ def compare(
     one: Annotated[str, typer.Argument(metavar="A", help="Name of a sweep.", autocompletion=complete_sweep)],
     other: Annotated[str, typer.Argument(metavar="B", help="Name of another.", autocompletion=complete_sweep)],
     root: Root = None,
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Resamples of the bootstrap interval.")] = 1000,
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Number of bootstrap resamples.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Compare the fronts of two sweeps: hypervolumes, a 95 % interval of their difference, and who is better where.
@@ -29,15 +27,15 @@ def compare(
 
     Example: sweeps compare fcn_digits fcn_digits_dense
     """
-    from sweeps import pareto, results
+    from sweeps import pareto
     from sweeps.analysis import comparison
     from sweeps.figures import drawing, paper
 
-    every = [fetch(SweepPaths(resolve_root(root), name), summary=True) for name in (one, other)]
-    objectives, others = (space_of(paths).objectives for paths in every)
+    sides = [StoredSweep.open(root, name, summary=True) for name in (one, other)]
+    objectives, others = (side.space.objectives for side in sides)
     comparison.check_objectives((one, other), (objectives, others))
     columns = {"state", *comparison.CONDITIONS, *objectives}
-    first, second = (results.load(paths.root, paths.name, columns=columns) for paths in every)
+    first, second = (side.trials(columns) for side in sides)
     found = comparison.compare(first, second, objectives, resamples=resamples)
     if as_json:
         print_json({"names": [one, other], **asdict(found)})
@@ -46,17 +44,17 @@ def compare(
     for note in comparison.notes(found, (one, other), (first, second), objectives):
         err.print(note, soft_wrap=True)
     fronts = {name: pareto.front(trials, objectives) for name, trials in ((one, first), (other, second))}
-    picture = every[0].folder / f"compared-{other}.png"
+    picture = sides[0].paths.folder / f"compared-{other}.png"
     drawing.save(paper.fronts_figure(fronts, objectives), picture)
     err.print(f"picture: {picture}", soft_wrap=True)
 
 
 def table(found: "Comparison", one: str, other: str, objectives: dict[str, str]) -> "Table":
-    """A comparison for a terminal."""
+    """A comparison as a table for a terminal."""
     from rich import box
     from rich.table import Table
 
-    from sweeps.display.front import PERCENT
+    from sweeps.objectives import FRACTIONS
 
     names = {"one": one, "other": other, "neither": "neither"}
     title = (
@@ -64,7 +62,7 @@ def table(found: "Comparison", one: str, other: str, objectives: dict[str, str])
         f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}] (95 % bootstrap interval over trials)"
     )
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
-    percent = any(metric in PERCENT for metric in objectives if metric != "remaining")
+    percent = any(metric in FRACTIONS for metric in objectives if metric != "remaining")
     unit = " (points)" if percent else ""
     for heading in ("remaining %, from", "to", "better", f"by, mean{unit}", f"by, at most{unit}"):
         shown.add_column(heading, justify="left" if heading == "better" else "right")

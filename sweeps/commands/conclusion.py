@@ -1,9 +1,10 @@
-"""What a session says when it ends."""
+"""Summary that a session prints when it ends."""
 
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
-from sweeps import confirmations, pareto, results
+from sweeps import pareto
+from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import line, recommend
 from sweeps.commands.options import print_json
 from sweeps.display import front
@@ -11,6 +12,7 @@ from sweeps.display.panel import duration
 from sweeps.driver.plan import Options
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking.mlflow_store import default_uri, redact, uri_option
 
 
@@ -27,7 +29,7 @@ def conclude(
     mirror = redact(options.tracking_uri or default_uri(paths.root))
     where = f"{root}{uri_option(options.tracking_uri)}"
     if outcome.counts["finished"]:
-        _show_front(paths, space, out, err, as_json=as_json)
+        _show_front(StoredSweep(paths, space), out, err, as_json=as_json)
     counts = ", ".join(f"{count} {state}" for state, count in outcome.counts.items() if count)
     _say(err, f"trials:   {counts}; {duration(outcome.seconds)}")
     for reason, count in outcome.reasons.items():
@@ -49,20 +51,20 @@ def conclude(
     return 0
 
 
-def _show_front(paths: SweepPaths, space: SearchSpace, out: Console, err: Console, *, as_json: bool) -> None:
-    trials = results.load(paths.root, space.name)
-    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+def _show_front(sweep: StoredSweep, out: Console, err: Console, *, as_json: bool) -> None:
+    paths, space, trials = sweep.paths, sweep.space, sweep.trials()
+    rows = front_rows(pareto.front_of(trials, space), space)
     if as_json:
-        print_json(front.records(members, space))
+        print_json(front.records(rows))
     else:
-        out.print(front.table(members, space))
-    if not members.num_rows:
+        out.print(front.table(rows))
+    if not rows.rows:
         nothing = pareto.why_empty(space.constraints)
         _say(err, f"{nothing}. See what there is: sweeps report {space.name}{paths.root_option}")
     _say(err, f"picture:  {paths.front_png}")
     if paths.report.exists():
         _say(err, f"report:   {paths.report}")
-    if found := recommend(trials, space, confirmations.load(paths.confirm)):
+    if found := recommend(trials, space, sweep.confirmations()):
         _say(err, line(found, paths.root_option))
 
 

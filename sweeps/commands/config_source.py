@@ -1,4 +1,4 @@
-"""What a single training trains: a YAML file of TrainConfig fields, or a trial of a sweep."""
+"""Resolves the configuration of a single training: a YAML file of TrainConfig fields, or a trial of a sweep."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ _SECTIONS = ("search", "fixed", "budget")
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be trained.
+    """A resolved configuration.
 
     Attributes:
         config: The configuration.
@@ -41,7 +41,7 @@ class Source:
 
 
 def find(text: str, root: Path, changes: Sequence[str]) -> Source:
-    """The configuration that an argument names.
+    """Resolves the configuration that an argument names.
 
     Args:
         text: A path to a YAML file, or `NAME:TRIAL`.

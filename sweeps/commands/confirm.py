@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from sweeps.commands.arguments import options_of, or_remembered
 from sweeps.commands.options import (
     Address,
     AsJson,
@@ -23,8 +22,9 @@ from sweeps.commands.options import (
     say,
 )
 from sweeps.remote.root import fetch, sending
+from sweeps.session_options import options_of, or_remembered
 from sweeps.store.paths import SweepPaths, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 
 def confirm(
@@ -75,7 +75,7 @@ def confirm(
     from sweeps.display import confirmed
 
     with sending(paths, say, what="confirm", mlflow=not options.tracking_uri):
-        found = train_again(paths, space_of(paths), options, err, select=select, seeds=seeds)
+        found = train_again(paths, StoredSweep.at(paths).space, options, err, select=select, seeds=seeds)
         if as_json:
             print_json(confirmed.records(found))
         else:

@@ -1,4 +1,4 @@
-"""The command that looks whether a sweep could run."""
+"""The command that checks the environment of a sweep."""
 
 from dataclasses import asdict
 
@@ -20,7 +20,7 @@ def doctor(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check what a sweep needs, before it runs: a line each, with the remedy; exit code 1 if there is a fault.
+    """Check the environment before a sweep runs: one line per check, with its remedy; exit code 1 on any fault.
 
     Example: sweeps doctor --address auto
     """

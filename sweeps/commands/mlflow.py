@@ -1,24 +1,24 @@
-"""The commands about MLflow: open its page on a sweep, rebuild what it holds."""
+"""The MLflow commands: open its page on a sweep, rebuild its mirror."""
 
 from typing import Annotated, Any
 
 import typer
 
-from sweeps.commands.arguments import or_remembered
 from sweeps.commands.options import Name, Root, SameUri, err, out, say
 from sweeps.remote.root import fetch, sending
+from sweeps.session_options import or_remembered
 from sweeps.store.paths import SweepPaths, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 
 def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> None:
     """Rebuild the mirror of a sweep in MLflow from its Parquet files; repeating it changes nothing.
 
-    Not while the sweep runs, which fills its mirror itself.
+    Refused while the sweep runs: its driver writes the mirror.
 
     Example: sweeps mlflow-sync fcn_digits --tracking-uri http://127.0.0.1:5000
     """
-    from sweeps import confirmations, results
+    from sweeps import results
     from sweeps.analysis import confirmed
     from sweeps.store import lease
     from sweeps.store.lease import read_session
@@ -31,16 +31,17 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     uri = named or mlflow_store.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):
-        whole = overview(paths, space_of(paths))
+        sweep = StoredSweep.at(paths)
+        whole = overview(sweep)
         epochs: dict[int, list[dict[str, Any]]] = {}
         for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
             epochs.setdefault(row["trial"], []).append(row)
-        trials = results.load(paths.root, name).to_pylist()
+        trials = sweep.trials().to_pylist()
         state = read_session(paths)["state"]
         changed = mlflow_store.sync(
             uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole
         )
-        rows = confirmed.by_trial(confirmations.load(paths.confirm).to_pylist())
+        rows = confirmed.by_trial(sweep.confirmations().to_pylist())
         added, _ = mlflow_store.send_confirmations(uri, name, root=paths.root, confirmations=rows)
     out.print(f"{len(trials)} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)
 
@@ -51,14 +52,13 @@ def ui(
     tracking_uri: SameUri = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Start MLflow's page on the sweep's store and print its address; stop it with Ctrl-C.
+    """Start the MLflow UI on the store of a sweep and print its address; stop it with Ctrl-C.
 
     Example: sweeps ui fcn_digits
     """
     from sweeps.tracking import mlflow_store, page
 
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    space_of(paths)
+    paths = StoredSweep.open(root, name, summary=True).paths
     named = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     if not named:
         fetch(paths, summary=True, mlflow=True)

@@ -1,4 +1,4 @@
-"""The commands about one network: train it, look at its layers, export it."""
+"""The commands for one network: train it, print its layers, export it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,7 +42,7 @@ def train(
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train one network in this process, with the numbers that a sweep gives it, and keep mask, curves and pictures.
+    """Train one network in this process, exactly as a sweep would, and write its mask, curves and figures.
 
     Example: sweeps train fcn_digits:12 --set epochs=50
     """
@@ -81,7 +81,7 @@ def layers(
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a trial keeps, hides and inverts of each layer, and draw its first layer as masks/TRIAL.png.
+    """Print the kept, hidden and inverted weights of each layer, and draw the first layer as masks/TRIAL.png.
 
     Example: sweeps layers fcn_digits:12
     """
@@ -111,7 +111,7 @@ def layers(
 
 
 def _files(source: "Source", done: "Training") -> dict[str, bytes]:
-    """All that is kept of a training, by name; everything is drawn before anything is written."""
+    """Output files of a training by name; everything is drawn before anything is written."""
     from sweeps.commands.config_source import to_yaml
     from sweeps.figures.curves import curves_figure
     from sweeps.figures.drawing import as_png
@@ -139,7 +139,7 @@ def _what(config: Any) -> str:
 
 
 def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) -> None:
-    """The layers and the test accuracy to stdout, the rest to stderr."""
+    """Prints layers and test accuracy to stdout, the rest to stderr."""
     from sweeps.display import layer_table
     from sweeps.display.panel import duration
     from sweeps.worker import training
@@ -173,7 +173,8 @@ def export(
         ),
     ],
     to: Annotated[
-        Literal["artifact", "torch", "onnx", "mlflow"] | None, typer.Option("--to", help="What to make of a trial.")
+        Literal["artifact", "torch", "onnx", "mlflow"] | None,
+        typer.Option("--to", help="Format of the exported network."),
     ] = None,
     file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL.* here].")] = None,
     root: Root = None,

@@ -14,12 +14,12 @@ err = Console(stderr=True, highlight=False)
 
 
 def complete_sweep(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The names of sweeps that a shell completes."""
+    """Completes names of sweeps."""
     return [name for name in sweep_names(resolve_root(ctx.params.get("root"))) if name.startswith(incomplete)]
 
 
 def complete_trial(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The same where the number of a trial follows."""
+    """Completes names of sweeps that a trial number follows."""
     return [f"{name}:" for name in complete_sweep(ctx, incomplete)]
 
 
@@ -32,23 +32,25 @@ Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow store [R
 SameUri = Annotated[
     str | None, typer.Option("--tracking-uri", help="MLflow store [that of the last session, else ROOT/mlflow.db].")
 ]
-Address = Annotated[str | None, typer.Option("--address", help="Ray cluster; without it Ray starts here.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="Address of a Ray cluster [starts Ray on this machine].")
+]
 Storage = Annotated[
     str | None,
     typer.Option("--storage", help="PostgreSQL for the study [env SWEEPS_STORAGE, else a journal file in the root]."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Data = Annotated[str | None, typer.Option("--data", help="Folder of datasets [env SUPERMASK_DATA].")]
-Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch a missing dataset.")]
+Download = Annotated[bool, typer.Option("--download", help="Download missing datasets with torchvision.")]
 
 
 def say(text: str) -> None:
-    """Writes a message as it is."""
+    """Prints a message to stderr without markup."""
     err.print(text, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
-    """Prints a result for other programs."""
+    """Prints a result as JSON to stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 

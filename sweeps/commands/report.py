@@ -1,16 +1,12 @@
 """The command that writes a sweep's report."""
 
 import webbrowser
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweeps.commands.options import Name, Root, err, out
-from sweeps.remote.root import fetch
-from sweeps.store.paths import SweepPaths, check_name, resolve_root
-from sweeps.sweep import space_of
+from sweeps.sweep import Sweep
 
 
 def report(
@@ -25,20 +21,7 @@ def report(
 
     Example: sweeps report fcn_digits --open
     """
-    from sweeps.report import document as pages
-
-    paths = fetch(SweepPaths(resolve_root(root), name))
-    for other in beside or []:
-        fetch(SweepPaths(paths.root, check_name(other, what="--beside")), summary=True)
-    file = pages.write(
-        paths, space_of(paths), beside=beside or [], draw_mask=_draw_mask if find_spec("torch") else None
-    )
+    file = Sweep.open(root, name).report(beside=beside or [])
     out.print(str(file), soft_wrap=True)
     if show and not webbrowser.open(file.as_uri()):
         err.print(f"no browser could be started: open {file} yourself", soft_wrap=True)
-
-
-def _draw_mask(paths: SweepPaths, trial: int) -> Path:
-    from sweeps.figures.kept_mask import draw  # PyTorch takes seconds to import, and a drawn mask stays
-
-    return draw(paths, trial)

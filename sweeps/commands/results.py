@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from search_spaces.space import SearchSpace, SpaceError
-from sweeps.commands.arguments import or_remembered
+from search_spaces.space import SpaceError
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, fetch_summaries
+from sweeps.session_options import or_remembered
 from sweeps.store.cache import shown
 from sweeps.store.paths import SweepPaths, resolve_root, sweep_names
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 
 def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
@@ -27,15 +27,14 @@ def list_sweeps(root: Root = None, as_json: AsJson = False) -> None:
     fetch_summaries(folder)
     rows, budgets, damaged = list[dict[str, Any]](), list[int](), list[str]()
     for name in sweep_names(folder):
-        paths = SweepPaths(folder, name)
         try:
-            space = space_of(paths)
-            rows.append(look(paths, space.objectives))
+            sweep = StoredSweep.at(SweepPaths(folder, name))
+            rows.append(look(sweep))
         except (SweepError, SpaceError) as error:  # of one sweep: the others are there
             err.print(f"{name}: left out: {error}", style="yellow", markup=False, soft_wrap=True)
             damaged.append(name)
         else:
-            budgets.append(space.trials)
+            budgets.append(sweep.space.trials)
     if as_json:
         print_json(rows)
         return
@@ -53,9 +52,9 @@ def status(
     name: Name,
     root: Root = None,
     as_json: AsJson = False,
-    until_end: Annotated[bool, typer.Option("--watch", help="Stay until it has ended or Ctrl-C.")] = False,
+    until_end: Annotated[bool, typer.Option("--watch", help="Follow the sweep until it ends.")] = False,
 ) -> None:
-    """Show how far a sweep is, from its files: while it runs, from another terminal or machine, too.
+    """Show the status of a sweep, read from its files; works from another terminal or machine while it runs.
 
     With --watch --json it writes a line of JSON whenever something has changed.
 
@@ -66,20 +65,19 @@ def status(
     from sweeps.display.status import table
     from sweeps.store.lease import session_notes
 
-    def find() -> tuple[SweepPaths, SearchSpace]:
-        paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-        return paths, space_of(paths)
+    def find() -> StoredSweep:
+        return StoredSweep.open(root, name, summary=True)
 
     if as_json and until_end:
         watch.watch_as_json(find, sys.stdout)
         return
-    paths, space = find()
-    row = watch.watch(find, err) if until_end else look(paths, space.objectives)
+    sweep = find()
+    row = watch.watch(find, err) if until_end else look(sweep)
     if as_json:
         print_json(row)
     else:
-        out.print(table([row], [space.trials]))
-        for note in session_notes(paths):
+        out.print(table([row], [sweep.space.trials]))
+        for note in session_notes(sweep.paths):
             say(note)
 
 
@@ -89,19 +87,24 @@ def pareto(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX table (booktabs).")] = False,
-    minimum: Annotated[list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Least value.")] = None,
-    maximum: Annotated[list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Greatest value.")] = None,
+    minimum: Annotated[
+        list[str] | None, typer.Option("--min", metavar="METRIC=X", help="Lower bound of a metric.")
+    ] = None,
+    maximum: Annotated[
+        list[str] | None, typer.Option("--max", metavar="METRIC=X", help="Upper bound of a metric.")
+    ] = None,
     png: Annotated[Path | None, typer.Option("--png", help="Draw a figure for a paper, 3.3 in wide.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="The same as SVG.")] = None,
     pdf: Annotated[Path | None, typer.Option("--pdf", help="The same as PDF, its fonts inside.")] = None,
 ) -> None:
-    """Print the front of a sweep, say which trial to take, and draw the front as ROOT/NAME/front.png.
+    """Print the front of a sweep, recommend a trial, and draw the front as ROOT/NAME/front.png.
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """
-    from sweeps import confirmations, pareto, results
+    from sweeps import objectives, pareto, results
     from sweeps.analysis import recommendation
     from sweeps.analysis.confirmed import SUMMARISED, summarise
+    from sweeps.analysis.front_rows import front_rows
     from sweeps.display import front, latex
 
     if as_json + as_csv + as_latex > 1:
@@ -111,20 +114,20 @@ def pareto(
     figures = [
         front.check_figure(path, kind) for kind, path in (("png", png), ("svg", svg), ("pdf", pdf)) if path is not None
     ]
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
-    space = space_of(paths)
-    trials = results.load(paths.root, name, columns={"state", *results.CONFIG_COLUMNS, *pareto.RANGES})
-    members = pareto.front(pareto.feasible(trials, (*space.constraints, *bounds)), space.objectives)
-    confirmed = confirmations.load(paths.confirm)
+    sweep = StoredSweep.open(root, name, summary=True)
+    paths, space, confirmed = sweep.paths, sweep.space, sweep.confirmations()
+    trials = sweep.trials({"state", *results.CONFIG_COLUMNS, *objectives.RANGES})
+    members = pareto.front_of(trials, space, asked=bounds)
+    rows = front_rows(members, space)
     if as_json:
-        print_json(front.records(members, space))
+        print_json(front.records(rows))
     elif as_csv:
-        sys.stdout.write(front.as_csv(members, space))
+        sys.stdout.write(front.as_csv(rows))
     elif as_latex:
         found = {one.trial: one for one in summarise(confirmed.select(SUMMARISED).to_pylist())}
-        sys.stdout.write(latex.front_table(members, space, found))
+        sys.stdout.write(latex.as_latex(rows, found))
     else:
-        out.print(front.table(members, space))
+        out.print(front.table(rows))
     recommended = recommendation.recommend(trials, space, confirmed, asked=bounds)
     nothing = (
         f"{pareto.why_empty((*space.constraints, *bounds))}. "
@@ -138,7 +141,7 @@ def pareto(
         front.draw_for_paper(path, space, trials, members)
         err.print(f"figure: {path}", soft_wrap=True)
     if not front.is_drawn(paths):
-        front.draw(paths, space, trials)
+        front.draw(sweep, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
 
 
@@ -150,10 +153,11 @@ def verify(name: Name, root: Root = None, tracking_uri: SameUri = None, as_json:
     from sweeps.tracking.mlflow_store import uri_option
     from sweeps.verify import verify as compare
 
-    paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
+    sweep = StoredSweep.open(root, name, summary=True)
+    paths = sweep.paths
     uri = or_remembered(paths, tracking_uri=tracking_uri)["tracking_uri"]
     fetch(paths, mlflow=not uri)
-    found = compare(paths, space_of(paths), uri)
+    found = compare(sweep, uri)
     if as_json:
         print_json(found)
     else:

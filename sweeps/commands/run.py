@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search_spaces.space import SearchSpace
-from sweeps.commands.arguments import complete_space, options_of, or_remembered
+from sweeps.commands.arguments import complete_space
 from sweeps.commands.options import (
     Address,
     AsJson,
@@ -28,8 +28,9 @@ from sweeps.commands.options import (
 )
 from sweeps.remote.root import fetch, sending
 from sweeps.search.study_place import resolve_storage
+from sweeps.session_options import options_of, or_remembered
 from sweeps.store.paths import SweepPaths, check_name, resolve_root
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 if TYPE_CHECKING:
     from sweeps.driver.plan import Options
@@ -148,7 +149,7 @@ def resume(
     from sweeps.run import resume as go_on
 
     with sending(paths, say, mlflow=not options.tracking_uri):
-        space = extend(space_of(paths), trials)
+        space = extend(StoredSweep.at(paths).space, trials)
         _conclude(go_on(space, options, err), space, options, as_json=as_json)
 
 

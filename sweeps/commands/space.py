@@ -14,7 +14,7 @@ TRIALS = 64
 
 
 def _networks(incomplete: str) -> list[str]:
-    """The networks that a shell completes."""
+    """Completes names of networks."""
     from sweeps.commands.new_space import NETWORKS
 
     return [name for name in NETWORKS if name.startswith(incomplete)]
@@ -27,7 +27,7 @@ def init(
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="mnist, cifar10, ..., or folder:NAME.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials to run [64].")] = None,
-    stopping: Annotated[bool, typer.Option("--stopping", help="Stop poor trials early.")] = False,
+    stopping: Annotated[bool, typer.Option("--stopping", help="Enable early stopping.")] = False,
     file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME.yaml].")] = None,
 ) -> None:
     """Write a commented search space NAME.yaml, after three questions or from the options.
@@ -71,4 +71,4 @@ def _put(path: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
             load(temporary)  # it is refused here rather than when it is run
     except OSError as error:
-        raise SweepError(f"{path}: must be writable, but got: {error.strerror}. Choose another with --out.") from error
+        raise SweepError(f"--out: writing {path} failed: {error.strerror}. Choose another.") from error

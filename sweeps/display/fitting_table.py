@@ -1,4 +1,4 @@
-"""Tables that fit their terminal: what does not fit is left out and named; nothing is cut off."""
+"""Tables that fit the terminal: columns without room are dropped and named, no value is truncated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 _LEAST_TEXT = 16
-"""Characters from which a text may be folded."""
+"""Minimum width of a folded text, in characters."""
 _GAP = 2
 
 
@@ -31,7 +31,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """The least width in characters that cuts nothing off."""
+        """Minimum width in characters without truncation."""
         longest = max((len(value) for value in self.values), default=0)
         words = max(len(word) for word in self.heading.split())
         return max(words, min(longest, _LEAST_TEXT) if self.is_text else longest)
@@ -45,7 +45,7 @@ class FittingTable:
     title: str | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draws the table, and names what is left out."""
+        """Renders the table, and names the dropped columns."""
         shown = list(self.columns)
         while sum(column.width + _GAP for column in shown) + 1 > options.max_width:
             rank = max(column.rank for column in shown)

@@ -1,4 +1,4 @@
-"""The front of a sweep as a user meets it: a table, records, a picture."""
+"""Output of a front: a table for terminals, JSON records, CSV, and pictures."""
 
 import csv
 import io
@@ -9,17 +9,19 @@ from typing import Any
 
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
+from sweeps.analysis.front_rows import FrontRows
 from sweeps.analysis.recommendation import recommend
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.errors import SweepError
+from sweeps.objectives import FRACTIONS, RANGES
 from sweeps.pareto import Table as ArrowTable
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers, rows
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 SHORT_NAMES = {"accuracy": "val_accuracy", "loss": "val_loss"}
-"""Names that bounds of the command line may use for short."""
-PERCENT = ("val_accuracy", "test_accuracy", "remaining", "inverted")
+"""Short names of metrics in the bounds of the command line."""
 
 
 def parse_bound(text: str, operator: str) -> Constraint:
@@ -35,53 +37,47 @@ def parse_bound(text: str, operator: str) -> Constraint:
     except ValueError:
         metric, value = "", float("nan")
     metric = SHORT_NAMES.get(metric, metric)
-    if metric not in pareto.RANGES or not math.isfinite(value):
+    if metric not in RANGES or not math.isfinite(value):
         raise SweepError(
-            f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(pareto.RANGES)}, but got {text!r}. "
+            f"{option}: must be METRIC=NUMBER with a metric out of {', '.join(RANGES)}, but got {text!r}. "
             f"Write for example {option} {'accuracy=0.97' if operator == '>=' else 'remaining=0.05'}."
         )
-    if metric in PERCENT and not 0 <= value <= 1:
+    if metric in FRACTIONS and not 0 <= value <= 1:
         raise SweepError(f"{option}: {metric} is a fraction in [0, 1], but got {text!r}. 97 % is 0.97.")
     return Constraint(metric, operator, value)
 
 
-def records(front: ArrowTable, space: SearchSpace) -> list[dict[str, Any]]:
-    """The front as plain records: trial, the objectives and the whole configuration."""
-    metrics = dict.fromkeys(("val_accuracy", "remaining", *space.objectives))
+def records(front: FrontRows) -> list[dict[str, Any]]:
+    """Plain records: trial, the objectives and the whole configuration."""
+    metrics = dict.fromkeys(("val_accuracy", "remaining", *front.objectives))
     return [
         {
             "trial": row["trial"],
             **{name: row[name] for name in metrics},
             "config": {name: row[name] for name in CONFIG_COLUMNS},
         }
-        for row in front.to_pylist()
+        for row in front.rows
     ]
 
 
-def as_csv(front: ArrowTable, space: SearchSpace) -> str:
-    """The front as CSV with one column per metric and field, and the test accuracy."""
-    names = [
-        "trial",
-        *dict.fromkeys(("val_accuracy", "remaining", *space.objectives, "test_accuracy")),
-        *CONFIG_COLUMNS,
-    ]
+def as_csv(front: FrontRows) -> str:
+    """CSV with exact values: one column per metric and field, and the test accuracy."""
+    metrics = dict.fromkeys(("val_accuracy", "remaining", *front.metrics))
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(text, ["trial", *metrics, *CONFIG_COLUMNS], lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(front.to_pylist())
+    writer.writerows(front.rows)
     return text.getvalue()
 
 
-def table(front: ArrowTable, space: SearchSpace) -> FittingTable:
-    """The front for a terminal: objectives, test accuracy, and the searched parameters."""
-    members = front.to_pylist()
-    metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
-    searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
-    columns = [Column("trial", [str(row["trial"]) for row in members])]
-    for name in (*metrics, *searched):
-        heading = name.replace("_", " ") + (" %" if name in PERCENT else "")
-        columns.append(Column(heading, [as_text(name, row[name]) for row in members], rank=int(name in searched)))
-    return FittingTable(columns, title=f"front of {space.name}: {front.num_rows} trials")
+def table(front: FrontRows) -> FittingTable:
+    """A table for a terminal: objectives, test accuracy, and the searched parameters."""
+    shown = [front.cells(row) for row in front.rows]
+    columns = [Column("trial", [str(row["trial"]) for row in front.rows])]
+    for place, (name, heading) in enumerate(zip(front.columns, front.headings, strict=True)):
+        rank = int(name in front.parameters)
+        columns.append(Column(heading, [cells[place] for cells in shown], rank=rank))
+    return FittingTable(columns, title=f"front of {front.name}: {len(shown)} trials")
 
 
 def is_drawn(paths: SweepPaths) -> bool:
@@ -92,11 +88,17 @@ def is_drawn(paths: SweepPaths) -> bool:
     return all(path.stat().st_mtime_ns < paths.front_png.stat().st_mtime_ns for path in shown)
 
 
-def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
-    """Writes `front.png` of a sweep."""
+def draw(sweep: StoredSweep, trials: ArrowTable) -> None:
+    """Draws the front of a sweep as `front.png`.
+
+    Args:
+        sweep: The sweep.
+        trials: Its ended trials.
+    """
     from sweeps.figures import drawing, published  # matplotlib takes most of a second to import
 
-    members = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    space = sweep.space
+    members = pareto.front_of(trials, space)
     recommended = recommend(trials, space)
     figure = drawing.front_figure(
         trials,
@@ -107,7 +109,7 @@ def draw(paths: SweepPaths, space: SearchSpace, trials: ArrowTable) -> None:
         references=published.signed_supermask(published.kinds_of(trials)),
         recommended=rows(trials, integers(trials, "trial") == recommended.trial) if recommended else None,
     )
-    drawing.save(figure, paths.front_png)
+    drawing.save(figure, sweep.paths.front_png)
 
 
 def _title(space: SearchSpace) -> str:
@@ -144,7 +146,7 @@ def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: 
     try:
         drawing.save(figure, path)
     except OSError as error:
-        raise SweepError(f"{path}: must be writable, but got: {error.strerror}. Choose another place.") from error
+        raise SweepError(f"writing {path} failed: {error.strerror}. Choose another place.") from error
 
 
 def _subtitle(finished: ArrowTable) -> str:
@@ -155,12 +157,3 @@ def _subtitle(finished: ArrowTable) -> str:
     held_out = set(finished.column("validation_fraction").to_pylist())
     of_all = f" of {100 * held_out.pop():g} % of the training set" if len(held_out) == 1 else ""
     return f"{finished.num_rows} finished trials of {length}, one seed each; validation part{of_all}"
-
-
-def as_text(name: str, value: Any) -> str:
-    """A value as a table shows it; fractions in `PERCENT` in percent."""
-    if value is None:
-        return "-"
-    if name in PERCENT:
-        return f"{100 * value:.2f}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,33 +1,33 @@
-r"""The front of a sweep as a LaTeX table; it needs `\usepackage{booktabs}`."""
+r"""The front of a sweep as a LaTeX table; it needs `\usepackage{booktabs}`.
+
+Written by hand: of tabulate's formats, the one with rules of booktabs escapes daggers and powers of ten, the raw one
+has other rules, and headings in one line make eight columns wider than a page.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.space import SearchSpace
 from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed
+from sweeps.analysis.front_rows import FrontRows, as_text
 from sweeps.analysis.intervals import Interval
-from sweeps.display.front import PERCENT, as_text
-from sweeps.pareto import Table
-from sweeps.results import CONFIG_COLUMNS
+from sweeps.objectives import FRACTIONS
 
 _SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "_%&#${}"})
 
 
-def front_table(front: Table, space: SearchSpace, confirmed: Mapping[int, Confirmed]) -> str:
+def as_latex(front: FrontRows, confirmed: Mapping[int, Confirmed]) -> str:
     """A `tabular` with the objectives, the test accuracy and the searched parameters of each trial.
 
     Args:
-        front: From `sweeps.pareto.front`.
-        space: Says what was searched.
+        front: The front.
         confirmed: Summaries by trial. A confirmed trial's test accuracy is the mean over its fresh seeds with its
             interval; any other's is that of the sweep's one run, and marked.
     """
-    searched = [name for name in CONFIG_COLUMNS if name in space.parameters]
-    metrics = [name for name in dict.fromkeys(space.objectives) if name != "test_accuracy"]
-    heads = [["trial"], *map(_heading, metrics), ["test", "accuracy", "(\\%)"], *map(_heading, searched)]
+    metrics = [name for name in front.objectives if name != "test_accuracy"]
+    heads = [["trial"], *map(_heading, (*metrics, "test_accuracy", *front.parameters))]
     deepest = max(map(len, heads))
     lines = [
-        f"% Front of {space.name}. Test accuracy: mean [{INTERVAL_NAME}] over fresh seeds; with a dagger, one run.",
+        f"% Front of {front.name}. Test accuracy: mean [{INTERVAL_NAME}] over fresh seeds; with a dagger, one run.",
         f"\\begin{{tabular}}{{@{{}}{'r' * len(heads)}@{{}}}}",
         "\\toprule",
         *(
@@ -36,9 +36,9 @@ def front_table(front: Table, space: SearchSpace, confirmed: Mapping[int, Confir
         ),
         "\\midrule",
     ]
-    for row in front.to_pylist():
+    for row in front.rows:
         cells = [_text(name, row[name]) for name in metrics]
-        cells += [_test(row, confirmed.get(row["trial"])), *(_text(name, row[name]) for name in searched)]
+        cells += [_test(row, confirmed.get(row["trial"])), *(_text(name, row[name]) for name in front.parameters)]
         lines.append(_row([str(row["trial"]), *cells]))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
@@ -48,8 +48,8 @@ def _row(cells: list[str]) -> str:
 
 
 def _heading(name: str) -> list[str]:
-    """A word a line: of some eight columns none is wider for its heading than for its numbers."""
-    return [*name.split("_"), *(["(\\%)"] if name in PERCENT else [])]
+    """One word per line, so that no column is wider for its heading than for its numbers."""
+    return [*name.split("_"), *(["(\\%)"] if name in FRACTIONS else [])]
 
 
 def _test(row: Mapping[str, Any], confirmed: Confirmed | None) -> str:

@@ -1,4 +1,4 @@
-"""What the masks of one trained network do to each layer, as records and as a table."""
+"""Mask statistics of one trained network by layer, as records and as a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

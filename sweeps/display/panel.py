@@ -1,4 +1,4 @@
-"""What a running sweep shows: a live panel on a terminal, plain lines elsewhere. All of it on stderr."""
+"""Progress of a running sweep: a live panel on a terminal and in a notebook, plain lines elsewhere, on stderr."""
 
 import threading
 import time
@@ -13,6 +13,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from sweeps.display.notebook import NotebookOutput
 
 PLAIN_SECONDS = 15.0
 """Time between two lines where there is no terminal."""
@@ -70,11 +72,14 @@ class Display:
         self._look, self._console = look, console
         self._stop = threading.Event()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._cell: NotebookOutput | None = None
         self._thread = threading.Thread(target=self._show, name="display", daemon=True)
 
     def __enter__(self) -> Self:
         if self._live:
             self._live.start()
+        elif self._console.is_jupyter:
+            self._cell = NotebookOutput()
         self._thread.start()
         return self
 
@@ -85,15 +90,17 @@ class Display:
         self._thread.join(timeout=2.0)
         if self._live:
             self._live.stop()
+        if self._cell:
+            self._cell.show(panel(self._look()))
 
     def _show(self) -> None:
-        if self._live:
-            while not self._stop.wait(0.5):
-                self._live.update(panel(self._look()), refresh=True)
-            return
         shown = -PLAIN_SECONDS
         while not self._stop.wait(0.5):
-            if time.monotonic() - shown >= PLAIN_SECONDS:
+            if self._live:
+                self._live.update(panel(self._look()), refresh=True)
+            elif self._cell:
+                self._cell.show(panel(self._look()))
+            elif time.monotonic() - shown >= PLAIN_SECONDS:
                 shown = time.monotonic()
                 self._console.print(line(self._look()), highlight=False, markup=False, soft_wrap=True)
 

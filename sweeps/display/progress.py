@@ -1,4 +1,4 @@
-"""How far one training is: a bar on a terminal, a line now and then elsewhere. All of it on stderr."""
+"""Progress of one training on stderr: a bar on a terminal, occasional lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -44,7 +44,7 @@ class TrainingProgress:
         self._bar.stop()
 
     def see(self, epoch: EpochMetrics) -> None:
-        """Another epoch has ended."""
+        """Shows the metrics of an epoch that has ended."""
         numbers = (
             f"loss {epoch.train_loss:.4f}  val accuracy {100 * epoch.val_accuracy:.2f} %  "
             f"remaining {100 * epoch.remaining:.2f} %"

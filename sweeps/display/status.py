@@ -1,21 +1,21 @@
-"""How far a sweep is, from its files alone: works while a driver runs, and on another machine."""
+"""Status of a sweep, read from its files: works while a driver runs, and on another machine."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeps import pareto, results
+from sweeps import pareto
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.display.panel import duration
 from sweeps.store.lease import read_session
-from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 STATES = ("asked", "finished", "stopped", "failed", "running", "waiting")
 _RANKS = {"stopped": 3, "waiting": 2, "running": 1}
 """What a narrow terminal leaves out first."""
 
 
-def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
+def status(sweep: StoredSweep) -> dict[str, Any]:
     """Name, state, trials by state, hypervolume of all finished trials and seconds of all sessions.
 
     The hypervolume leaves constraints aside, so it may be more than the shown front dominates.
@@ -25,8 +25,7 @@ def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
     Raises:
         SweepError: If there is no such sweep.
     """
-    trials = results.load(paths.root, paths.name)
-    session = read_session(paths)
+    trials, session = sweep.trials(), read_session(sweep.paths)
     told = session["trials"]
     ended = Counter(trials.column("state").to_pylist())
     asked = max(told.get("asked", 0), sum(ended.values()))
@@ -39,10 +38,10 @@ def status(paths: SweepPaths, objectives: dict[str, str]) -> dict[str, Any]:
         "waiting": asked - sum(ended.values()) - running,
     }
     return {
-        "name": paths.name,
+        "name": sweep.name,
         "state": session["state"],
         "trials": counts,
-        "hypervolume": pareto.hypervolume(trials, objectives),
+        "hypervolume": pareto.hypervolume(trials, sweep.space.objectives),
         "seconds": session["seconds"],
     }
 

@@ -1,4 +1,4 @@
-"""When a running sweep will be over, judged by its pace."""
+"""Estimates the remaining time of a running sweep from its pace."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ class TimeLeft:
     """
 
     def __init__(self) -> None:
-        """Nothing is known."""
+        """Starts without an estimate."""
         self._ended: int | None = None
         self._since: tuple[float, float] | None = None
         self._first: Mapping[int, int] = {}

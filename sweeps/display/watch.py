@@ -1,4 +1,4 @@
-"""A running sweep watched from another terminal, from its files alone."""
+"""Watches a running sweep from another terminal, through its files."""
 
 import json
 import time
@@ -8,25 +8,24 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.live import Live
 
-from search_spaces.space import SearchSpace
-from sweeps import pareto, results
+from sweeps import pareto
 from sweeps.display.panel import PLAIN_SECONDS, SweepView, line, panel
 from sweeps.display.status import status
 from sweeps.store.lease import session_notes
-from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 LEVELS = (0.02, 0.05, 0.20)
-"""Fractions of remaining weights at which the best accuracy is named."""
+"""Fractions of remaining weights at which the best accuracy is shown."""
 LOOK_SECONDS = 1.0
 
-Look = Callable[[], tuple[SweepPaths, SearchSpace]]
+Look = Callable[[], StoredSweep]
 
 
 def watch(look: Look, console: Console, *, seconds: float = LOOK_SECONDS) -> dict[str, Any]:
     """Shows how far a sweep is until it has ended: a live panel on a terminal, plain lines elsewhere.
 
     Args:
-        look: Says where the sweep is and what it searches, with its files as they are now.
+        look: Opens the sweep with its files as they are now.
         console: Where to show it.
         seconds: Between two looks.
 
@@ -39,7 +38,7 @@ def watch(look: Look, console: Console, *, seconds: float = LOOK_SECONDS) -> dic
     shown = -PLAIN_SECONDS
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            view, row = _view(*look())
+            view, row = _view(look())
             if not _goes_on(row):
                 return row
             if console.is_terminal:
@@ -54,8 +53,7 @@ def watch_as_json(look: Look, stream: TextIO, *, seconds: float = LOOK_SECONDS) 
     """Writes the status as a line of JSON whenever it has changed, until the sweep has ended; see `watch`."""
     before: Mapping[str, Any] = {}
     while True:
-        paths, space = look()
-        row = status(paths, space.objectives)
+        row = status(look())
         if row | {"seconds": 0} != before:
             before = row | {"seconds": 0}
             stream.write(json.dumps(row) + "\n")
@@ -70,20 +68,19 @@ def _goes_on(row: Mapping[str, Any]) -> bool:
     return row["state"] == "running" or (row["state"] == "new" and not row["trials"]["asked"])
 
 
-def _view(paths: SweepPaths, space: SearchSpace) -> tuple[SweepView, dict[str, Any]]:
-    row = status(paths, space.objectives)
-    trials = results.load(paths.root, paths.name)
+def _view(sweep: StoredSweep) -> tuple[SweepView, dict[str, Any]]:
+    row, trials, budget = status(sweep), sweep.trials(), sweep.space.trials
     ended = trials.num_rows
-    left = row["seconds"] / ended * (space.trials - ended) if ended else None
+    left = row["seconds"] / ended * (budget - ended) if ended else None
     view = SweepView(
-        name=paths.name,
-        budget=space.trials,
+        name=sweep.name,
+        budget=budget,
         counts=row["trials"],
         packs=(),
         best=tuple(pareto.best_at(trials, LEVELS)),
         hypervolume=row["hypervolume"] if ended else None,
         seconds=row["seconds"],
         seconds_left=left,
-        notes=session_notes(paths),
+        notes=session_notes(sweep.paths),
     )
     return view, row

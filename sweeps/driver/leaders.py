@@ -1,10 +1,9 @@
 """The best trials so far, as the display needs them."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sweeps.objectives import Claim, claim_of, is_beaten
+from sweeps.objectives import Objectives, ParetoArchive
 
 SHOWN = {"val_accuracy": "maximize", "remaining": "minimize"}
 """What the display names the best trials by, beside the objectives."""
@@ -19,8 +18,8 @@ class Leaders:
     """
 
     def __init__(self, objectives: Mapping[str, str], finished: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._pairs = list((SHOWN | dict(objectives)).items())
-        self._front: dict[int, tuple[Claim, dict[str, Any]]] = {}
+        self._names = ("trial", "attempt", "state", *(SHOWN | dict(objectives)))
+        self._front = ParetoArchive(Objectives(SHOWN | dict(objectives)))
         self.rows: tuple[dict[str, Any], ...] = ()
         """Trial, attempt, state and these metrics of each; replaced as a whole, so any thread may read it."""
         for row in finished:
@@ -32,10 +31,6 @@ class Leaders:
         Args:
             row: Its trial row.
         """
-        claim = claim_of(row, self._pairs)
-        if not all(map(math.isfinite, claim)) or is_beaten(claim, (theirs for theirs, _ in self._front.values())):
-            return
-        names = ("trial", "attempt", "state", *(name for name, _ in self._pairs))
-        self._front = {trial: kept for trial, kept in self._front.items() if not is_beaten(kept[0], [claim])}
-        self._front[row["trial"]] = claim, {name: row[name] for name in names}
-        self.rows = tuple(kept for _, kept in self._front.values())
+        if self._front.add(row) is not None:
+            kept = (one for one in self.rows if one["trial"] in self._front.claims)
+            self.rows = (*kept, {name: row[name] for name in self._names})

@@ -126,7 +126,10 @@ def _fit(searcher: "PackSearcher", plan: PackPlan, supplies: dict[str, Any]) -> 
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)
+                storage_path=scratch,
+                verbose=0,
+                progress_reporter=tune.CLIReporter(),  # the one for notebooks begins with clearing the cell
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         try:

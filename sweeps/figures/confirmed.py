@@ -1,4 +1,4 @@
-"""Picture of confirmed trials: means with intervals, and what their fronts attain over the seeds."""
+"""Figure of confirmed trials: means with intervals, and attainment surfaces over the seeds."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from sweeps.store.paths import SweepPaths
 # Okabe-Ito, as in `sweeps.figures.drawing`; vermillion is the reference's.
 _BLACK, _BLUE, _SKY = "#000000", "#0072B2", "#56B4E9"
 _NAMED_POINTS = 15
-"""With more trials their numbers would cover each other."""
+"""Maximum number of trials whose numbers are drawn without covering each other."""
 
 
 def confirmed_figure(
@@ -62,7 +62,7 @@ def confirmed_figure(
 
 
 def _reach(one: Confirmed) -> tuple[tuple[float, float], ...]:
-    """How far the intervals reach below and above the means, across and up."""
+    """Lengths of the error bars below and above the means, along x and y."""
     reaches: list[tuple[float, float]] = []
     for interval in (one.remaining, one.test_accuracy):
         if interval.mean is None or interval.low is None or interval.high is None:
@@ -91,7 +91,7 @@ def _draw_surfaces(axes: Axes, attained: Surfaces) -> None:
 
 
 def _name_points(axes: Axes, found: Sequence[Confirmed], points: np.ndarray) -> None:
-    """Writes trial numbers beside points where none is in the way."""
+    """Labels points with their trial numbers where labels do not overlap."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     inside = [
         (one.trial, x, y)
@@ -107,7 +107,7 @@ def _name_points(axes: Axes, found: Sequence[Confirmed], points: np.ndarray) -> 
 
 
 def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two labels would touch, as fractions of the picture."""
+    """Whether the labels of two points would overlap."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     across = abs(np.log(one[0] / other[0])) / np.log(right / left)
     return across < 0.05 and abs(one[1] - other[1]) / (top - bottom) < 0.04

@@ -1,4 +1,4 @@
-"""The curves of one training: losses, accuracy, and what remains of the network and of its layers."""
+"""Learning curves of one training: losses, accuracy, remaining weights in total and by layer."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ _BLUE, _VERMILLION, _GREEN, _BLACK = "#0072B2", "#D55E00", "#009E73", "#000000"
 _OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B0A000")
 """Told apart by the colour-blind; of a deeper network the layers' colours run from the first to the last."""
 _MARKED = 30
-"""Epochs up to which every one is marked."""
+"""Maximum number of epochs that get a marker each."""
 
 
 def curves_figure(epochs: Sequence[EpochMetrics], test: Evaluation | None, *, title: str, subtitle: str = "") -> Figure:
@@ -57,7 +57,7 @@ def curves_figure(epochs: Sequence[EpochMetrics], test: Evaluation | None, *, ti
 
 
 def _layers(figure: Figure, axes: Axes, epochs: Sequence[EpochMetrics]) -> None:
-    """What remains of each layer; a scale of colours stands for the legend where it would be too long."""
+    """Remaining weights by layer; a colour bar replaces the legend of a deep network."""
     names = [layer.name for layer in epochs[-1].layers]
     few = len(names) <= len(_OKABE_ITO)
     colours = _OKABE_ITO if few else [colormaps["viridis"](place / (len(names) - 1)) for place in range(len(names))]

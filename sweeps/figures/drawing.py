@@ -1,4 +1,4 @@
-"""Pictures of a front."""
+"""Scatter plots of trials and their front."""
 
 import io
 from collections.abc import Sequence
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sweeps.errors import SweepError
-from sweeps.pareto import Objectives, Table, values
+from sweeps.objectives import ACCURACIES, Directions, Objectives
+from sweeps.pareto import Table, values
 from sweeps.store.columns import equals, rows
 from sweeps.store.paths import replacing
 
@@ -22,7 +23,6 @@ from sweeps.store.paths import replacing
 _BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#8A8A8A"
 _REFERENCE_MARKERS = "*PXDv"
 _Step = Literal["steps-post", "steps-pre"] | None
-_ACCURACIES = ("val_accuracy", "test_accuracy")
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 _LABELS = {
@@ -34,13 +34,13 @@ _LABELS = {
     "val_loss": ("validation loss (nats)", 1.0),
     "test_loss": ("test loss (nats)", 1.0),
 }
-"""A metric's name in words and the factor from its stored value to the one drawn."""
+"""Axis label of a metric, and the factor from stored to drawn values."""
 
 _CROWD = 2000
-"""More dots than these are one image inside an SVG or PDF, which would have megabytes of them."""
+"""Number of dots above which they are rasterized in an SVG or PDF, which would otherwise take megabytes."""
 
 _WINDOW_POINTS = (5.0, 15.0)
-"""At least and at most so many percentage points below the front's best accuracy are shown, if there is anything."""
+"""Minimum and maximum depth of the window below the front's best accuracy, in percentage points."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Reference:
 def front_figure(
     trials: Table,
     front: Table,
-    objectives: Objectives,
+    objectives: Directions,
     *,
     title: str,
     subtitle: str = "",
@@ -94,16 +94,16 @@ def front_figure(
 
 
 def draw_trials_and_front(
-    axes: Axes, trials: Table, front: Table, objectives: Objectives, *, references: Sequence[Reference] = ()
+    axes: Axes, trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> None:
-    """Draws all of `front_figure` that belongs to its axes."""
+    """Draws the axes of `front_figure`."""
     across, up = axes_of(objectives)
     _draw_trials(axes, trials, across, up)
     if front.num_rows:
         _draw_front(axes, points_of(front, across, up), step=step_of(objectives, across))
     else:
         axes.text(0.5, 0.5, "no trial on the front", transform=axes.transAxes, ha="center", color="0.4")
-    if across == "remaining" and up in _ACCURACIES:
+    if across == "remaining" and up in ACCURACIES:
         draw_references(axes, references)
         focus(axes, points_of(trials, across, up), points_of(front, across, up), references)
     draw_frame(axes, across, up)
@@ -119,7 +119,7 @@ def draw_frame(axes: Axes, across: str, up: str) -> None:
 
 
 def draw_legend(figure: Figure, *, columns: int, size: float = 8) -> None:
-    """Draws the legend of the only axes below them, its text so many points high, if there is anything to name."""
+    """Draws the legend below the only axes, at a font size in points, unless it would be empty."""
     if figure.axes[0].get_legend_handles_labels()[0]:
         legend = figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
         for handle in legend.legend_handles:
@@ -149,37 +149,37 @@ def as_png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def axes_of(objectives: Objectives) -> tuple[str, str]:
-    """The columns drawn across and up."""
+def axes_of(objectives: Directions) -> tuple[str, str]:
+    """Columns of the x and y axes."""
     metrics = list(objectives)[:2]
     if len(metrics) == 1:
         return "trial", metrics[0]
     first, second = metrics
-    return (first, second) if first == "remaining" and second in _ACCURACIES else (second, first)
+    return (first, second) if first == "remaining" and second in ACCURACIES else (second, first)
 
 
 def label_of(column: str) -> str:
-    """A metric's name in words, with its unit."""
+    """Axis label of a metric, with its unit."""
     return _LABELS.get(column, (column, 1.0))[0]
 
 
 def factor_of(column: str) -> float:
-    """What its values are multiplied with to be in this unit."""
+    """Factor from stored values to this unit."""
     return _LABELS.get(column, (column, 1.0))[1]
 
 
 def points_of(table: Table, across: str, up: str) -> np.ndarray:
-    """The rows that can be drawn, as drawn: an array of (x, y)."""
+    """Finite points of a table in drawn units, of shape [point, 2]."""
     scales = [factor_of(column) for column in (across, up)]
     points = np.column_stack([values(table, across), values(table, up)]) * scales
     return points[np.isfinite(points).all(axis=1)]
 
 
-def step_of(objectives: Objectives, across: str) -> _Step:
-    """How the front goes on between two of its points: at the level that was reached for less (or for more)."""
+def step_of(objectives: Directions, across: str) -> _Step:
+    """Draw style of the staircase between points of a front; None for other than two objectives."""
     if len(objectives) != 2:
         return None
-    return "steps-post" if objectives[across] == "minimize" else "steps-pre"
+    return "steps-post" if Objectives(objectives).sign(across) > 0 else "steps-pre"
 
 
 def _draw_trials(axes: Axes, trials: Table, across: str, up: str) -> None:
@@ -220,7 +220,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
-    """Marks points to compare with, on axes in percent."""
+    """Marks reference points, on axes in percent."""
     for index, reference in enumerate(references):
         x, y = 100 * reference.remaining, 100 * reference.accuracy
         marker = _REFERENCE_MARKERS[index % len(_REFERENCE_MARKERS)]
@@ -230,7 +230,7 @@ def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
 
 
 def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
-    """Sets a logarithmic axis and the window, and says what lies outside."""
+    """Sets a logarithmic x axis and the window, and annotates how many trials lie outside."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())

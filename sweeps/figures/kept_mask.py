@@ -1,4 +1,4 @@
-"""The picture of a kept mask, in the folder of its sweep. Needs PyTorch."""
+"""Draws kept masks of a sweep. Needs PyTorch."""
 
 from pathlib import Path
 

@@ -9,19 +9,20 @@ from matplotlib.figure import Figure
 
 from sweeps.figures import drawing
 from sweeps.figures.drawing import Reference
-from sweeps.pareto import Objectives, Table
+from sweeps.objectives import Directions
+from sweeps.pareto import Table
 
 WIDTH_INCHES = 3.3
 _POINTS = 7.0
-"""Height of the text; journals ask for 6 at least."""
+"""Font size; journals ask for 6 at least."""
 # Okabe-Ito, dark to light, each with a dash and a marker of its own, so that grey print tells them apart.
 _LINES = (("#000000", "-", "o"), ("#D55E00", "--", "s"), ("#0072B2", ":", "^"), ("#009E73", "-.", "D"))
 
 
 def front_figure(
-    trials: Table, front: Table, objectives: Objectives, *, references: Sequence[Reference] = ()
+    trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> Figure:
-    """The picture of `drawing.front_figure` at the width of a column; its caption belongs to the paper."""
+    """Draws `drawing.front_figure` at column width, without a title: the caption belongs to the paper."""
     with _small():
         figure = _canvas()
         axes = figure.add_subplot()
@@ -30,8 +31,8 @@ def front_figure(
     return figure
 
 
-def fronts_figure(fronts: Mapping[str, Table], objectives: Objectives) -> Figure:
-    """Fronts of several sweeps in one picture.
+def fronts_figure(fronts: Mapping[str, Table], objectives: Directions) -> Figure:
+    """Draws the fronts of several sweeps in one figure.
 
     Args:
         fronts: From `sweeps.pareto.front`, by the sweep's name; of more than four the lines come again.

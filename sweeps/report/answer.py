@@ -1,4 +1,4 @@
-"""The answer that stands first in a report: which trial to take, how sure that is, and what to do next."""
+"""Opening section of a report: the recommended trial, its uncertainty, and the next commands."""
 
 from typing import Any
 
@@ -7,18 +7,20 @@ from sweeps import pareto
 from sweeps.analysis.intervals import Interval
 from sweeps.analysis.recommendation import Recommendation
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 Record = dict[str, Any]
 
 
-def answer(paths: SweepPaths, space: SearchSpace, found: Recommendation | None) -> Record:
-    """What to take from the sweep, how sure that is, and what to do next."""
+def answer(sweep: StoredSweep, found: Recommendation | None) -> Record:
+    """Headline, figures, reasons and commands of the opening section."""
+    paths = sweep.paths
     if found is None:
         return {
             "trial": None,
             "headline": "No trial can be recommended yet",
             "figures": [],
-            "reasons": [why_empty(space)],
+            "reasons": [why_empty(sweep.space)],
             "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
         }
     rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"

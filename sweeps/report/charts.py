@@ -1,4 +1,4 @@
-"""The numbers that the charts of a report draw, for JSON: percent, rounded to five digits unless they are whole."""
+"""Data of the charts of a report, for JSON: in percent, rounded to five digits unless whole."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,19 +17,19 @@ from sweeps.pareto import Table
 Document = dict[str, Any]
 
 PANEL = ("val_accuracy", "remaining", "inverted", "test_accuracy", "train_loss", "val_loss")
-"""Metrics that the page shows of one trial."""
+"""Metrics shown for one trial."""
 CURVES = ("val_accuracy", "remaining")
-"""Metrics that it shows of every epoch."""
+"""Metrics shown for every epoch."""
 MOST_NUMBERS = 200_000
-"""Of all curves, and of all layers: some 1.4 MB."""
+"""Maximum number of values of all curves, and of all layers: about 1.4 MB."""
 MOST_STEPS = 60
-"""Epochs of a curve; a longer one is thinned."""
+"""Maximum number of epochs of a curve; a longer one is thinned."""
 MOST_CHECKPOINTS = 400
-"""Points of the hypervolume's history."""
+"""Maximum number of points of the hypervolume's history."""
 
 
 def plain(values: Iterable[Any], factor: float = 1.0) -> list[Any]:
-    """Numbers for JSON: what is not finite becomes None, text stays."""
+    """Converts numbers for JSON: non-finite ones become None, text stays."""
     return [_plain(value, factor) for value in values]
 
 
@@ -45,7 +45,7 @@ def _plain(value: Any, factor: float) -> Any:
 
 
 def spread(count: int, most: int) -> np.ndarray:
-    """All of `count` rows, or `most` of them with even steps between, first and last included."""
+    """Places of at most `most` of `count` rows, evenly spaced, first and last included."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else np.arange(0)
 
 
@@ -59,7 +59,7 @@ def front_chart(
     beside: Mapping[str, Table],
     confirmed: Sequence[Confirmed],
 ) -> Document:
-    """Trials, the front and what it is compared with.
+    """Chart of the trials, the front, and points of comparison.
 
     Args:
         space: Of the sweep.
@@ -105,7 +105,7 @@ def _upper(front: np.ndarray) -> np.ndarray:
 
 
 def _limits(points: np.ndarray, *, log: bool) -> tuple[tuple[float, float], tuple[float, float]]:
-    """What holds all points, with a margin."""
+    """Limits that contain all points, with a margin."""
     points = points[points[:, 0] > 0] if log else points
     if not len(points):
         return (0.1, 100.0), (0.0, 100.0)
@@ -134,7 +134,7 @@ def interval(found: Interval) -> list[Any]:
 
 
 def trial_columns(drawn: Table, across: str, up: str) -> Document:
-    """What is known of each drawn trial, column by column."""
+    """Columns of the drawn trials."""
     columns = {name: plain(drawn.column(name).to_pylist(), drawing.factor_of(name)) for name in PANEL}
     return {
         "number": drawn.column("trial").to_pylist(),
@@ -148,7 +148,7 @@ def trial_columns(drawn: Table, across: str, up: str) -> Document:
 
 
 def hypervolume(trials: Table, space: SearchSpace) -> Document:
-    """The history of that of all finished trials, constraints aside, thinned to where it grew."""
+    """History of the hypervolume of all finished trials, constraints aside, thinned to where it grew."""
     history = pareto.hypervolume_history(trials, space.objectives)
     if not history.num_rows:
         return {"finished": [], "hours": [], "volume": []}
@@ -170,7 +170,7 @@ def curve_metrics() -> list[Document]:
 
 
 def curves(epochs: Table, order: Sequence[int]) -> Document:
-    """Epoch by epoch, for as many trials as there is room.
+    """Learning curves, for as many trials as `MOST_NUMBERS` allows.
 
     Args:
         epochs: Of the drawn trials, sorted by trial and epoch.
@@ -196,7 +196,7 @@ def curves(epochs: Table, order: Sequence[int]) -> Document:
 
 
 def layers(drawn: Table, order: Sequence[int]) -> Document:
-    """What the mask leaves of each layer at the end, for as many trials as there is room."""
+    """Final mask statistics by layer, for as many trials as `MOST_NUMBERS` allows."""
     rows = dict(zip(drawn.column("trial").to_pylist(), range(drawn.num_rows), strict=True))
     column = drawn.column("layers")
     found: Document = {}

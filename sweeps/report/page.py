@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: styles, scripts, numbers and pictures are inside."""
+"""Renders a report as one self-contained HTML file: styles, scripts, data and pictures are embedded."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ _SCRIPTS = ("chart.js", "front.js", "page.js")
 
 
 def render(words: Mapping[str, Any], charts: Mapping[str, Any]) -> str:
-    """The page.
+    """Renders the page.
 
     Whatever comes from a sweep is text: the template escapes it, the numbers of the charts stand in a block of JSON
     that no `<` can end, and the browser is told to run the one script whose hash the page names.
@@ -43,7 +43,7 @@ def render(words: Mapping[str, Any], charts: Mapping[str, Any]) -> str:
 
 
 def as_json(document: Any) -> str:
-    """JSON that may stand within `<script>`: neither a tag nor a comment can begin or end in it.
+    """JSON that is safe inside `<script>`: it can neither open nor close a tag or comment.
 
     Raises:
         ValueError: If a number is not finite: JSON has no word for it.
@@ -53,7 +53,7 @@ def as_json(document: Any) -> str:
 
 
 def embed_png(picture: bytes) -> str:
-    """A picture as an address that holds it."""
+    """A PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""What a report shows of the searched parameters: their values, what they do, and which of them matter."""
+"""Searched parameters in a report: values, effects and importances."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from sweeps.report.charts import Document, plain
 
 BINS = 8
 FEWEST_IN_BIN = 5
-"""Finished trials that a bin should have; of fewer, an interval says next to nothing."""
+"""Minimum number of finished trials per bin; an interval over fewer says next to nothing."""
 _MOST_CHOICES = 20
 
 
@@ -35,7 +35,7 @@ def parameters(space: SearchSpace, drawn: Table) -> list[Document]:
 
 
 def _axis(name: str, distribution: Distribution, held: list[Any]) -> Document:
-    """Where the values lie; of a choice that the results hold as another value, where these lie."""
+    """Axis of a parameter; where results hold another value than the choice, the axis of these values."""
     label = name.replace("_", " ")
     if not isinstance(distribution, CategoricalDistribution):
         return {"label": label, "low": distribution.low, "high": distribution.high, "log": distribution.log}

@@ -1,25 +1,25 @@
-"""Which trials of a sweep its report draws: all of a small one, of a large one the best and a sample of the others."""
+"""Samples the trials that a report draws: all of a small sweep, else the best and a sample of the others."""
 
 from dataclasses import dataclass
 
-import moocore
 import numpy as np
 
 from sweeps import pareto
-from sweeps.pareto import Objectives, Table
+from sweeps.objectives import Directions, Objectives, front_ranks
+from sweeps.pareto import Table
 from sweeps.report.charts import spread
 
 MOST_DRAWN = 4000
-"""More marks would cover each other, and make the file large and the page slow."""
+"""Maximum number of marks: more cover each other, and make the page large and slow."""
 MOST_MEMBERS = 1000
-"""Of the front; only fronts of three and more objectives are as large."""
+"""Maximum number of marks of the front; only fronts of three and more objectives are as large."""
 MOST_NEAR = 1500
-"""Trials drawn because little but the front beats them."""
+"""Maximum number of trials drawn for their low non-dominated rank."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What is drawn.
+    """The drawn trials.
 
     Attributes:
         rows: Of the table of trials, rising.
@@ -30,7 +30,7 @@ class Drawn:
     text: str
 
 
-def draw(trials: Table, members: Table, objectives: Objectives, *, most: int = MOST_DRAWN) -> Drawn:
+def draw(trials: Table, members: Table, objectives: Directions, *, most: int = MOST_DRAWN) -> Drawn:
     """Chooses trials to draw, the same ones each time.
 
     Args:
@@ -39,8 +39,7 @@ def draw(trials: Table, members: Table, objectives: Objectives, *, most: int = M
         objectives: What the front is of.
         most: How many are drawn at most.
     """
-    costs = np.column_stack([pareto.values(trials, metric) for metric in objectives])
-    costs *= [-1 if way == "maximize" else 1 for way in objectives.values()]
+    costs = Objectives(objectives).cost_array(lambda metric: pareto.values(trials, metric))
     states = trials.column("state").to_numpy()
     known = np.flatnonzero(np.isfinite(costs).all(axis=1) & np.isin(states, ("finished", "stopped")))
     if len(known) <= most:
@@ -62,5 +61,4 @@ def draw(trials: Table, members: Table, objectives: Objectives, *, most: int = M
 
 def _best(rows: np.ndarray, costs: np.ndarray, most: int) -> np.ndarray:
     """The rows that come first in non-dominated sorting, of equal rank the earliest."""
-    ranks = moocore.pareto_rank(costs[rows])
-    return rows[np.argsort(ranks, kind="stable")[:most]]
+    return rows[np.argsort(front_ranks(costs[rows]), kind="stable")[:most]]

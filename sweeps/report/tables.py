@@ -1,4 +1,4 @@
-"""What a report says in words and tables."""
+"""Texts and tables of a report."""
 
 import math
 import platform
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import SearchSpace
-from sweeps import pareto
 from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.analysis.confirmed import Confirmed
-from sweeps.display.front import PERCENT
+from sweeps.analysis.front_rows import front_rows
 from sweeps.display.panel import duration
 from sweeps.figures import drawing
+from sweeps.objectives import RANGES, Objectives
 from sweeps.pareto import Table
 from sweeps.report.answer import bracket, percent, why_empty
 from sweeps.report.charts import spread
@@ -24,19 +24,12 @@ from sweeps.report.charts import spread
 Record = dict[str, Any]
 
 MOST_MEMBERS = 100
-"""Rows of the front's table; of a larger front they are spread evenly."""
+"""Maximum number of rows of the front; a larger front is thinned evenly."""
 MOST_KINDS = 20
-"""Reasons that are listed one by one."""
+"""Maximum number of kinds of reasons that are listed."""
 MOST_RANGES = 8
-"""Ranges of remaining weights in which one or the other sweep is better."""
+"""Maximum number of ranges of remaining weights that are listed."""
 _PACKAGES = ("signed-supermask-sweeps", "ray", "optuna", "mlflow", "torch", "pyarrow", "moocore", "numpy")
-
-
-def number(value: Any) -> str:
-    """A parameter's or a metric's value."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def comparisons(
@@ -77,9 +70,9 @@ def _range(found: Range, better: str, factor: float) -> str:
 
 
 def hypervolume_text(objectives: Mapping[str, str]) -> str:
-    """What the hypervolume of a sweep is, and what its history says."""
-    ends = [_with_unit(metric, end) for metric, end in pareto.reference(objectives).items()]
-    best = math.prod(high - low for low, high in (pareto.RANGES[metric] for metric in objectives))
+    """Explains the hypervolume of a sweep and its history."""
+    ends = [_with_unit(metric, end) for metric, end in Objectives(objectives).reference().items()]
+    best = math.prod(high - low for low, high in (RANGES[metric] for metric in objectives))
     level = "a level end says less"
     if "remaining" in objectives:
         level += ": it counts remaining weights linearly, so that gains among few of them hardly show"
@@ -94,32 +87,22 @@ def _with_unit(metric: str, value: float) -> str:
     return f"{name} {drawing.factor_of(metric) * value:.3g} {unit}"
 
 
-def front_table(members: Table, space: SearchSpace, recommended: int | None) -> Record:
-    """The front, row by row, best first objective first."""
-    metrics = list(dict.fromkeys((*space.objectives, "test_accuracy")))
-    searched = [name for name in space.parameters if name in members.column_names]
-    rows = members.take(spread(members.num_rows, MOST_MEMBERS)).to_pylist()
+def front_record(members: Table, space: SearchSpace, recommended: int | None) -> Record:
+    """The front, row by row; of a large one, rows with even steps between."""
+    front = front_rows(members.take(spread(members.num_rows, MOST_MEMBERS)), space)
     return {
-        "headings": [name.replace("_", " ") + (" %" if name in PERCENT else "") for name in (*metrics, *searched)],
+        "headings": front.headings,
         "rows": [
-            {
-                "trial": row["trial"],
-                "best": row["trial"] == recommended,
-                "cells": [_cell(name, row[name]) for name in (*metrics, *searched)],
-            }
-            for row in rows
+            {"trial": row["trial"], "best": row["trial"] == recommended, "cells": front.cells(row)}
+            for row in front.rows
         ],
-        "left_out": members.num_rows - len(rows),
+        "left_out": members.num_rows - len(front.rows),
         "why_empty": why_empty(space),
     }
 
 
-def _cell(name: str, value: Any) -> str:
-    return number(value) if name not in PERCENT or value is None else f"{100 * value:.2f}"
-
-
 def confirmed_table(found: Sequence[Confirmed]) -> list[Record]:
-    """Trials that were trained again with fresh seeds."""
+    """Rows of confirmed trials."""
     return [
         {
             "trial": one.trial,
@@ -152,7 +135,7 @@ def endings(trials: Table) -> list[Record]:
 
 
 def provenance(trials: Table, space: SearchSpace, session: Mapping[str, Any], now: datetime) -> list[tuple[str, str]]:
-    """Where the numbers come from, as pairs of name and text."""
+    """Provenance of the results, as pairs of name and text."""
     columns = {name: trials.column(name).to_pylist() for name in ("host", "device", "dtype", "commit", "seed")}
     places = Counter(zip(columns["host"], columns["device"], columns["dtype"], strict=True))
     began, ended = trials.column("started").to_numpy(), trials.column("ended").to_numpy()

@@ -13,12 +13,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import moocore
 import numpy as np
 
 from search_spaces.space import SearchSpace, Stopping
 from supermask.config import TrainConfig
-from sweeps.objectives import costs_of
+from sweeps.objectives import Objectives, front_ranks
 
 if TYPE_CHECKING:
     from supermask.pack import Pack
@@ -71,8 +70,8 @@ class Rungs:
 def standing_of(metrics: Mapping[str, Any], space: SearchSpace, *, epoch: int) -> Standing:
     """How a trial with these metrics stands, see `Rungs.judge`."""
     metrics = {**metrics, "remaining": _remaining_at_the_end(metrics, space, epoch)}
-    missed = sum(max(0.0, bound.violation(metrics[bound.metric])) for bound in space.constraints)
-    return (missed, *costs_of(metrics, space.objectives.items()))
+    objectives = Objectives.of(space)
+    return (objectives.violation(metrics), *objectives.costs(metrics))
 
 
 def _remaining_at_the_end(metrics: Mapping[str, Any], space: SearchSpace, epoch: int) -> float:
@@ -135,8 +134,7 @@ def best_first(standings: np.ndarray[Any, Any]) -> list[int]:
     # A network that breaks the constraints is on no front: it must not crowd those that keep them either.
     kept = np.flatnonzero(missed <= 0)
     ranks, distances = np.zeros(len(costs)), np.zeros(len(costs))
-    if len(kept):
-        ranks[kept] = moocore.pareto_rank(costs[kept])
+    ranks[kept] = front_ranks(costs[kept])
     for rank in np.unique(ranks[kept]):
         members = kept[ranks[kept] == rank]
         distances[members] = _crowding(costs[members])

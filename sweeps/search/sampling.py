@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
+from sweeps.objectives import Objectives
 from sweeps.search.halving import best_first
 from sweeps.search.warm_start import Earlier
 
@@ -125,9 +126,9 @@ def choose(
 
 def _best_first(finished: Sequence[FrozenTrial], objectives: Mapping[str, str]) -> list[int]:
     """Places of the trials, as at a rung."""
-    signs = [1.0 if direction == "minimize" else -1.0 for direction in objectives.values()]
     missed = [sum(max(0.0, by) for by in trial.constraints.values()) for trial in finished]
-    return best_first(np.column_stack([missed, np.array([trial.values for trial in finished]) * signs]))
+    costs = np.array([trial.values for trial in finished]) * Objectives(objectives).signs
+    return best_first(np.column_stack([missed, costs]))
 
 
 def _finished(space: SearchSpace, earlier: Earlier) -> FrozenTrial:

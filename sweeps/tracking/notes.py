@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps.analysis.front_rows import FrontRows
 from sweeps.analysis.recommendation import Recommendation
 
 NOTE = "mlflow.note.content"
@@ -33,13 +34,13 @@ def trial_note(sweep: str, row: Row) -> str:
 
 
 def sweep_note(
-    space: SearchSpace, front: Sequence[Row], recommended: Recommendation | None, counts: Mapping[str, int]
+    space: SearchSpace, front: FrontRows, recommended: Recommendation | None, counts: Mapping[str, int]
 ) -> str:
     """What a sweep found: the recommended trial, the front, what to search for and what to do next.
 
     Args:
         space: As it was run.
-        front: Its trials, with the columns of `sweeps.results`.
+        front: Its front.
         recommended: The trial to take; None while there is none.
         counts: Ended trials by state.
     """
@@ -59,26 +60,23 @@ def sweep_note(
         *recommended.commands.values(),
         "```",
         "",
-        *_front_table(front, [field for field in space.parameters if front[0].get(field) is not None]),
+        *_front_lines(front),
     ]
     return "\n".join(lines)
 
 
-def _front_table(front: Sequence[Row], fields: Sequence[str]) -> list[str]:
-    heading = ["trial", "val accuracy", "remaining", "test accuracy", *(field.replace("_", " ") for field in fields)]
-    lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
-    step = max(1, -(-len(front) // MOST_ROWS))
-    for row in front[::step]:
-        metrics = [_percent(row[name]) for name in ("val_accuracy", "remaining", "test_accuracy")]
-        lines.append("| " + " | ".join([str(row["trial"]), *metrics, *(_short(row[field]) for field in fields)]) + " |")
+def _front_lines(front: FrontRows) -> list[str]:
+    lines = [_line(["trial", *front.headings]), "|" + "---|" * (1 + len(front.headings))]
+    step = max(1, -(-len(front.rows) // MOST_ROWS))
+    lines += [_line([str(row["trial"]), *front.cells(row)]) for row in front.rows[::step]]
     if step > 1:
-        lines += ["", f"The front has {len(front)} trials; every {step}th is shown."]
+        lines += ["", f"The front has {len(front.rows)} trials; every {step}th is shown."]
     return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _short(value: Any) -> str:
-    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

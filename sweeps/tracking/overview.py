@@ -13,9 +13,11 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto, results
+from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
 from sweeps.results import Table
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking.notes import NOTE, sweep_note
 
 FRONT = "front"
@@ -49,14 +51,14 @@ class Overview:
     files: Callable[[Path], list[Path]]
 
 
-def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
-    """Looks at a sweep.
+def overview(sweep: StoredSweep) -> Overview:
+    """Sums up a sweep.
 
     Raises:
         SweepError: If there is no such sweep.
     """
-    trials = results.load(paths.root, paths.name)
-    front = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
+    trials, space = sweep.trials(), sweep.space
+    front = pareto.front_of(trials, space)
     counts = Counter(trials.column("state").to_pylist())
     counts = {state: counts[state] for state in _ENDED}
     best = recommend(trials, space)
@@ -69,7 +71,7 @@ def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
     if best:
         known = {name: best.metrics[name] for name in ("val_accuracy", "remaining", "test_accuracy")}
         metrics |= {f"recommended_{name}": value for name, value in known.items() if value is not None}
-    tags = {NOTE: sweep_note(space, front.to_pylist(), best, counts)}
+    tags = {NOTE: sweep_note(space, front_rows(front, space), best, counts)}
     tags |= {"recommended": str(best.trial)} if best else {}
     commits = [commit for commit in trials.column("commit").to_pylist() if commit]
     return Overview(
@@ -79,7 +81,7 @@ def overview(paths: SweepPaths, space: SearchSpace) -> Overview:
         step=counts["finished"],
         history=history,
         front=frozenset(front.column("trial").to_pylist()),
-        files=lambda scratch: _files(paths, scratch),
+        files=lambda scratch: _files(sweep.paths, scratch),
     )
 
 

@@ -9,6 +9,7 @@ import json
 from urllib.parse import urlencode
 
 from search_spaces.space import SearchSpace
+from sweeps.objectives import Objectives
 from sweeps.tracking.identity import SWEEP_ID
 
 ALL, FRONT = "sweep", "front"
@@ -24,11 +25,11 @@ def experiment_tags(space: SearchSpace, sweep_id: str) -> dict[str, str]:
     own = f"tags.{SWEEP_ID} = '{sweep_id}'"
     metrics = dict.fromkeys(("val_accuracy", "remaining", "test_accuracy", *space.objectives))
     columns = [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in space.parameters)]
-    first, way = next(iter(space.objectives.items()))
+    first = next(iter(space.objectives))
     view = {
         "selectedColumns": [*columns, "tags.`front`", "tags.`state`"],
         "orderByKey": f"metrics.`{first}`",
-        "orderByAsc": way == "minimize",
+        "orderByAsc": Objectives.of(space).sign(first) > 0,
         "searchFilter": own,
     }
     front = view | {"searchFilter": f"{own} and tags.front = 'true'"}

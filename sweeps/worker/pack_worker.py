@@ -19,7 +19,7 @@ from supermask.data import Dataset
 from supermask.metrics import RECORDED, EpochMetrics, Evaluation
 from supermask.pack import Pack
 from supermask.program import compile_pays
-from sweeps.objectives import claim_of, is_beaten
+from sweeps.objectives import Objectives, is_beaten
 from sweeps.results import epochs_table
 from sweeps.search.halving import is_rung, remaining_before
 from sweeps.worker.cadence import Cadence
@@ -291,7 +291,7 @@ class PackWorker:
     def _artifact(self, pack: Pack, found: EpochMetrics, tests: Mapping[int, Evaluation]) -> bytes | None:
         rivals, metrics = self._order.rivals, {name: getattr(found, name) for name in RECORDED}
         trial = {"trial": self._lanes[found.lane].trial}
-        if rivals is None or is_beaten(claim_of(metrics | trial, self._settings.objectives.items()), rivals):
+        if rivals is None or is_beaten(Objectives(self._settings.objectives).claim(metrics | trial), rivals):
             return None
         test = tests[found.lane]
         numbers = metrics | {"test_loss": test.loss, "test_accuracy": test.accuracy}

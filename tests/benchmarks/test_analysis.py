@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import synthetic
-from search_spaces.load import load
 from sweeps import results
 from sweeps.display.status import status
+from sweeps.stored import StoredSweep
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -30,7 +30,7 @@ def test_quick_analysis_writes_the_document(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stopping", [True, False])
 def test_a_made_up_sweep_is_as_a_driver_leaves_it(tmp_path: Path, *, stopping: bool) -> None:
     paths = synthetic.write(tmp_path, "made_up", trials=300, epochs=6, stopping=stopping)
-    found = status(paths, load(paths.space).objectives)
+    found = status(StoredSweep.at(paths))
     assert found["trials"]["asked"] == 300
     assert (found["trials"]["stopped"] > 0) == stopping
     assert found["trials"]["failed"] > 0

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from search_spaces.load import load
 from sweeps import results
 from sweeps.display.status import status
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.verify import verify
 from tests.processes import kill, marked
 
@@ -27,7 +27,6 @@ STEP = re.compile(r"^(?:sweep|confirm) \S+: (?:starting|reading .+)\n", re.MULTI
 """What a start says at once: it comes before all other messages."""
 AGENTS_SECONDS = 90
 """Ray 2.60's agents were seen to outlive a killed driver by 62 s."""
-OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
 SMALL = ["fixed.epochs=3", "fixed.width=0.3", "constraints=[]", "sampler={name: random, seed: 5}"]
 
 
@@ -108,7 +107,7 @@ class Machine:
 
     def status(self, name: str) -> dict[str, Any]:
         """How far a sweep is."""
-        return status(SweepPaths(self.root, name), OBJECTIVES)
+        return status(StoredSweep.at(SweepPaths(self.root, name)))
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         """Its ended trials."""
@@ -151,7 +150,7 @@ class Machine:
         """What `sweeps verify` says: of this checkout it is asked in this process, which has imported all it needs."""
         if self._checkout == REPOSITORY:
             paths = SweepPaths(self.root, name)
-            return verify(paths, load(paths.space), uri)
+            return verify(StoredSweep.at(paths), uri)
         done = self("verify", name, "--json", *(("--tracking-uri", uri) if uri else ()))
         assert done.out, done.err
         return json.loads(done.out)

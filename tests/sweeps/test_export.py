@@ -230,7 +230,7 @@ ERRORS = {
     "an output in no folder": (["small:1", "--to", "artifact", "--out", "no/net"], "--out no/net: must be a file in a"),
     "an output that cannot be": (
         ["small:1", "--to", "artifact", "--out", "/proc/net.safetensors"],
-        "--out /proc/net.safetensors: must be writable, but got: ",
+        "--out: writing /proc/net.safetensors failed: ",
     ),
     "a model's output": (
         ["small:1", "--to", "mlflow", "--out", "net"],

@@ -1,6 +1,5 @@
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 
 from search_spaces.space import Constraint
 from sweeps.errors import SweepError
+from sweeps.objectives import RANGES
 from sweeps.pareto import (
-    RANGES,
     best_at,
     feasible,
     front,
@@ -114,24 +113,17 @@ def test_the_reference_is_the_worst_value_of_each_metric() -> None:
     assert RANGES["remaining"] == RANGES["val_accuracy"] == (0, 1)
 
 
-@dataclass(frozen=True)
-class Bound:
-    metric: str
-    operator: str
-    bound: float
-
-
 @pytest.mark.parametrize(
     ("constraints", "expected"),
     [
         ([], list(range(11))),
-        ([Bound("val_accuracy", ">=", 0.95)], [1, 2, 3, 5, 9]),
-        ([Bound("remaining", "<=", 0.10)], [0, 4, 5, 7, 9, 10]),
-        ([Bound("val_accuracy", ">=", 0.9), Bound("remaining", "<=", 0.1)], [0, 5, 9]),
-        ([Bound("val_accuracy", ">=", 2.0)], [9]),
+        ([Constraint("val_accuracy", ">=", 0.95)], [1, 2, 3, 5, 9]),
+        ([Constraint("remaining", "<=", 0.10)], [0, 4, 5, 7, 9, 10]),
+        ([Constraint("val_accuracy", ">=", 0.9), Constraint("remaining", "<=", 0.1)], [0, 5, 9]),
+        ([Constraint("val_accuracy", ">=", 2.0)], [9]),
     ],
 )
-def test_feasible_rows_keep_to_every_constraint(constraints: list[Bound], expected: list[int]) -> None:
+def test_feasible_rows_keep_to_every_constraint(constraints: list[Constraint], expected: list[int]) -> None:
     assert numbers(feasible(TABLE, constraints)) == expected
 
 

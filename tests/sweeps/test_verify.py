@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from search_spaces.load import load
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
 from sweeps.results import ResultsWriter
 from sweeps.search.study import SweepStudy
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.notes import NOTE
 from sweeps.tracking.overview import overview
@@ -30,7 +30,7 @@ def add_runs(
     paths: SweepPaths, rows: list[Row], epoch_rows: Callable[[Row], list[Row]], uri: str | None = None
 ) -> None:
     epochs = {row["trial"]: epoch_rows(row) for row in rows}
-    whole = overview(paths, load(paths.space))
+    whole = overview(StoredSweep.at(paths))
     uri = uri or mlflow_store.default_uri(paths.root)
     mlflow_store.sync(uri, paths.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
 
@@ -92,7 +92,7 @@ def edit(folder: Path, change: Callable[[list[Row]], Any]) -> None:
 
 
 def differences(paths: SweepPaths, space: SearchSpace) -> list[str]:
-    found = verify(paths, space, None)
+    found = verify(StoredSweep(paths, space), None)
     assert found["ok"] is (not found["differences"])
     return found["differences"]
 
@@ -108,7 +108,7 @@ def run_of(paths: SweepPaths, trial: int) -> str:
 
 
 def test_stores_that_agree(paths: SweepPaths, space: SearchSpace) -> None:
-    assert verify(paths, space, None) == {
+    assert verify(StoredSweep(paths, space), None) == {
         "ok": True, "trials": 5, "mlflow_runs": 4, "finished_twice": [], "differences": [],
     }  # fmt: skip
 
@@ -212,14 +212,14 @@ def test_two_sweeps_of_one_name_in_one_store_are_compared_with_their_own_runs(
     uri, other = mlflow_store.default_uri(paths.root), SweepPaths(paths.root / "other", paths.name)
     shutil.copytree(paths.folder, other.folder)
     other.sweep_id.unlink()
-    assert verify(other, space, uri)["mlflow_runs"] == 0
+    assert verify(StoredSweep(other, space), uri)["mlflow_runs"] == 0
     add_runs(other, results.load(other.root, other.name).to_pylist(), epoch_rows, uri)
     for own in (paths, other):
-        found = verify(own, space, uri)
+        found = verify(StoredSweep(own, space), uri)
         assert (found["mlflow_runs"], found["differences"]) == (4, [])
     client(paths).delete_run(run_of(paths, 2))
     assert differences(paths, space) == ["trial 2: not in MLflow"]
-    assert verify(other, space, uri)["ok"]
+    assert verify(StoredSweep(other, space), uri)["ok"]
 
 
 def test_a_changed_metric_and_a_step_too_many_in_mlflow_are_found(paths: SweepPaths, space: SearchSpace) -> None:
@@ -261,7 +261,7 @@ def test_a_trial_that_finished_twice_is_found(
         rows.append(rows[0] | {"attempt": 2})
 
     edit(paths.trials, repeat)
-    found = verify(paths, space, None)
+    found = verify(StoredSweep(paths, space), None)
     assert found["finished_twice"] == [0]
     assert not found["ok"]
     assert found["differences"][0] == "trial 0: finished more than once"

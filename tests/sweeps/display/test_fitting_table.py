@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 from rich.console import Console
 
 from search_spaces.space import Parameter, SearchSpace
+from sweeps.analysis.front_rows import front_rows
 from sweeps.display import front
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.display.status import STATES, table
@@ -62,7 +63,7 @@ def test_the_front_at_this_width(
 ) -> None:
     names = ["learning_rate", "weight_decay", "momentum", "decay_rate", "decay_epochs", "weight_gain", "score_gain"]
     space = small_space(parameters={name: Parameter(FloatDistribution(0.01, 0.9)) for name in names})
-    shown = words(drawn(front.table(trials_table([ended_row(16, weight_decay=0.000123456)]), space), width))
+    shown = words(drawn(front.table(front_rows(trials_table([ended_row(16, weight_decay=0.000123456)]), space)), width))
     assert "…" not in shown
     assert "16 74.00 2.94 88.00 0.05 0.000123" in shown
     assert ("no room for:" in shown) == (width == 80)

@@ -11,9 +11,11 @@ from rich.console import Console
 from search_spaces.space import Constraint, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import pareto, results
+from sweeps.analysis.front_rows import front_rows
 from sweeps.display.front import as_csv, draw, parse_bound, records, table
 from sweeps.errors import SweepError
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -59,7 +61,7 @@ def test_a_percentage_is_no_fraction(text: str) -> None:
 
 def test_records_hold_objectives_and_the_whole_configuration(small_space: Space, ended_row: EndedRow) -> None:
     front = results.trials_table([ended_row(3, seed=9), ended_row(1)])
-    found = records(front, small_space(objectives={"val_loss": "minimize", "remaining": "minimize"}))
+    found = records(front_rows(front, small_space(objectives={"val_loss": "minimize", "remaining": "minimize"})))
     assert [list(record) for record in found] == [["trial", "val_accuracy", "remaining", "val_loss", "config"]] * 2
     assert found[0]["trial"] == 3
     assert found[0]["val_loss"] == 0.4
@@ -68,18 +70,18 @@ def test_records_hold_objectives_and_the_whole_configuration(small_space: Space,
 
 def test_csv_has_the_same_values_in_flat_columns(small_space: Space, ended_row: EndedRow) -> None:
     front = results.trials_table([ended_row(0, learning_rate=1 / 3), ended_row(1)])
-    text = as_csv(front, small_space())
+    text = as_csv(front_rows(front, small_space()))
     assert "\r" not in text
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0])[:5] == ["trial", "val_accuracy", "remaining", "test_accuracy", "network"]
     assert [row["trial"] for row in rows] == ["0", "1"]
     assert float(rows[0]["learning_rate"]) == 1 / 3
-    assert as_csv(front.slice(0, 0), small_space()).splitlines() == [",".join(rows[0])]
+    assert as_csv(front_rows(front.slice(0, 0), small_space())).splitlines() == [",".join(rows[0])]
 
 
 def shown(front: Any, space: SearchSpace) -> list[str]:
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    console.print(table(front, space))
+    console.print(table(front_rows(front, space)))
     assert isinstance(console.file, io.StringIO)
     return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip()]
 
@@ -102,8 +104,8 @@ def test_the_picture_shows_a_sweep_in_any_state(
     }
     for name, ended in rows.items():
         paths = write_sweep(tmp_path, ended, name=name)
-        draw(paths, small_space(name=name, constraints=(Constraint("val_accuracy", ">=", 0.895),)),
-             results.load(tmp_path, name))  # fmt: skip
+        space = small_space(name=name, constraints=(Constraint("val_accuracy", ">=", 0.895),))
+        draw(StoredSweep(paths, space), results.load(tmp_path, name))
         with Image.open(paths.front_png) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 300
@@ -115,5 +117,5 @@ def test_the_picture_shows_a_sweep_in_any_state(
 def test_the_shown_front_follows_constraints(small_space: Space, ended_row: EndedRow) -> None:
     trials = results.trials_table([ended_row(trial) for trial in range(4)])
     space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.885),))
-    front = pareto.front(pareto.feasible(trials, space.constraints), space.objectives)
-    assert [record["trial"] for record in records(front, space)] == [0, 1]
+    front = pareto.front_of(trials, space)
+    assert [record["trial"] for record in records(front_rows(front, space))] == [0, 1]

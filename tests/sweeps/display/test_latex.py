@@ -9,7 +9,8 @@ import pytest
 from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.analysis.confirmed import summarise
-from sweeps.display.latex import front_table
+from sweeps.analysis.front_rows import front_rows
+from sweeps.display.latex import as_latex
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -22,7 +23,7 @@ def test_a_table_for_booktabs(small_space: Space, ended_row: EndedRow) -> None:
         | {"test_accuracy": accuracy, "remaining": 0.1}
         for accuracy in (0.94, 0.96)
     )
-    text = front_table(results.trials_table(rows), small_space(), {3: confirmed[0]})
+    text = as_latex(front_rows(results.trials_table(rows), small_space()), {3: confirmed[0]})
     assert text.splitlines() == [
         "% Front of small. Test accuracy: mean [95 % Student t interval] over fresh seeds; with a dagger, one run.",
         r"\begin{tabular}{@{}rrrrrr@{}}",
@@ -41,7 +42,7 @@ def test_a_table_for_booktabs(small_space: Space, ended_row: EndedRow) -> None:
 def test_one_run_is_marked_and_names_are_escaped(small_space: Space, ended_row: EndedRow) -> None:
     parameters = small_space().parameters
     space = small_space(parameters={"weight_init": parameters["pruning_rate"]})
-    text = front_table(results.trials_table([ended_row(0)]), space, {})
+    text = as_latex(front_rows(results.trials_table([ended_row(0)]), space), {})
     assert r"0 & 90.00 & 50.00 & 88.00$^\dagger$ & signed\_constant \\" in text
     assert " & weight " in text
     assert " & init " in text
@@ -52,7 +53,7 @@ def test_latex_takes_it_and_it_is_no_wider_than_a_page(small_space: Space, ended
     names = ("pruning_rate", "learning_rate", "weight_decay", "weight_gain")
     space = small_space(parameters=dict.fromkeys(names, small_space().parameters["pruning_rate"]))
     rows = [ended_row(7, learning_rate=1.25e-5, weight_decay=0.000202, weight_gain=1.49, pruning_rate=0.38)]
-    (tmp_path / "front.tex").write_text(front_table(results.trials_table(rows), space, {}))
+    (tmp_path / "front.tex").write_text(as_latex(front_rows(results.trials_table(rows), space), {}))
     page = r"\documentclass{article}\usepackage[margin=3cm]{geometry}\usepackage{booktabs}"
     page += r"\begin{document}\noindent\input{front}\end{document}"
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", page]

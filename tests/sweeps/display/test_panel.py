@@ -1,6 +1,7 @@
 import io
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -158,3 +159,24 @@ def test_a_panel_cuts_nothing_off(width: int) -> None:
     assert "best accuracy, remaining <= 2 %: 63.07 %  <= 5 %: 91.20 %  <= 20 %: 97.65 %" in lines
     assert "93702/100000" in shown
     assert sum("gpu-node-017.cluster.local cuda:0 bfloat16" in line for line in lines) == 3
+
+
+def test_in_a_notebook_one_output_is_written_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, shown = list[dict[str, Any]](), list[str]()
+
+    class Handle:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            shown.append(data["text/plain"])
+
+    def display(data: dict[str, str], **how: Any) -> Handle:
+        opened.append(how)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    look = Looks(2)
+    with Display(look, Console(force_jupyter=True)):
+        assert look.done.wait(20)
+    assert opened == [{"raw": True, "display_id": True}]
+    assert len(shown) == look.count
+    assert all("23/40" in text and "fcn_digits" in text and "\x1b" not in text for text in shown)

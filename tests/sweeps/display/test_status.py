@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from search_spaces.space import SearchSpace
 from sweeps.display.status import status, table
 from sweeps.errors import SweepError
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from tests.sweeps.heartbeats import beat
 
-OBJECTIVES = {"val_accuracy": "maximize", "remaining": "minimize"}
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
 
@@ -18,7 +19,7 @@ WriteSweep = Callable[..., SweepPaths]
 def test_a_finished_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     rows = [ended_row(0, val_accuracy=0.5, remaining=0.5), ended_row(1, "failed"), ended_row(2, "stopped")]
     paths = write_sweep(tmp_path, rows)
-    assert status(paths, OBJECTIVES) == {
+    assert status(StoredSweep.at(paths)) == {
         "name": "small",
         "state": "finished",
         "trials": {"asked": 3, "finished": 1, "stopped": 1, "failed": 1, "running": 0, "waiting": 0},
@@ -35,7 +36,7 @@ def test_what_was_asked_and_has_not_ended_runs_or_waits(
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(3)])
     beat(paths, state, asked=10, running=4)
-    found = status(paths, OBJECTIVES)
+    found = status(StoredSweep.at(paths))
     assert found["state"] == state
     assert found["trials"] == {
         "asked": 10, "finished": 3, "stopped": 0, "failed": 0, "running": running, "waiting": waiting,
@@ -48,7 +49,7 @@ def test_the_counts_add_up_when_parquet_is_ahead_of_the_session_file(
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(trial) for trial in range(5)])
     beat(paths, "running", asked=4, running=4)
-    counts = status(paths, OBJECTIVES)["trials"]
+    counts = status(StoredSweep.at(paths))["trials"]
     assert (counts["asked"], counts["finished"], counts["waiting"]) == (5, 5, 0)
     assert counts["running"] == 0
 
@@ -56,7 +57,7 @@ def test_the_counts_add_up_when_parquet_is_ahead_of_the_session_file(
 def test_a_sweep_before_its_first_session(tmp_path: Path, write_sweep: WriteSweep) -> None:
     paths = write_sweep(tmp_path, [])
     paths.session.unlink()
-    assert status(paths, OBJECTIVES) == {
+    assert status(StoredSweep.at(paths)) == {
         "name": "small",
         "state": "new",
         "trials": dict.fromkeys(("asked", "finished", "stopped", "failed", "running", "waiting"), 0),
@@ -65,14 +66,14 @@ def test_a_sweep_before_its_first_session(tmp_path: Path, write_sweep: WriteSwee
     }
 
 
-def test_a_sweep_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_sweep_that_does_not_exist(tmp_path: Path, small_space: Callable[..., SearchSpace]) -> None:
     with pytest.raises(SweepError, match="sweep nothing: must exist under"):
-        status(SweepPaths(tmp_path, "nothing"), OBJECTIVES)
+        status(StoredSweep(SweepPaths(tmp_path, "nothing"), small_space()))
 
 
 def test_the_table_has_a_line_per_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     names = ("first", "second")
-    rows = [status(write_sweep(tmp_path, [ended_row(0)], name=name), OBJECTIVES) for name in names]
+    rows = [status(StoredSweep.at(write_sweep(tmp_path, [ended_row(0)], name=name))) for name in names]
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
         console.print(table(rows, [1, 20]))

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search_spaces.load import load
-from search_spaces.space import SearchSpace
 from sweeps.display.watch import watch, watch_as_json
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from tests.sweeps.heartbeats import beat
 
 EndedRow = Callable[..., dict[str, Any]]
@@ -30,10 +29,10 @@ class Looks:
     def __init__(self, paths: SweepPaths, states: list[str]) -> None:
         self._paths, self._states, self.count = paths, states, 0
 
-    def __call__(self) -> tuple[SweepPaths, SearchSpace]:
+    def __call__(self) -> StoredSweep:
         beat(self._paths, self._states[self.count], seconds=60.0 + self.count)
         self.count += 1
-        return self._paths, load(self._paths.space)
+        return StoredSweep.at(self._paths)
 
 
 @pytest.fixture

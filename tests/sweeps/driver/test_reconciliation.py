@@ -15,6 +15,7 @@ from sweeps.errors import SweepError
 from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.search.study import SweepStudy
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.overview import overview
@@ -73,7 +74,7 @@ def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_stud
     epochs: dict[int, list[Row]] = {}
     for row in results.load_epochs(paths.root, space.name).to_pylist():
         epochs.setdefault(row["trial"], []).append(row)
-    uri, whole = mlflow_store.default_uri(paths.root), overview(paths, space)
+    uri, whole = mlflow_store.default_uri(paths.root), overview(StoredSweep(paths, space))
     mlflow_store.sync(uri, space.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
     torn = paths.trials / "part-000004.parquet"
     torn.write_bytes(torn.read_bytes()[:-9])
@@ -92,7 +93,7 @@ def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_stud
     same = rows[3].keys() - set(unknown) - {"started", "ended"}
     assert {name: again[3][name] for name in same} == {name: rows[3][name] for name in same}
     assert found.rows[3]["trial"] == 3
-    assert verify(paths, space, None)["differences"] == []
+    assert verify(StoredSweep(paths, space), None)["differences"] == []
     assert session(paths, space).rows == again
 
 
@@ -183,9 +184,9 @@ def test_a_session_with_another_store_fills_it(
     made.start_sweep({}, {}, space=space)
     earlier |= {"mirror": mlflow_store.fingerprint(None)}
     resend(paths, session(paths, space), made, store=mlflow_store.fingerprint(uri), earlier=earlier)
-    made.finish("finished", overview(paths, space))
+    made.finish("finished", overview(StoredSweep(paths, space)))
     assert made.close(60) == 0
-    assert verify(paths, space, uri)["differences"] == []
+    assert verify(StoredSweep(paths, space), uri)["differences"] == []
 
 
 @pytest.mark.parametrize("folder", ["trials", "epochs"])

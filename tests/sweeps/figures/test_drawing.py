@@ -10,7 +10,8 @@ from PIL import Image
 
 from sweeps.errors import SweepError
 from sweeps.figures.drawing import Reference, front_figure, save, window
-from sweeps.pareto import Objectives, front
+from sweeps.objectives import Directions
+from sweeps.pareto import front
 
 DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
 
@@ -38,7 +39,7 @@ TRIALS = table(
 )
 
 
-def draw(trials: pa.Table, objectives: Objectives = DEFAULT, *, references: Sequence[Reference] = ()) -> Figure:
+def draw(trials: pa.Table, objectives: Directions = DEFAULT, *, references: Sequence[Reference] = ()) -> Figure:
     shown = front(trials, objectives)
     return front_figure(trials, shown, objectives, title="T", subtitle="S", references=references)
 
@@ -110,7 +111,7 @@ def test_one_objective_is_drawn_over_the_trials_and_three_without_a_step() -> No
 
 @pytest.mark.parametrize("objectives", [DEFAULT, {"val_accuracy": "maximize"}])
 @pytest.mark.parametrize("trials", [TRIALS.slice(0, 0), TRIALS.slice(3, 3)])
-def test_a_sweep_without_a_front_says_so(trials: pa.Table, objectives: Objectives, tmp_path: Path) -> None:
+def test_a_sweep_without_a_front_says_so(trials: pa.Table, objectives: Directions, tmp_path: Path) -> None:
     figure = draw(trials, objectives)
     assert "no trial on the front" in texts(figure)
     assert not figure.axes[0].lines

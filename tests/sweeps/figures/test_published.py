@@ -14,6 +14,7 @@ from sweeps.figures.drawing import Reference
 from sweeps.figures.published import kinds_of, references, signed_supermask
 from sweeps.results import trials_table
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 
 EndedRow = Callable[..., dict[str, Any]]
 
@@ -65,7 +66,7 @@ def test_every_picture_shows_them_only_where_all_trials_are_of_that_kind(
     monkeypatch.setattr(drawing, "save", lambda *_: None)
     rows = [ended_row(0, dataset="mnist"), ended_row(1, **({"dataset": "mnist"} | changes))]
     trials, paths = trials_table(rows), SweepPaths(tmp_path, "small")
-    front.draw(paths, small_space(), trials)
+    front.draw(StoredSweep(paths, small_space()), trials)
     front.draw_for_paper(tmp_path / "front.pdf", small_space(), trials, trials)
     draw_confirmed(paths, [row | {"seed_index": 0} for row in rows])
     assert counts == [0 if changes else 1] * 3

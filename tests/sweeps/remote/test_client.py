@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search_spaces.load import load
-from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.display.watch import watch
 from sweeps.doctor import Finding, object_store
@@ -23,6 +21,7 @@ from sweeps.remote.root import fetch, sending
 from sweeps.results import ResultsWriter
 from sweeps.store.cache import cached_root
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from tests.sweeps.heartbeats import beat
 from tests.sweeps.s3_server import BUCKET, environment, s3_server
 
@@ -113,7 +112,7 @@ def test_a_sweep_is_watched_from_the_store_while_its_driver_writes_there(
     reader = SweepPaths(cached_root(store.uri), driver.name)
     seen, states = list[int](), iter(("running", "running", "finished"))
 
-    def look() -> tuple[SweepPaths, SearchSpace]:
+    def look() -> StoredSweep:
         beat(driver, next(states))
         for path in driver.folder.rglob("*"):
             if path.is_file():
@@ -123,7 +122,7 @@ def test_a_sweep_is_watched_from_the_store_while_its_driver_writes_there(
         writer = ResultsWriter(driver.folder)
         writer.add_trials(results.trials_table([ended_row(len(seen))]))
         writer.flush()
-        return reader, load(reader.space)
+        return StoredSweep.at(reader)
 
     row = watch(look, Console(file=io.StringIO(), width=100), seconds=0.0)
     assert seen == [1, 2, 3]

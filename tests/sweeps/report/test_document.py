@@ -17,7 +17,7 @@ from sweeps.report import answer, document, tables
 from sweeps.results import trials_table
 from sweeps.store import parts
 from sweeps.store.paths import SweepPaths
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 from tests.sweeps.heartbeats import beat
 
 Row = dict[str, Any]
@@ -64,7 +64,8 @@ def test_a_sweep_that_is_not_there_is_an_error_and_nothing_is_written(
 def test_more_sweeps_than_can_be_told_apart_are_refused(
     sweeps: Any, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:
-    write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)])
+    for name in ("small", *"abcd"):
+        write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)], name=name)
     done = sweeps("report", "small", *(word for name in "abcd" for word in ("--beside", name)))
     assert done.code == 2
     assert done.err == "--beside: at most 3 sweeps can be told apart, but got 4. Leave some out.\n"
@@ -94,11 +95,11 @@ def test_a_report_that_fails_leaves_the_old_one(
     write_sweep: Callable[..., SweepPaths],
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(0)])
-    document.write(paths, space_of(paths))
+    document.write(StoredSweep.at(paths))
     before = paths.report.read_text()
     monkeypatch.setattr(document, "render", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        document.write(paths, space_of(paths))
+        document.write(StoredSweep.at(paths))
     assert paths.report.read_text() == before
 
 
@@ -147,7 +148,7 @@ def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
     ended_row: Callable[..., Row], small_space: Callable[..., SearchSpace]
 ) -> None:
     members = trials_table(ended_row(k) for k in range(250))
-    found = tables.front_table(members, small_space(), recommended=249)
+    found = tables.front_record(members, small_space(), recommended=249)
     assert (len(found["rows"]), found["left_out"]) == (100, 150)
     assert [found["rows"][place]["trial"] for place in (0, -1)] == [0, 249]
     assert [row["trial"] for row in found["rows"] if row["best"]] == [249]
@@ -158,8 +159,8 @@ def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
 def answered(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = None) -> Row:
     """What a report answers for these trials."""
     table = None if confirmed is None else confirmations_table(confirmed)
-    space = space_of(paths)
-    return answer.answer(paths, space, recommend(trials_table(rows), space, table))
+    sweep = StoredSweep.at(paths)
+    return answer.answer(sweep, recommend(trials_table(rows), sweep.space, table))
 
 
 def confirmations_table(rows: list[Row]) -> Any:
@@ -252,7 +253,7 @@ def test_importances_or_from_when_on_there_are_some(
 ) -> None:
     rows = [ended_row(k, val_accuracy=0.5 + k / 200, pruning_rate=0.1 + k / 100) for k in range(count)]
     paths = write_sweep(tmp_path, rows)
-    page = document.write(paths, space_of(paths)).read_text()
+    page = document.write(StoredSweep.at(paths)).read_text()
     assert ("Importances appear from 50 finished trials on" in page) == (count < 50)
     assert ("Share of the importance (PED-ANOVA)" in page) == (count >= 50)
 
@@ -261,14 +262,14 @@ def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
     tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(0)])
-    assert "The mask of trial 0 was not kept." in document.write(paths, space_of(paths)).read_text()
+    assert "The mask of trial 0 was not kept." in document.write(StoredSweep.at(paths)).read_text()
     paths.masks.mkdir()
     (paths.masks / "0.safetensors").write_bytes(b"nothing of the kind")
-    assert "sweeps layers small:0" in document.write(paths, space_of(paths)).read_text()
-    page = document.write(paths, space_of(paths), draw_mask=kept_mask.draw).read_text()
+    assert "sweeps layers small:0" in document.write(StoredSweep.at(paths)).read_text()
+    page = document.write(StoredSweep.at(paths), draw_mask=kept_mask.draw).read_text()
     assert "0.safetensors: " in page
     (paths.masks / "0.png").write_bytes(b"a picture")
-    assert "data:image/png;base64,YSBwaWN0dXJl" in document.write(paths, space_of(paths)).read_text()
+    assert "data:image/png;base64,YSBwaWN0dXJl" in document.write(StoredSweep.at(paths)).read_text()
 
 
 def test_a_driver_writes_its_last_report_while_its_session_file_still_says_that_it_runs(
@@ -276,8 +277,8 @@ def test_a_driver_writes_its_last_report_while_its_session_file_still_says_that_
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(0)])
     beat(paths, "running")
-    assert "The sweep is still running." in document.write(paths, space_of(paths)).read_text()
-    document.renew(paths, space_of(paths), state="finished")
+    assert "The sweep is still running." in document.write(StoredSweep.at(paths)).read_text()
+    document.renew(StoredSweep.at(paths), state="finished")
     assert "The sweep is still running." not in paths.report.read_text()
 
 
@@ -288,10 +289,10 @@ def test_a_fault_of_the_report_is_logged_and_no_old_one_stays(
     write_sweep: Callable[..., SweepPaths],
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(0)])
-    space = space_of(paths)
-    document.renew(paths, space)
+    space = StoredSweep.at(paths).space
+    document.renew(StoredSweep(paths, space))
     assert paths.report.exists()
-    document.renew(paths, replace(space, objectives={"no_metric": "maximize"}))
+    document.renew(StoredSweep(paths, replace(space, objectives={"no_metric": "maximize"})))
     assert not paths.report.exists()
     (message,) = caplog.messages
     assert message == f"the report could not be written; try again: sweeps report small{paths.root_option}"

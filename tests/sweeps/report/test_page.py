@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from sweeps.report import document
 from sweeps.report.page import as_json
 from sweeps.store.paths import SweepPaths
-from sweeps.sweep import space_of
+from sweeps.stored import StoredSweep
 
 Row = dict[str, Any]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -106,7 +106,7 @@ def rows(ended_row: Callable[..., Row]) -> list[Row]:
 @pytest.fixture
 def file(tmp_path: Path, rows: list[Row], write_sweep: Callable[..., SweepPaths]) -> Path:
     paths = write_sweep(tmp_path, rows)
-    return document.write(paths, space_of(paths))
+    return document.write(StoredSweep.at(paths))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -145,7 +145,7 @@ def test_whole_numbers_keep_their_digits(
 ) -> None:
     rows[1] |= {"trial": 123456, "seed": 1000012, "learning_rate": 0.123456}
     paths = write_sweep(tmp_path, rows)
-    shown = visit(document.write(paths, space_of(paths)))
+    shown = visit(document.write(StoredSweep.at(paths)))
     assert shown.text("#trial-title") == "Trial 123456, recommended"
     assert "seed\n1000012" in shown.text("#trial")
     assert "learning rate\n0.1235" in shown.text("#trial")
@@ -191,7 +191,7 @@ def test_hostile_names_and_reasons_are_text(
     for row in rows:
         row |= {"dataset": f"folder:{HOSTILE[0]}", "host": HOSTILE[1], "commit": HOSTILE[2], "layers": layers}
     paths = write_sweep(tmp_path, rows)
-    shown = visit(document.write(paths, space_of(paths)))
+    shown = visit(document.write(StoredSweep.at(paths)))
     assert shown.page.evaluate("window.pwned") is None
     assert shown.said == []
     assert len(shown.asked) == 1
@@ -237,7 +237,8 @@ def test_every_series_has_a_shape_or_dash_of_its_own(
     for name in ("left", "right", "third"):
         write_sweep(tmp_path, rows, name=name)
     paths = write_sweep(tmp_path, rows)
-    shown = visit(document.write(paths, space_of(paths), beside=["left", "right", "third"]))
+    others = [StoredSweep.open(paths.root, name) for name in ("left", "right", "third")]
+    shown = visit(document.write(StoredSweep.at(paths), beside=others))
     looks = shown.page.evaluate(
         """[...document.querySelectorAll("#front-legend li")].map(entry => [...entry.querySelectorAll("path")].map(
             path => [path.getAttribute("d"), getComputedStyle(path).strokeDasharray, getComputedStyle(path).strokeWidth]
@@ -252,7 +253,7 @@ def test_the_window_leaves_trials_out_and_says_so(
 ) -> None:
     rows[3]["val_accuracy"] = 0.1
     paths = write_sweep(tmp_path, rows)
-    shown = visit(document.write(paths, space_of(paths)))
+    shown = visit(document.write(StoredSweep.at(paths)))
     assert shown.text("#outside") == "1 of the 6 trials drawn lies outside this window."
     shown.page.get_by_label("show the whole range").check()
     assert shown.text("#outside") == ""
@@ -263,7 +264,7 @@ def test_a_sweep_without_results_says_what_to_do(
 ) -> None:
     for some in ([], rows[6:]):
         paths = write_sweep(tmp_path / str(len(some)), some)
-        shown = visit(document.write(paths, space_of(paths)))
+        shown = visit(document.write(StoredSweep.at(paths)))
         assert shown.text("#answer") == "No trial can be recommended yet"
         ended = "1 failed" if some else "no trial has ended"
         assert f"{ended}, of 6 asked for" in shown.text("header")
@@ -275,7 +276,7 @@ def test_the_hypervolume_of_networks_that_keep_all_weights_has_an_axis_from_0_to
     visit: Callable[..., Visit], tmp_path: Path, rows: list[Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:
     paths = write_sweep(tmp_path, [row | {"remaining": 1.0} for row in rows[:5]])
-    shown = visit(document.write(paths, space_of(paths)))
+    shown = visit(document.write(StoredSweep.at(paths)))
     ticks = shown.page.locator("#volume .grid text[text-anchor=end]").all_text_contents()
     assert (ticks[0], ticks[-1]) == ("0", "1")
     assert shown.page.locator("#volume svg").get_attribute("aria-label") == "hypervolume, 0 after 5 finished trials"
@@ -299,7 +300,7 @@ def test_other_objectives_are_drawn(
 ) -> None:
     paths = write_sweep(tmp_path, rows, objectives=objectives)
     write_sweep(tmp_path, rows, name="other", objectives=objectives)
-    shown = visit(document.write(paths, space_of(paths), beside=["other"]))
+    shown = visit(document.write(StoredSweep.at(paths), beside=[StoredSweep.open(paths.root, "other")]))
     assert shown.said == []
     assert shown.page.locator("#front svg path.own").count() > 0
     # Of three objectives the front is drawn from one side: steps between its points would mean nothing.

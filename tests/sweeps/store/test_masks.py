@@ -12,7 +12,6 @@ from optuna.distributions import FloatDistribution
 
 from search_spaces.space import Constraint, Parameter, SearchSpace
 from sweeps import pareto
-from sweeps.objectives import costs_of, is_beaten
 from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
 
@@ -39,28 +38,6 @@ def paths(tmp_path: Path) -> SweepPaths:
 
 def kept(paths: SweepPaths) -> list[int]:
     return sorted(int(path.stem) for path in paths.masks.iterdir())
-
-
-def test_costs_make_less_better() -> None:
-    assert costs_of(row(0, 0.9, 0.1), SPACE.objectives.items()) == (-0.9, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("claim", "rivals", "beaten"),
-    [
-        ((1, 1, 5), [], False),
-        ((1, 1, 5), [(1, 1, 4)], True),
-        ((1, 1, 5), [(1, 1, 6)], False),
-        ((1, 1, 5), [(1, 1, 5)], False),
-        ((1, 1, 5), [(0, 2, 4), (2, 0, 4)], False),
-        ((1, 1, 5), [(0, 2, 4), (0, 1, 6)], True),
-        ((1, 1, 5), [(1, 0, 6)], True),
-    ],
-)
-def test_beaten_means_matched_everywhere_and_of_equals_the_lowest_number_stands(
-    claim: tuple[float, ...], rivals: list[tuple[float, ...]], beaten: bool
-) -> None:
-    assert is_beaten(claim, rivals) is beaten
 
 
 def test_masks_come_and_go_with_the_front(paths: SweepPaths) -> None:

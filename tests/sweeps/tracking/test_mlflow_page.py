@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from search_spaces.load import load
 from sweeps.results import epochs_table
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.overview import overview, params
@@ -66,7 +67,7 @@ def served(
     uri, epochs = f"http://127.0.0.1:{port}", {row["trial"]: epoch_rows(row) for row in rows}
 
     def sync() -> int:
-        whole = overview(paths, load(paths.space))
+        whole = overview(StoredSweep.at(paths))
         return mlflow_store.sync(uri, paths.name, root=root, trials=rows, epochs=epochs, overview=whole)
 
     with server(root, port):
@@ -124,7 +125,7 @@ def test_a_server_that_is_filled_later_shows_what_the_sweep_itself_sent(
     live.epochs(epochs_table(row for rows in served.epochs.values() for row in rows))
     live.mark_front([11])
     live.trials_ended(served.rows)
-    live.finish("finished", overview(served.paths, space))
+    live.finish("finished", overview(StoredSweep(served.paths, space)))
     assert live.close(60) == 0
     there, here = tmp_path / "there", tmp_path / "here"
     there.mkdir()

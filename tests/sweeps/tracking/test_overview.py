@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from search_spaces.load import load
 from search_spaces.space import Constraint
+from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
 from sweeps.results import trials_table
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.notes import NOTE, sweep_note, trial_note
 from sweeps.tracking.outbox import LAST, Row
@@ -37,7 +38,7 @@ def rows(ended_row: EndedRow) -> list[dict[str, Any]]:
 
 
 def look(paths: SweepPaths) -> Overview:
-    return overview(paths, load(paths.space))
+    return overview(StoredSweep.at(paths))
 
 
 def show(store: MemoryStore, whole: Overview, state: str = "finished", stamp: int = 5000) -> None:
@@ -163,13 +164,15 @@ def test_the_note_of_a_trial(ended_row: EndedRow, state: str, changes: dict[str,
 def test_the_note_of_a_sweep_stays_short_however_long_its_front_is(
     ended_row: EndedRow, small_space: Callable[..., Any]
 ) -> None:
-    front = [ended_row(trial, val_accuracy=0.9 - trial / 2000) for trial in range(1000)]
-    best = recommend(trials_table(front), small_space())
+    front = trials_table([ended_row(trial, val_accuracy=0.9 - trial / 2000) for trial in range(1000)])
+    best, space = recommend(front, small_space()), small_space()
     assert best
-    note = sweep_note(small_space(), front, best, {"finished": 1000, "stopped": 0, "failed": 3})
+    note = sweep_note(space, front_rows(front, space), best, {"finished": 1000, "stopped": 0, "failed": 3})
     assert note.startswith(f"**Recommended: trial {best.trial}**, {100 * (0.9 - best.trial / 2000):.2f} % validation ")
     assert note.splitlines()[0].endswith(" remaining weights; fcn on digits; trials: 1000 finished, 3 failed.")
     assert f"\nsweeps confirm small --select {best.trial} --seeds 10\n" in note
+    assert "| trial | val accuracy % | remaining % | test accuracy % | pruning rate | learning rate |\n" in note
+    assert "| 0 | 90.00 | 50.00 | 88.00 | 0.5 | 0.05 |\n" in note
     assert "The front has 1000 trials; every 84th is shown." in note
     assert len(note) < 5000  # MLflow cuts longer ones off
 

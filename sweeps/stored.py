@@ -1,0 +1,70 @@
+"""A sweep as its files hold it: what every room reads that shows, compares or reports a sweep."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from search_spaces.load import load
+from search_spaces.space import SearchSpace
+from sweeps import confirmations, results
+from sweeps.remote.root import fetch
+from sweeps.results import Table
+from sweeps.store.paths import SweepPaths, resolve_root
+
+
+@dataclass(frozen=True)
+class StoredSweep:
+    """Reads one sweep. Tables are read anew at every call, because its driver may be writing.
+
+    Attributes:
+        paths: Where it is kept.
+        space: Its search space, as it was run.
+    """
+
+    paths: SweepPaths
+    space: SearchSpace
+
+    @classmethod
+    def open(cls, root: Path | str | None, name: str, *, summary: bool = False) -> Self:
+        """Opens a sweep, after fetching what has changed of it if its root is in an object store.
+
+        Args:
+            root: Folder or address of all sweeps; None is the usual one.
+            name: The sweep.
+            summary: Whether the trials are enough, without epochs, study and masks.
+
+        Raises:
+            SweepError: If there is no such sweep, a part of it lies elsewhere, or the store does not answer.
+            SpaceError: If its search space is damaged.
+        """
+        return cls.at(fetch(SweepPaths(resolve_root(None if root is None else str(root)), name), summary=summary))
+
+    @classmethod
+    def at(cls, paths: SweepPaths) -> Self:
+        """Opens the sweep whose files lie here, whatever an object store holds by now; see `open`."""
+        results.check_exists(paths)
+        return cls(paths, load(paths.space))
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep."""
+        return self.paths.name
+
+    def trials(self, columns: Collection[str] | None = None) -> Table:
+        """The ended trials; see `sweeps.results.load`."""
+        return results.load(self.paths.root, self.name, columns=columns)
+
+    def epochs(self, trials: Collection[int] | None = None) -> Table:
+        """The epochs of all trials, or of some; see `sweeps.results.load_epochs`."""
+        return results.load_epochs(self.paths.root, self.name, trials=trials)
+
+    def confirmations(self) -> Table:
+        """The trials that were trained again with fresh seeds; see `sweeps.confirmations.load`."""
+        return confirmations.load(self.paths.confirm)
+
+    def front(self) -> Table:
+        """The front of the trials that keep the constraints; see `sweeps.pareto.front_of`."""
+        from sweeps import pareto  # imports moocore, which takes a third of a second
+
+        return pareto.front_of(self.trials(), self.space)
