@@ -24,7 +24,7 @@ from sweeps.driver.leaders import Leaders
 from sweeps.driver.log import logged
 from sweeps.driver.plan import Options, PackPlan, Resources, choices, load_datasets, plan_packs, worth_measuring
 from sweeps.driver.queue import TrialQueue
-from sweeps.driver.reconciliation import reconcile, resend
+from sweeps.driver.reconciliation import reconcile
 from sweeps.driver.searcher import PackSearcher
 from sweeps.driver.session import Session
 from sweeps.driver.tuning import fit
@@ -46,7 +46,7 @@ from sweeps.store.masks import MaskStore
 from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.tracking.identity import make_id
 from sweeps.tracking.mirror import Mirror
-from sweeps.tracking.mlflow_store import default_uri, fingerprint, redact
+from sweeps.tracking.mlflow_store import default_uri, redact
 from sweeps.tracking.overview import overview, params
 from sweeps.worker.checkpoint_actor import Keeper, States
 from sweeps.worker.watchdog import hang_seconds
@@ -188,7 +188,6 @@ def _begin(work: _Work) -> Outcome:
     with logged(paths):
         earlier = read_session(paths)
         told = {"options": to_remember(work.options), "seconds": earlier["seconds"]}
-        told["mirror"] = fingerprint(work.options.tracking_uri)  # see `resend`
         with lease.hold(paths.sessions, what=f"sweep {name}", told=told) as held:
             return _session(work, held, earlier)
 
@@ -211,13 +210,12 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     learned = warm_start.read(paths.warm_start)
     study = SweepStudy(space, place_of(paths), earlier=learned.trials if learned else (), check=held.check)
     writer = ResultsWriter(paths.folder, check=held.check)
+    mirror = Mirror(work.options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     found = reconcile(paths, study, writer)
     commit = provenance.commit()
-    mirror = Mirror(work.options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
     mirror.start_sweep(
         params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
     )
-    resend(paths, found, mirror, store=fingerprint(work.options.tracking_uri), earlier=earlier)
     first_pack = 1 + max((row["pack"] for row in found.rows if row.get("pack") is not None), default=-1)
     ahead = AskAhead(study, trials=space.trials, settled=lambda: session.recorder.wait())  # noqa: PLW0108 - made below
     queue = TrialQueue(ahead, trials=space.trials, lanes=plan.lanes, first_pack=first_pack, reached=found.reached)
@@ -295,7 +293,7 @@ def _conclude(work: _Work, session: Session, mirror: Mirror, state: str) -> int:
     Returns:
         The number of rows that MLflow has not taken.
     """
-    paths, space, unmirrored = work.paths, work.space, None
+    paths, space = work.paths, work.space
     try:
         table = results.load(paths.root, space.name)
         if table.num_rows:
@@ -303,10 +301,9 @@ def _conclude(work: _Work, session: Session, mirror: Mirror, state: str) -> int:
                 draw(paths, space, table)
             document.renew(paths, space, draw_mask=kept_mask.draw, state=state)
         mirror.finish(state, overview(paths, space) if table.num_rows else None)
-        unmirrored = mirror.close(MIRROR_SECONDS[state])
-        return unmirrored
+        return mirror.close(MIRROR_SECONDS[state])
     finally:
-        session.end(state, unmirrored=unmirrored)
+        session.end(state)
 
 
 def _supplies(work: _Work, keeper: Any) -> dict[str, Any]:

@@ -258,8 +258,7 @@ class Recorder:
         written, self._unwritten = self._unwritten, []
         rows = [row for row, _ in written]
         self.untold += rows
-        if rows:
-            self._mirror.trials_ended(rows)
+        self._mirror.parts_written()
         for row, artifact in written:
             if row["state"] == "finished":
                 self._leaders.add(row)

@@ -17,8 +17,8 @@ from sweeps.search.study import SweepStudy
 from sweeps.store.lease import Lease
 from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
-from sweeps.tracking.experiment import EPOCH_METRICS
 from sweeps.tracking.mirror import Mirror
+from sweeps.tracking.trajectory import EPOCH_METRICS
 
 if TYPE_CHECKING:
     from sweeps.worker.checkpoint_actor import States
@@ -197,7 +197,6 @@ class Session:
             pack.epoch, pack.latest = report["epoch"], epochs
             # A state that is kept before the epochs that led to it are on disk would be of no use after a crash.
             self.recorder.epochs(epochs, now=report["keeps"])
-            self._mirror.epochs(epochs)
         self._end(pack, [row for row in report["ended"] if row["trial"] in pack.open])
         for row in report["paused"]:
             lane = pack.open.pop(row["trial"])
@@ -287,26 +286,23 @@ class Session:
             )
         self._beat_if_possible()
 
-    def end(self, state: str, *, unmirrored: int | None) -> None:
+    def end(self, state: str) -> None:
         """Gives the sweep free for the next session, as the last thing that is written.
 
         Args:
             state: As for `close`.
-            unmirrored: Rows that MLflow has not taken, for the next session to send; None if that is not known.
         """
-        self._beat_if_possible(state, unmirrored=unmirrored)
+        self._beat_if_possible(state)
 
-    def _beat_if_possible(self, state: str = "running", **told: Any) -> None:
+    def _beat_if_possible(self, state: str = "running") -> None:
         try:
-            self._beat(state, **told)
+            self._beat(state)
         except OSError as error:
             _LOG.warning("%s: must be written, but got: %s", self._lease.path, error)
 
-    def _beat(self, state: str = "running", **told: Any) -> None:
+    def _beat(self, state: str = "running") -> None:
         seconds = round(self.seconds, 3)
-        self._lease.renew(
-            name=self._paths.name, state=state, seconds=seconds, trials=self.counts, notes=self.notes, **told
-        )
+        self._lease.renew(name=self._paths.name, state=state, seconds=seconds, trials=self.counts, notes=self.notes)
 
     def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
         if not rows:

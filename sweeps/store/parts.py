@@ -9,8 +9,9 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -145,7 +146,79 @@ def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None)
         except FileNotFoundError:
             continue  # The writer compacted after we had listed: the rows now live in a newer file.
         return pa.concat_tables(tables) if tables else schema.empty_table()
-    raise SweepError(f"{folder}: must hold still to be read, but its files kept vanishing. Try again.", exit_code=1)
+    raise SweepError(f"{folder}: files were compacted while being read. Try again.", exit_code=1)
+
+
+class Later(NamedTuple):
+    """The rows of some neighbouring files of a folder."""
+
+    rows: Table
+    """In the order they were written."""
+    stamps: np.ndarray
+    """When the file of each row was written, in milliseconds."""
+    last: int
+    """Number of the last file."""
+    is_all: bool
+    """Whether there are no later files."""
+    is_torn: bool
+    """Whether a file could not be read: its rows are missing."""
+
+
+def row_counts(folder: Path, known: Mapping[int, int]) -> dict[int, int]:
+    """The number of rows of each readable file, by its number; those that are `known` are not opened."""
+    counts: dict[int, int] = {}
+    for path in _parts(folder):
+        number = _number(path)
+        with suppress(pa.ArrowException, OSError):
+            counts[number] = known[number] if number in known else pq.read_metadata(path).num_rows
+    return counts
+
+
+def last_number(folder: Path) -> int:
+    """Number of the last file; 0 if there is none."""
+    return max(map(_number, _parts(folder)), default=0)
+
+
+def read_after(
+    folder: Path, schema: pa.Schema, number: int, *, up_to: int | None = None, most_rows: int | None = None
+) -> Later:
+    """The rows of the files after the one of a number. A merged file comes after all that it merges.
+
+    Args:
+        folder: Where the files are.
+        schema: Of the rows.
+        number: Of the last file that is not read.
+        up_to: Number of the last file that may be read; all by default.
+        most_rows: No further file is read once there are so many rows; all by default.
+
+    Raises:
+        SweepError: If the files kept vanishing.
+    """
+    for _ in range(_READ_TRIES):
+        wanted = [
+            path for path in _parts(folder) if number < _number(path) and (up_to is None or _number(path) <= up_to)
+        ]
+        found: list[tuple[Path, int, Table | None]] = []
+        count = 0
+        try:
+            for path in wanted:
+                if most_rows is not None and count >= most_rows:
+                    break
+                table = _read_file(path, schema)
+                found.append((path, path.stat().st_mtime_ns // 10**6, table))
+                count += 0 if table is None else table.num_rows
+        except FileNotFoundError:
+            continue  # the writer compacted meanwhile, see `read`
+        tables = [table for _, _, table in found if table is not None]
+        stamps = [np.full(table.num_rows, stamp) for _, stamp, table in found if table is not None]
+        return Later(
+            pa.concat_tables(tables) if tables else schema.empty_table(),
+            np.concatenate(stamps) if stamps else np.zeros(0, dtype=np.int64),
+            _number(found[-1][0]) if found else number,
+            len(found) == len(wanted),
+            len(found) > len(tables),
+        )
+    raise SweepError(f"{folder}: files were compacted while being read. Try again.", exit_code=1)
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -1,31 +1,50 @@
-"""The mirror of a running sweep in MLflow: filled from the background, allowed to fail."""
+"""The mirror of a running sweep in MLflow: a background thread that applies Parquet parts, and is allowed to fail."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps import results
+from sweeps.store.paths import SweepPaths
+from sweeps.tracking.backlog import Length, News, whole
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.mlflow_store import explain, open_store, redact, refused
-from sweeps.tracking.outbox import LAST, Outbox, Row
 from sweeps.tracking.overview import Overview
+from sweeps.tracking.replay import Apply, replay
 
-MOST_ROWS = 50_000
-"""Rows that may wait for the store; they take some 100 MB."""
-BLOCK = 256
-"""Trials that are read from Parquet at a time, to make their runs."""
+MOST_ROWS = 5_000
+"""Rows from which on no further part is read in one round."""
+MOST_HINTS = 10_000
+"""Trials whose beginning may wait for a store that is slow or dead; of further ones the oldest are dropped."""
 
-_REPAIR = "repair"
+_TRIES = 3
+_FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 30.0
+_DEAD_SECONDS = 5.0  # without a row that arrives: so long somebody who closes waits for a store that has failed
+_REST = 3  # times what a round took: the thread shares the interpreter with the sweep's own loop
+
+_LOG = logging.getLogger(__name__)
+
+Notice = Callable[[Experiment], None]
 
 
 class Mirror:
-    """Mirrors a running sweep. Its methods return at once; see `Outbox` for what happens on errors.
+    """Mirrors a running sweep. Its methods return at once, and raise nothing.
 
-    Rows have the columns of `sweeps.results`; a started or waiting trial needs `trial` and `attempt` only. While more
-    than `MOST_ROWS` wait for a store that is slow or dead, of further trials only the numbers are kept: when they have
-    ended, their runs are made from Parquet. So a sweep of any length keeps the same little in memory.
+    What lasts comes from the Parquet parts. A store that fails is connected to again, after a growing delay, for ever,
+    and the parts after the offset that it remembers are applied: nothing is lost or doubled. So another store is filled
+    from the start, and memory does not grow while a store is dead.
+
+    A trial whose request fails is put aside, so that it holds up no other; at the end of each round it is compared with
+    all of its rows. One that is refused three times is left out. The offset stays before it, for the next session.
+
+    What is told here, but for the sweep's parameters and its end, is lost if the process dies, and shown live only.
+
+    Attributes:
+        lag: Rows in Parquet that MLflow has not taken, as of the last round.
+        rejected: What the store refused for good, and why: numbers of trials, `sweep`, `front` or `last`, its end.
 
     Args:
         uri: A store of MLflow: a database or a server's address.
@@ -35,27 +54,25 @@ class Mirror:
     """
 
     def __init__(self, uri: str, sweep: str, *, root: Path, interval_seconds: float = 2.0) -> None:
-        self._behind: set[int] = set()
-        made = count()
-        self._outbox = Outbox(
-            lambda: _Receiver(
-                lambda: Experiment(open_store(uri, sweep, root), sweep), _Recall(root, sweep), doubtful=next(made) > 0
-            ),
-            refused,
-            name=f"MLflow store {redact(uri)}",
-            explain=explain,
-            interval_seconds=interval_seconds,
-        )
-
-    @property
-    def lag(self) -> int:
-        """Rows on their way."""
-        return self._outbox.lag
-
-    @property
-    def rejected(self) -> Mapping[str, str]:
-        """What the store refused for good, and why: trial numbers, `sweep` or `last` (the sweep's end)."""
-        return self._outbox.rejected
+        self._uri, self._sweep, self._root, self._interval_seconds = uri, sweep, root, interval_seconds
+        self.lag = 0
+        self.rejected: dict[int | str, str] = {}
+        self._paths = SweepPaths(root, sweep)
+        self._length = Length(self._paths)
+        # Parts that this session adds are new to every store, whatever one remembers of parts that were lost here.
+        self._start = self._offset = self._length.end()
+        self._run_id: str | None = None
+        self._is_torn = self._doubtful = self._warned = False
+        self._experiment: Experiment | None = None
+        self._notices: dict[int | str, Notice] = {}
+        self._refusals: dict[int | str, int] = {}
+        self._aside: set[int] = set()
+        self._taken = 0  # rows of parts after the offset
+        self._moved = 0.0  # when it was told to close, or something arrived since
+        self._lock = threading.Lock()
+        self._wake, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"mirror-{redact(uri)}", daemon=True)
+        self._thread.start()
 
     def start_sweep(
         self, params: Mapping[str, Any], tags: Mapping[str, Any], *, space: SearchSpace | None = None
@@ -67,39 +84,25 @@ class Mirror:
             tags: Of the sweep.
             space: What MLflow's page is to show the columns of.
         """
-        values: dict[str, Any] = {"params": params, "tags": {**tags, "state": "running"}}
-        self._outbox.add("sweep", [("sweep", values | ({"space": space} if space else {}))])
+        params, tags = dict(params), {**tags, "state": "running"}
+        self._tell({"sweep": lambda experiment: experiment.begin(params, tags, space)})
 
     def trials_started(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Trials begin; one that begins again, in a later attempt, gets a new run in place of its old one."""
-        if self._outbox.lag > MOST_ROWS:
-            self._behind.update(row["trial"] for row in rows)
-        else:
-            self._add("started", [{**row, "state": "running"} for row in rows])
+        """Trials begin, or begin again: `trial`, `attempt`, and what else is known of `sweeps.results.TRIALS`."""
+        self._hint(rows, "running")
 
     def trials_waiting(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Trials were interrupted and wait for the next session."""
-        self._add("waiting", ({**row, "state": "waiting"} for row in rows))
-
-    def epochs(self, epochs: results.Table) -> None:
-        """Epochs ended: a table of `sweeps.results.EPOCHS`."""
-        if self._outbox.lag + len(epochs) > MOST_ROWS:
-            self._behind.update(epochs.column("trial").to_pylist())
-        else:
-            self._outbox.add_later("epoch", len(epochs), lambda: _keyed(epochs.to_pylist()))
-
-    def trials_ended(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Trials ended, finished, stopped or failed, and are in Parquet."""
-        for row in rows:
-            if row["trial"] in self._behind or self._outbox.lag > MOST_ROWS:
-                self._behind.discard(row["trial"])
-                self._add(_REPAIR, [{"trial": row["trial"]}])
-            else:
-                self._add("ended", [row])
+        """Trials were interrupted and wait for the next session: `trial` and `attempt`."""
+        self._hint(rows, "waiting")
 
     def mark_front(self, trials: Iterable[int]) -> None:
         """These trials are the front now: their runs are tagged, and those of the trials that left it no more."""
-        self._outbox.add("sweep", [("sweep", {"front": frozenset(trials)})])
+        front = frozenset(trials)
+        self._tell({"front": lambda experiment: experiment.mark_front(front)})
+
+    def parts_written(self) -> None:
+        """There are new Parquet parts."""
+        self._wake.set()
 
     def finish(self, state: str, overview: Overview | None = None) -> None:
         """The session ends; sent after everything else. `finished` and `failed` are shown so, all else as killed.
@@ -108,62 +111,168 @@ class Mirror:
             state: How it ended.
             overview: The sweep as a whole; None when no trial has ended.
         """
-        self._outbox.add("sweep", [(LAST, {"tags": {"state": state}, "overview": overview})])
+        self._tell({"last": lambda experiment: experiment.conclude(state, overview)})
 
     def close(self, timeout_seconds: float) -> int:
-        """Sends what is left and returns the number of rows not mirrored; 0 means that the mirror is equal."""
-        return self._outbox.close(timeout_seconds)
+        """Sends what is left, for at most `timeout_seconds`; a store that is dead is soon left.
 
-    def _add(self, kind: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._outbox.add(kind, _keyed(rows))
-
-
-def _keyed(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    return ((str(row["trial"]), row) for row in rows)
-
-
-class _Receiver:
-    """Brings runs up to date: from the rows it is given, or from Parquet where there are none.
-
-    Args:
-        look: Finds the runs, and removes doubles among them.
-        recall: Reads Parquet.
-        doubtful: Whether a request has failed before. It may be carried out after this has looked, and make a double:
-            so the end of the sweep looks again.
-    """
-
-    def __init__(self, look: Callable[[], Experiment], recall: "_Recall", *, doubtful: bool) -> None:
-        self._look, self._recall, self._doubtful = look, recall, doubtful
-        self._experiment = look()
-
-    def __call__(self, rows: Sequence[Row]) -> None:
-        """Takes the rows of one key."""
-        if self._doubtful and rows[-1].key == LAST:
-            self._experiment, self._doubtful = self._look(), False
-        repairs = [row for row in rows if row.kind == _REPAIR]
-        if repairs:
-            self._experiment.repair(*self._recall(repairs[-1].values["trial"]))
-        else:
-            self._experiment.apply(rows)
-
-
-class _Recall:
-    """Rows of ended trials from Parquet, with those of their neighbours, which are asked for next."""
-
-    def __init__(self, root: Path, sweep: str) -> None:
-        self._root, self._sweep = root, sweep
-        self._known: dict[int, tuple[Mapping[str, Any], list[Mapping[str, Any]]]] = {}
-
-    def __call__(self, trial: int) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-        """The row of a trial, and those of all its epochs.
-
-        Raises:
-            KeyError: If the trial has not ended.
+        Returns:
+            The number of rows that MLflow has not taken, the sweep's own run being one; 0 means that it is equal.
         """
-        if trial not in self._known:
-            trials, epochs = results.load_block(self._root, self._sweep, range(trial, trial + BLOCK))
-            self._known = {row["trial"]: (row, []) for row in trials.to_pylist()}
-            for row in epochs.to_pylist():
-                if row["trial"] in self._known:
-                    self._known[row["trial"]][1].append(row)
-        return self._known[trial]
+        self._moved = time.monotonic()
+        self._closing.set()
+        self._wake.set()
+        until = time.monotonic() + timeout_seconds
+        while self._thread.is_alive() and time.monotonic() < until and not self._is_dead():
+            self._thread.join(0.05)
+        self._over.set()
+        own = {"sweep", "front", "last"} & (self._notices.keys() | self.rejected.keys())
+        return self._count() + bool(own) + sum(news.count for news in whole(self._paths, self._aside))
+
+    def _hint(self, rows: Iterable[Mapping[str, Any]], state: str) -> None:
+        stamp = int(time.time() * 1000)
+        told = [{**row, "state": state} for row in rows]
+        self._tell({row["trial"]: lambda experiment, row=row: experiment.hint(row, stamp) for row in told})
+
+    def _tell(self, notices: Mapping[Any, Notice]) -> None:
+        with self._lock:
+            self._notices |= notices
+            hints = [key for key in self._notices if isinstance(key, int)]
+            for key in hints[: max(0, len(hints) - MOST_HINTS)]:
+                del self._notices[key]
+        self._wake.set()
+
+    def _is_dead(self) -> bool:
+        return self._warned and time.monotonic() - self._moved > _DEAD_SECONDS
+
+    def _count(self) -> int:
+        with self._lock:
+            return max(self._length.after(self._offset) - self._taken, 0)
+
+    def _work(self) -> None:
+        delay = _FIRST_DELAY_SECONDS
+        while self._awaits_work():
+            began = time.monotonic()
+            try:
+                is_done = self._round(self._connected())
+            except Exception as error:
+                self._experiment, self._doubtful = None, True
+                self._warn(error)
+                self._wake.set()
+                self._pause(delay)
+                delay = _FIRST_DELAY_SECONDS if self._closing.is_set() else min(2 * delay, _LAST_DELAY_SECONDS)
+                continue
+            self._warned, delay = False, _FIRST_DELAY_SECONDS
+            if is_done and self._closing.is_set() and not self._notices:
+                return
+            if not is_done:
+                self._wake.set()
+            if not self._closing.is_set():
+                self._pause(max(self._interval_seconds, _REST * (time.monotonic() - began)))
+
+    def _awaits_work(self) -> bool:
+        self._wake.wait()
+        self._wake.clear()
+        is_idle = self._closing.is_set() and not self._notices and not self._count()
+        return not is_idle and not self._over.is_set()
+
+    def _pause(self, seconds: float) -> None:
+        """Waits; whoever begins to close ends it, and has the pauses that follow in full."""
+        (self._over if self._closing.is_set() else self._closing).wait(seconds)
+
+    def _connected(self) -> Experiment:
+        self.lag = self._count()
+        if self._experiment is None:
+            experiment = Experiment(open_store(self._uri, self._sweep, self._root), self._sweep)
+            if experiment.run_id != self._run_id:
+                self._run_id, self._offset = experiment.run_id, experiment.offset.at_most(self._start)
+            self._experiment = experiment
+        return self._experiment
+
+    def _round(self, experiment: Experiment) -> bool:
+        """Sends what there is; returns whether nothing is left."""
+        notices = dict(self._notices)  # before the parts are looked for: the end comes after them
+        last = notices.pop("last", None)
+        is_all = self._apply_parts(experiment)
+        for key, notice in notices.items():
+            self._send(experiment, key, notice)
+        for trial in self._aside - self.rejected.keys():
+            self._retry(experiment, trial)
+        if last and is_all and self._doubtful:
+            # A request that failed may be carried out late, and make a double: another round looks for them.
+            self._experiment, self._doubtful = None, False
+            return False
+        if last and is_all:
+            self._send(experiment, "last", last)
+        return is_all
+
+    def _apply_parts(self, experiment: Experiment) -> bool:
+        """Applies the next parts; returns whether these are all."""
+        self._taken = 0
+        batch = replay(experiment, self._paths, self._offset, most_rows=MOST_ROWS, attempt=self._attempt)
+        with self._lock:
+            before, self._offset, self._taken = self._offset, self._length.offset(batch.epochs, batch.trials), 0
+        self.lag = self._count()
+        self._is_torn |= batch.is_torn
+        if self._offset != before and not self._aside and not self._is_torn:
+            experiment.commit(self._offset)
+        return batch.is_all
+
+    def _attempt(self, apply: Apply, news: News) -> bool:
+        if self._over.is_set():
+            raise InterruptedError
+        if news.trial in self._aside:
+            return True
+        try:
+            is_done = apply(news)
+        except Exception as error:
+            self._aside.add(news.trial)
+            self._note_refusal(news.trial, error)
+            raise
+        self._taken += news.count if is_done else 0
+        self._moved = time.monotonic()
+        return is_done
+
+    def _retry(self, experiment: Experiment, trial: int) -> None:
+        try:
+            for news in whole(self._paths, [trial]):
+                experiment.rebuild(news)
+        except Exception as error:
+            self._note_refusal(trial, error)
+            raise
+        self._aside.discard(trial)
+        self._moved = time.monotonic()
+
+    def _send(self, experiment: Experiment, key: int | str, notice: Notice) -> None:
+        try:
+            notice(experiment)
+        except Exception as error:
+            self._note_refusal(key, error)
+            with self._lock:
+                if self._notices.get(key) is notice:
+                    del self._notices[key]
+                if isinstance(key, int):
+                    self._aside.add(key)
+                elif key not in self.rejected:
+                    self._notices.setdefault(key, notice)  # behind the others
+            raise
+        with self._lock:
+            if self._notices.get(key) is notice:
+                del self._notices[key]
+        self._moved = time.monotonic()
+
+    def _note_refusal(self, key: int | str, error: Exception) -> None:
+        """Leaves something out for good that was refused again and again, rather than failed."""
+        if not refused(error):
+            return
+        self._refusals[key] = self._refusals.get(key, 0) + 1
+        if self._refusals[key] >= _TRIES and key not in self.rejected:
+            self.rejected[key] = explain(error)
+            what = f"trial {key}" if isinstance(key, int) else f"the sweep's run ({key})"
+            _LOG.warning("MLflow at %s rejected %s: %s. It is left out.", redact(self._uri), what, self.rejected[key])
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned and not self._over.is_set():
+            self._warned = True
+            text = "upload to MLflow at %s failed: %s. The sweep continues; the upload will be retried."
+            _LOG.warning(text, redact(self._uri), explain(error))
