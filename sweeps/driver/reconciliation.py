@@ -30,12 +30,6 @@ class Found:
     rows: list[Row]
     reached: dict[int, Reached]
 
-    @property
-    def last_epochs(self) -> dict[int, int]:
-        """Until which epoch each trial counts as trained, of those that ended or have a state."""
-        ended = {row["trial"]: row["epochs_done"] for row in self.rows}
-        return ended | {trial: state.epoch for trial, state in self.reached.items()}
-
 
 def reconcile(paths: SweepPaths, study: SweepStudy, writer: ResultsWriter) -> Found:
     """Tells the study what Parquet knows, writes into Parquet what only the study knows, and takes stock of states.

@@ -150,6 +150,8 @@ def whole(paths: SweepPaths, trials: Iterable[int]) -> Iterator[News]:
         SweepError: If the files kept vanishing.
     """
     numbers = list(trials)
+    if not numbers:
+        return iter(())
     ended, epochs = results.load_trials(paths.root, paths.name, numbers)
     last = {row["trial"]: row for row in ended.to_pylist()}
     trained: dict[int, list[dict[str, Any]]] = {}

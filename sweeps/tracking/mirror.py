@@ -198,6 +198,8 @@ class Mirror:
             self._send(experiment, key, notice)
         for trial in self._aside - self.rejected.keys():
             self._retry(experiment, trial)
+        if not self._aside and not self._is_torn:
+            experiment.commit(self._offset)
         if last and is_all and self._doubtful:
             # A request that failed may be carried out late, and make a double: another round looks for them.
             self._experiment, self._doubtful = None, False
@@ -211,11 +213,9 @@ class Mirror:
         self._taken = 0
         batch = replay(experiment, self._paths, self._offset, most_rows=MOST_ROWS, attempt=self._attempt)
         with self._lock:
-            before, self._offset, self._taken = self._offset, self._length.offset(batch.epochs, batch.trials), 0
+            self._offset, self._taken = self._length.offset(batch.epochs, batch.trials), 0
         self.lag = self._count()
         self._is_torn |= batch.is_torn
-        if self._offset != before and not self._aside and not self._is_torn:
-            experiment.commit(self._offset)
         return batch.is_all
 
     def _attempt(self, apply: Apply, news: News) -> bool:
@@ -272,7 +272,7 @@ class Mirror:
             _LOG.warning("MLflow at %s rejected %s: %s. It is left out.", redact(self._uri), what, self.rejected[key])
 
     def _warn(self, error: Exception) -> None:
-        if not self._warned and not self._over.is_set():
+        if not self._warned and not self._over.is_set() and not refused(error):
             self._warned = True
             text = "upload to MLflow at %s failed: %s. The sweep continues; the upload will be retried."
             _LOG.warning(text, redact(self._uri), explain(error))

@@ -2,10 +2,10 @@ import math
 from typing import Any
 
 import pytest
+from sweeps.tracking.outbox import Row
 
 from supermask.config import TrainConfig
 from sweeps.tracking.experiment import EPOCH_METRICS, Experiment, add_confirmations
-from sweeps.tracking.outbox import Row
 from tests.sweeps.memory_store import MemoryStore
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sweeps.tracking.outbox import Row
 
 from supermask.config import TrainConfig
 from sweeps.tracking import layer_metrics
 from sweeps.tracking.experiment import EPOCH_METRICS, Experiment
-from sweeps.tracking.outbox import Row
 from sweeps.tracking.store import Run
 
 SHALLOW, DEEP = 3, layer_metrics.MOST_LAYERS + 1

@@ -17,6 +17,7 @@ from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.overview import overview, params
+from sweeps.tracking.replay import sync
 from tests.sweeps.mlflow_server import free_port, server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -65,13 +66,13 @@ def served(
     paths.report.write_text("<h1>The report</h1>")
     uri, epochs = f"http://127.0.0.1:{port}", {row["trial"]: epoch_rows(row) for row in rows}
 
-    def sync() -> int:
+    def fill() -> int:
         whole = overview(paths, load(paths.space))
-        return mlflow_store.sync(uri, paths.name, root=root, trials=rows, epochs=epochs, overview=whole)
+        return sync(uri, paths.name, root=root, overview=whole)
 
     with server(root, port):
-        assert sync() == len(rows)
-        yield Served(uri, paths, rows, epochs, sync)
+        assert fill() == len(rows)
+        yield Served(uri, paths, rows, epochs, fill)
 
 
 def runs(client: MlflowClient, sweep: str, where: str = "") -> list[Run]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from sweeps.tracking.outbox import LAST, Row
 
 from search_spaces.load import load
 from search_spaces.space import Constraint
@@ -16,7 +17,6 @@ from sweeps.results import trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.notes import NOTE, sweep_note, trial_note
-from sweeps.tracking.outbox import LAST, Row
 from sweeps.tracking.overview import DIGEST, Overview, overview
 from sweeps.tracking.views import experiment_tags
 from tests.sweeps.memory_store import MemoryStore
