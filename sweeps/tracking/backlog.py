@@ -61,9 +61,10 @@ class News:
     ended: Mapping[str, Any] | None
 
     @property
-    def count(self) -> int:
-        """The number of rows."""
-        return len(self.epochs) + (self.ended is not None)
+    def keys(self) -> set[tuple[int, int]]:
+        """What tells its rows apart: attempt and epoch, which is 0 for the end."""
+        ended = {(self.ended["attempt"], 0)} if self.ended else set[tuple[int, int]]()
+        return ended | {(row["attempt"], row["epoch"]) for row in self.epochs}
 
 
 class Length:

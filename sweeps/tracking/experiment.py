@@ -115,7 +115,7 @@ class Experiment:
             True.
         """
         run, told = self._runs.get(news.trial), Trajectory(news, now=_now())
-        if news.count:
+        if news.epochs or news.ended:
             is_right = run is None or self._extends(run, told)
             if not is_right:
                 self._remove(self._runs.pop(news.trial))

@@ -149,8 +149,8 @@ def test_what_mlflow_refuses_does_not_stop_the_rest(root: Path, caplog: pytest.L
         train(made, range(1))
         made.finish("finished")
         assert made.close(60) == 1
-    assert made.rejected.keys() == {"sweep"}
-    assert "eta, or what?" in made.rejected["sweep"]
+    assert made.rejected.keys() == {"parameters"}
+    assert "eta, or what?" in made.rejected["parameters"]
     assert len(caplog.messages) == 1
     (trial,) = read(root)
     assert_equal(trial, trial_row(0))
