@@ -47,6 +47,7 @@ class Place:
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Place:
     made = Place()
+    mlflow_store.refused(OSError())  # imports MLflow, which takes longer than the patience below
     monkeypatch.setattr(mirror, "open_store", made.open)
     monkeypatch.setattr(mirror, "_FIRST_DELAY_SECONDS", 0.01)
     monkeypatch.setattr(mirror, "_LAST_DELAY_SECONDS", 0.05)
