@@ -114,7 +114,7 @@ class Experiment:
         Returns:
             True.
         """
-        run, told = self._runs.get(news.trial), Trajectory(news, now=_now())
+        run, told = self._runs.get(news.trial), Trajectory(news, now=_now(), is_whole=True)
         if news.epochs or news.ended:
             is_right = run is None or self._extends(run, told)
             if not is_right:

@@ -22,14 +22,23 @@ class Trajectory:
         last: The last step.
         metrics: Values by step, in order; those of the last one are the row's, once there is one.
         stamps: When each step was made, in milliseconds.
+
+    Args:
+        news: Its rows.
+        now: Stamp of rows that have none.
+        is_whole: Whether these are all of its rows. Then of a trial that has not ended, those after a missing epoch are
+            left out: it may be read later.
     """
 
-    def __init__(self, news: News, *, now: int) -> None:
+    def __init__(self, news: News, *, now: int, is_whole: bool = False) -> None:
         row = news.ended
         self.trial, self.ended = news.trial, row
         self.attempt: int = row["attempt"] if row else max((e["attempt"] for e in news.epochs), default=1)
         own = (e["epoch"] for e in news.epochs if e["attempt"] == self.attempt)
         self.last: int = (row["epochs_done"] or 0) if row else max(own, default=0)
+        if is_whole and not row:
+            missing = set(range(1, self.last + 1)) - {e["epoch"] for e in news.epochs}
+            self.last = min(missing, default=self.last + 1) - 1
         # Of an epoch that several attempts reached, the last attempt's row counts.
         epochs = sorted(news.epochs, key=lambda e: e["attempt"])
         epochs = {e["epoch"]: e for e in epochs if e["attempt"] <= self.attempt and e["epoch"] <= self.last}

@@ -202,7 +202,6 @@ def test_an_interrupt_waits_until_the_books_are_whole(
     counts = sweep.session.counts
     assert (counts["finished"], counts["running"], counts["waiting"]) == (2, 0, 0)
     assert sweep.states() == [("finished", None)] * 2
-    assert sweep.mirror.numbers("ended") == [0, 1]
 
 
 def test_events_of_unknown_trials_are_ignored(sweep: Sweep) -> None:

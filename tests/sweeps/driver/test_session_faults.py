@@ -207,7 +207,7 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     driver.start()
     assert driver.session.interrupt() == 5
     driver.session.close("interrupted")
-    driver.session.end("interrupted", unmirrored=0)
+    driver.session.end("interrupted")
     assert driver.mirror.numbers("waiting") == [1, 2, 3, 4, 5]
     assert driver.session.counts == {
         "asked": 6, "finished": 1, "stopped": 0, "failed": 0, "running": 0, "waiting": 5,
@@ -257,7 +257,7 @@ def test_a_session_file_that_cannot_be_written_is_a_note_and_no_end(
     driver.session.recorder.wait()
     assert driver.session.recorder.disk_fault == "[Errno 28] No space left on device"
     driver.session.close("finished")
-    driver.session.end("finished", unmirrored=0)
+    driver.session.end("finished")
 
 
 def test_a_driver_that_another_one_has_taken_over_from_writes_nothing_more(

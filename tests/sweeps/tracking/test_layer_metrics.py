@@ -105,7 +105,7 @@ def rebuild(store: Memory, epochs: list[Row], end: Row) -> bool:
 
 
 def repair(store: Memory, count: int, **changes: Any) -> bool:
-    return rebuild(store, [epoch(number, count) for number in (1, 2, 3)], ended(count) | changes)
+    return rebuild(store, [epoch(number, count) for number in (1, 2, 3)], {**ended(count), **changes})
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_a_new_outage_is_told_again(tmp_path: Path, place: Place, caplog: pytest
         for epoch, fault in ((1, "first"), (2, "second")):
             faults = [ConnectionError(fault)]
 
-            def send(*arguments: Any, faults: list[Exception] = faults) -> None:
+            def send(*arguments: Any, faults: list[ConnectionError] = faults) -> None:
                 if faults:
                     raise faults.pop()
                 MemoryStore.send(place.store, *arguments)
