@@ -164,7 +164,7 @@ def _code() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sweeps-code-") as folder:
         for name in PACKAGES:
             shutil.copytree(
-                Path(__file__).parents[1] / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__")
+                Path(__file__).parents[2] / name, Path(folder) / name, ignore=shutil.ignore_patterns("__pycache__")
             )
         yield Path(folder)
 
