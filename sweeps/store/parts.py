@@ -88,7 +88,7 @@ class Parts:
 
     def _write(self, table: Table) -> None:
         self._number += 1
-        path = self._folder / f"part-{self._number:06d}.parquet"
+        path = self._folder / _name(self._number)
         try:
             with replacing(path, self._place) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
@@ -167,16 +167,15 @@ class Later(NamedTuple):
 def row_counts(folder: Path, known: Mapping[int, int]) -> dict[int, int]:
     """The number of rows of each readable file, by its number; those that are `known` are not opened."""
     counts: dict[int, int] = {}
-    for path in _parts(folder):
-        number = _number(path)
+    for number in _numbered(folder):
         with suppress(pa.ArrowException, OSError):
-            counts[number] = known[number] if number in known else pq.read_metadata(path).num_rows
+            counts[number] = known[number] if number in known else pq.read_metadata(folder / _name(number)).num_rows
     return counts
 
 
 def last_number(folder: Path) -> int:
     """Number of the last file; 0 if there is none."""
-    return max(map(_number, _parts(folder)), default=0)
+    return max(_numbered(folder), default=0)
 
 
 def read_after(
@@ -195,38 +194,37 @@ def read_after(
         SweepError: If the files kept vanishing.
     """
     for _ in range(_READ_TRIES):
-        wanted = [
-            path for path in _parts(folder) if number < _number(path) and (up_to is None or _number(path) <= up_to)
-        ]
-        found: list[tuple[Path, int, Table | None]] = []
-        count = 0
+        numbers = sorted(at for at in _numbered(folder) if number < at <= (at if up_to is None else up_to))
+        tables, stamps = [schema.empty_table()], [np.zeros(0, dtype=np.int64)]
+        count = rows_read = 0
         try:
-            for path in wanted:
-                if most_rows is not None and count >= most_rows:
+            for at in numbers:
+                if most_rows is not None and rows_read >= most_rows:
                     break
-                table = _read_file(path, schema)
-                found.append((path, path.stat().st_mtime_ns // 10**6, table))
-                count += 0 if table is None else table.num_rows
+                count, path = count + 1, folder / _name(at)
+                if (table := _read_file(path, schema)) is not None:
+                    tables.append(table)
+                    stamps.append(np.full(table.num_rows, path.stat().st_mtime_ns // 10**6))
+                    rows_read += table.num_rows
         except FileNotFoundError:
             continue  # the writer compacted meanwhile, see `read`
-        tables = [table for _, _, table in found if table is not None]
-        stamps = [np.full(table.num_rows, stamp) for _, stamp, table in found if table is not None]
-        return Later(
-            pa.concat_tables(tables) if tables else schema.empty_table(),
-            np.concatenate(stamps) if stamps else np.zeros(0, dtype=np.int64),
-            _number(found[-1][0]) if found else number,
-            len(found) == len(wanted),
-            len(found) > len(tables),
-        )
+        last, is_torn = [number, *numbers][count], len(tables) <= count
+        return Later(pa.concat_tables(tables), np.concatenate(stamps), last, count == len(numbers), is_torn)
     raise SweepError(f"{folder}: files were compacted while being read. Try again.", exit_code=1)
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.name)), key=_number)
+    return [folder / _name(number) for number in sorted(_numbered(folder))]
 
 
-def _number(path: Path) -> int:
-    return int(path.stem.removeprefix("part-"))
+def _name(number: int) -> str:
+    return f"part-{number:06d}.parquet"
+
+
+def _numbered(folder: Path) -> list[int]:
+    """The numbers of the files of a folder: thousands, while a session goes on."""
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a path for each would take ten times as long
+    return [int(found[1]) for name in names if (found := _PART.fullmatch(name))]
 
 
 def _set_aside_if_torn(path: Path, schema: pa.Schema) -> None:
