@@ -227,8 +227,8 @@ def attempts(root: Path | str, name: str, *, first: int) -> dict[int, int]:
     return dict(zip(found.column("trial").to_pylist(), found.column("attempt_max").to_pylist(), strict=True))
 
 
-def load_block(root: Path | str, name: str, trials: range) -> tuple[Table, Table]:
-    """Reads a range of trials without reading the whole sweep.
+def load_trials(root: Path | str, name: str, trials: Collection[int]) -> tuple[Table, Table]:
+    """Reads some trials without keeping the others in memory.
 
     Args:
         root: The folder of all sweeps.
@@ -242,7 +242,7 @@ def load_block(root: Path | str, name: str, trials: range) -> tuple[Table, Table
         SweepError: If there is no such sweep.
     """
     paths = _folder(root, name)
-    where = (pc.field("trial") >= trials.start) & (pc.field("trial") < trials.stop)
+    where = pc.field("trial").isin(list(trials))
     ended = newest(read(paths.trials, TRIALS, where=where), _TRIAL_KEYS, per=("trial",))
     return ended, newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
 

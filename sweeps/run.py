@@ -17,7 +17,6 @@ from sweeps.driver.executor import Executor, executing, say
 from sweeps.driver.log import logged
 from sweeps.driver.opening import open_session
 from sweeps.driver.plan import Options, PackPlan, choices, load_datasets, plan_packs, worth_measuring
-from sweeps.driver.reconciliation import resend
 from sweeps.driver.viewer import Viewer
 from sweeps.errors import SweepError
 from sweeps.figures import kept_mask
@@ -33,7 +32,7 @@ from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, rep
 from sweeps.stored import StoredSweep
 from sweeps.tracking.identity import make_id
 from sweeps.tracking.mirror import Mirror
-from sweeps.tracking.mlflow_store import default_uri, fingerprint, redact
+from sweeps.tracking.mlflow_store import default_uri, redact
 from sweeps.tracking.overview import overview, params
 from sweeps.worker.services import WorkerSettings
 from sweeps.worker.watchdog import hang_seconds
@@ -169,7 +168,6 @@ def _begin(work: _Work) -> Outcome:
     with logged(paths):
         earlier = read_session(paths)
         told = {"options": to_remember(work.options), "seconds": earlier["seconds"]}
-        told["mirror"] = fingerprint(work.options.tracking_uri)  # see `resend`
         with lease.hold(paths.sessions, what=f"sweep {name}", told=told) as held:
             return _session(work, held, earlier)
 
@@ -191,9 +189,6 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     learned, commit = warm_start.read(paths.warm_start), provenance.commit()
     mirror = Mirror(work.options.tracking_uri or default_uri(paths.root), space.name, root=paths.root)
-    mirror.start_sweep(
-        params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
-    )
     end = OrderlyEnd(plan.grace_seconds, work.say, is_lost=executor.is_lost)
     driver = open_session(
         paths,
@@ -209,7 +204,9 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         commit=commit,
         seconds=earlier["seconds"],
     )
-    resend(paths, driver.found, mirror, store=fingerprint(work.options.tracking_uri), earlier=earlier)
+    mirror.start_sweep(
+        params=params(space) | {"lanes": plan.lanes}, tags={"commit": commit} if commit else {}, space=space
+    )
     _announce(work, learned, ended=len({row["trial"] for row in driver.found.rows}))
     session, state = driver.session, "failed"
     settings = WorkerSettings(
@@ -252,7 +249,7 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
     Returns:
         The number of rows that MLflow has not taken.
     """
-    sweep, unmirrored = StoredSweep(work.paths, work.space), None
+    sweep = StoredSweep(work.paths, work.space)
     try:
         table = sweep.trials()
         if table.num_rows:
@@ -260,7 +257,6 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
                 draw(sweep, table)
             document.renew(sweep, draw_mask=kept_mask.draw, state=state)
         mirror.finish(state, overview(sweep) if table.num_rows else None)
-        unmirrored = mirror.close(MIRROR_SECONDS[state])
-        return unmirrored
+        return mirror.close(MIRROR_SECONDS[state])
     finally:
-        held.end(state, unmirrored=unmirrored)
+        held.end(state)

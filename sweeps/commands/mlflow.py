@@ -1,6 +1,6 @@
 """The MLflow commands: open its page on a sweep, rebuild its mirror."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     from sweeps.store.lease import read_session
     from sweeps.tracking import mlflow_store
     from sweeps.tracking.overview import overview
+    from sweeps.tracking.replay import sync
 
     paths = fetch(SweepPaths(resolve_root(root), name), summary=True)
     # What a driver has on its way would arrive a second time.
@@ -32,18 +33,11 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     uri = named or mlflow_store.default_uri(paths.root)
     with sending(paths, say, what="mlflow", mlflow=not named):
         sweep = StoredSweep.at(paths)
-        whole = overview(sweep)
-        epochs: dict[int, list[dict[str, Any]]] = {}
-        for row in results.load_epochs(paths.root, name, latest_attempt=False).to_pylist():
-            epochs.setdefault(row["trial"], []).append(row)
-        trials = sweep.trials().to_pylist()
-        state = read_session(paths)["state"]
-        changed = mlflow_store.sync(
-            uri, name, root=paths.root, trials=trials, epochs=epochs, state=state, overview=whole
-        )
+        trials = results.load(paths.root, name, columns=()).num_rows
+        changed = sync(uri, name, root=paths.root, state=read_session(paths)["state"], overview=overview(sweep))
         rows = confirmed.by_trial(sweep.confirmations().to_pylist())
         added, _ = mlflow_store.send_confirmations(uri, name, root=paths.root, confirmations=rows)
-    out.print(f"{len(trials)} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)
+    out.print(f"{trials} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)
 
 
 def ui(

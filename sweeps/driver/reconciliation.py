@@ -10,7 +10,6 @@ from sweeps.errors import SweepError
 from sweeps.results import ResultsWriter
 from sweeps.search.study import StudyTrial, SweepStudy
 from sweeps.store.paths import SweepPaths
-from sweeps.tracking.mirror import Mirror
 from sweeps.worker import checkpoints
 from sweeps.worker.checkpoints import Reached
 
@@ -30,12 +29,6 @@ class Found:
 
     rows: list[Row]
     reached: dict[int, Reached]
-
-    @property
-    def last_epochs(self) -> dict[int, int]:
-        """Until which epoch each trial counts as trained, of those that ended or have a state."""
-        ended = {row["trial"]: row["epochs_done"] for row in self.rows}
-        return ended | {trial: state.epoch for trial, state in self.reached.items()}
 
 
 def reconcile(paths: SweepPaths, study: SweepStudy, writer: ResultsWriter) -> Found:
@@ -67,28 +60,6 @@ def reconcile(paths: SweepPaths, study: SweepStudy, writer: ResultsWriter) -> Fo
         writer.flush()
         rows += written
     return Found(rows, _reached(paths, study))
-
-
-def resend(paths: SweepPaths, found: Found, mirror: Mirror, *, store: str, earlier: Mapping[str, Any]) -> None:
-    """Gives the mirror what it may lack after the last session; runs that are complete stay as they are.
-
-    Args:
-        paths: Of the sweep.
-        found: What earlier sessions left.
-        mirror: Of this session.
-        store: The fingerprint of its store.
-        earlier: What the last session said of itself.
-    """
-    if _all_sent(earlier, store):
-        return
-    mirror.epochs(results.up_to(results.load_epochs(paths.root, paths.name), found.last_epochs))
-    mirror.trials_ended({row["trial"]: row for row in found.rows}.values())
-
-
-def _all_sent(earlier: Mapping[str, Any], store: str) -> bool:
-    """Whether there is nothing to send again; of a session that did not finish, or had another store, none knows."""
-    told = tuple(earlier.get(name) for name in ("state", "unmirrored", "mirror"))
-    return earlier["state"] == "new" or told == ("finished", 0, store)
 
 
 def _lost(told: Iterable[StudyTrial], there: set[int]) -> dict[int, StudyTrial]:

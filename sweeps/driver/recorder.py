@@ -115,7 +115,6 @@ class Recorder:
             self._booked += 1
             if now:
                 self._book_now()
-        self._mirror.epochs(epochs)
 
     def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
         """Takes rows of `sweeps.results.TRIALS`, each with its trained network if that was sent, to be written now.
@@ -288,8 +287,7 @@ class Recorder:
         written, self._unwritten = self._unwritten, []
         rows = [row for row, _ in written]
         self.untold += rows
-        if rows:
-            self._mirror.trials_ended(rows)
+        self._mirror.parts_written()
         for row, artifact in written:
             if row["state"] == "finished":
                 self.leaders.add(row)

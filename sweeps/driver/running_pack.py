@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from supermask.metrics import RECORDED
 from sweeps.results import Table, of_trials
-from sweeps.tracking.experiment import EPOCH_METRICS
 from sweeps.worker.messages import Lane, PackOrder, Place
 
 Row = dict[str, Any]
@@ -14,7 +14,7 @@ Ended = tuple[Row, bytes | None]
 
 _NOTHING: Row = {
     "epochs_done": 0,
-    **dict.fromkeys((*EPOCH_METRICS, "test_loss", "test_accuracy", "seconds")),
+    **dict.fromkeys((*RECORDED, "test_loss", "test_accuracy", "seconds")),
     **dict.fromkeys(("layers", "host", "device", "dtype")),
 }
 """A trial row of which nothing is known yet."""
@@ -76,7 +76,7 @@ class RunningPack:
         last = max(rows, key=lambda row: row["epoch"], default=None)
         if last is None:
             return {"epochs_done": lane.epoch}
-        return {"epochs_done": last["epoch"]} | {name: last[name] for name in (*EPOCH_METRICS, "layers")}
+        return {"epochs_done": last["epoch"]} | {name: last[name] for name in (*RECORDED, "layers")}
 
     def complete(self, lane: Lane, end: Ended, *, commit: str | None) -> Ended:
         """A row of `sweeps.results.TRIALS`, and the trained network."""

@@ -9,8 +9,9 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +90,7 @@ class Parts:
 
     def _write(self, table: Table) -> None:
         self._number += 1
-        path = self._folder / f"part-{self._number:06d}.parquet"
+        path = self._folder / _name(self._number)
         try:
             with replacing(path, self._place) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
@@ -147,15 +148,85 @@ def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None)
         except FileNotFoundError:
             continue  # The writer compacted after we had listed: the rows now live in a newer file.
         return pa.concat_tables(tables) if tables else schema.empty_table()
-    raise SweepError(f"{folder}: must hold still to be read, but its files kept vanishing. Try again.", exit_code=1)
+    raise SweepError(f"{folder}: files were compacted while being read. Try again.", exit_code=1)
+
+
+class Later(NamedTuple):
+    """The rows of some neighbouring files of a folder."""
+
+    rows: Table
+    """In the order they were written."""
+    stamps: np.ndarray
+    """When the file of each row was written, in milliseconds."""
+    last: int
+    """Number of the last file."""
+    is_all: bool
+    """Whether there are no later files."""
+    is_torn: bool
+    """Whether a file could not be read: its rows are missing."""
+
+
+def row_counts(folder: Path, known: Mapping[int, int]) -> dict[int, int]:
+    """The number of rows of each readable file, by its number; those that are `known` are not opened."""
+    counts: dict[int, int] = {}
+    for number in _numbered(folder):
+        with suppress(pa.ArrowException, OSError):
+            counts[number] = known[number] if number in known else pq.read_metadata(folder / _name(number)).num_rows
+    return counts
+
+
+def last_number(folder: Path) -> int:
+    """Number of the last file; 0 if there is none."""
+    return max(_numbered(folder), default=0)
+
+
+def read_after(
+    folder: Path, schema: pa.Schema, number: int, *, up_to: int | None = None, most_rows: int | None = None
+) -> Later:
+    """The rows of the files after the one of a number. A merged file comes after all that it merges.
+
+    Args:
+        folder: Where the files are.
+        schema: Of the rows.
+        number: Of the last file that is not read.
+        up_to: Number of the last file that may be read; all by default.
+        most_rows: No further file is read once there are so many rows; all by default.
+
+    Raises:
+        SweepError: If the files kept vanishing.
+    """
+    for _ in range(_READ_TRIES):
+        numbers = sorted(at for at in _numbered(folder) if number < at <= (at if up_to is None else up_to))
+        tables, stamps = [schema.empty_table()], [np.zeros(0, dtype=np.int64)]
+        count = rows_read = 0
+        try:
+            for at in numbers:
+                if most_rows is not None and rows_read >= most_rows:
+                    break
+                count, path = count + 1, folder / _name(at)
+                if (table := _read_file(path, schema)) is not None:
+                    tables.append(table)
+                    stamps.append(np.full(table.num_rows, path.stat().st_mtime_ns // 10**6))
+                    rows_read += table.num_rows
+        except FileNotFoundError:
+            continue  # the writer compacted meanwhile, see `read`
+        last, is_torn = [number, *numbers][count], len(tables) <= count
+        return Later(pa.concat_tables(tables), np.concatenate(stamps), last, count == len(numbers), is_torn)
+    raise SweepError(f"{folder}: files were compacted while being read. Try again.", exit_code=1)
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.name)), key=_number)
+    return [folder / _name(number) for number in sorted(_numbered(folder))]
 
 
-def _number(path: Path) -> int:
-    return int(path.stem.removeprefix("part-"))
+def _name(number: int) -> str:
+    return f"part-{number:06d}.parquet"
+
+
+def _numbered(folder: Path) -> list[int]:
+    """The numbers of the files of a folder: thousands, while a session goes on."""
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a path for each would take ten times as long
+    return [int(found[1]) for name in names if (found := _PART.fullmatch(name))]
 
 
 def _set_aside_if_torn(path: Path, schema: pa.Schema) -> None:

@@ -1,35 +1,32 @@
-"""What the rows of a sweep mean for the runs that mirror it: one parent run and one child run per trial.
+"""The runs in MLflow that mirror a sweep: one parent run, and one child run per trial.
 
 Runs are known by their tags before any is made, so sessions that follow each other go on in the same runs. A step of a
-metric is written once. A trial that starts again gets a new run and its old one is deleted; epochs from before the
-checkpoint it went on from move to the new run. So every trial has one active run, and its last values are those of the
-results. A value that is not finite is left out and named in the tag `non_finite`.
+metric is written once. Rows that follow those of a run are added to it; where they do not, as after a trial started
+again, the run is compared with all rows of its trial, and replaced if something in it is wrong. So every trial has one
+active run, and its last values are those of the results. A value that is not finite is left out and named in the tag
+`non_finite`.
 """
 
 import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps.analysis.intervals import student_t
 from sweeps.tracking import layer_metrics
+from sweeps.tracking.backlog import News, Offset
 from sweeps.tracking.notes import NOTE, trial_note
-from sweeps.tracking.outbox import LAST, Row
 from sweeps.tracking.overview import DIGEST, FRONT, Overview, digest
-from sweeps.tracking.store import CONFIRM, Run, Store
+from sweeps.tracking.store import Run, Store
+from sweeps.tracking.trajectory import FINAL_METRICS, Trajectory, milliseconds
 from sweeps.tracking.views import experiment_tags
 
-EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
-FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "seconds")
-"""What the run of an ended trial holds, named as in the results; `layer_metrics` names those of its layers."""
-
-CONFIRMED_METRICS = ("test_accuracy", "remaining")
-"""What fresh seeds of a trial are judged by."""
+OFFSET = "parts"
+"""The tag of a sweep's run that says up to which Parquet parts its rows are there."""
 
 _ENDED = ("finished", "stopped", "failed")
 _TAGS = ("trial", "attempt", "pack", "lane", "seed", "commit", "host", "device", "dtype", "state", "reason")
@@ -40,55 +37,130 @@ class Experiment:
     """One sweep's runs, as its store held them when this object was made plus what went through it since.
 
     After any error it is thrown away and made again: no request is assumed to have had no effect.
+
+    Attributes:
+        removed: How many doubles of runs were deleted when it was made.
+        changed: The trials whose runs were made, replaced or completed.
+
+    Args:
+        store: Of the runs.
+        sweep: The sweep's name.
+        is_live: Whether a driver is at work. Otherwise every run that is found is compared with all rows of its trial,
+            and trials that have not ended wait for the next session.
     """
 
-    def __init__(self, store: Store, sweep: str) -> None:
+    def __init__(self, store: Store, sweep: str, *, is_live: bool = True) -> None:
         self.removed = 0
-        self._store, self._sweep = store, sweep
+        self.changed: set[int] = set()
+        self._store, self._sweep, self._open_state = store, sweep, "running" if is_live else "waiting"
         self._parent: Run | None = None
         self._runs: dict[int, Run] = {}
         for run in _in_order(list(store.runs())):
             if run.tags["role"] == "sweep":
-                self._drop(self._parent)
+                self._remove(self._parent)
                 self._parent = run
             else:
-                self._forget(int(run.tags["trial"]))
+                self._remove(self._runs.get(int(run.tags["trial"])))
                 self._runs[int(run.tags["trial"])] = run
+        self._unchecked = set() if is_live else set(self._runs)
 
-    def apply(self, rows: Sequence[Row]) -> None:
-        """Brings the one run that `rows` are about up to date."""
-        for row in rows:
-            run = self._sweep_row(row) if row.key in ("sweep", LAST) else self._trial_row(row)
-            if row is rows[-1]:
-                self._store.send(run, _milliseconds(row.values.get("ended"), row.stamp))
+    @property
+    def run_id(self) -> str:
+        """The store's name of the sweep's own run, which is made if missing."""
+        return self._sweep_run().run_id
 
-    def repair(self, row: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]]) -> bool:
-        """Makes the run of an ended trial equal its rows; returns whether anything was to do."""
-        trial, count = int(row["trial"]), row["epochs_done"] or 0
-        # Of an epoch that several attempts reached, the last attempt's row counts.
-        by_epoch = {e["epoch"]: e for e in sorted(epochs, key=lambda e: e["attempt"]) if e["epoch"] <= count}
-        steps = {step: _epoch_metrics(by_epoch[step]) for step in sorted(by_epoch)}
-        known = self._runs.get(trial)
-        if known and not self._extends(known, row, {**steps, count: _final_metrics(row)}):
-            self._forget(trial)
-            known = None
-        before = known and _copy(known)
-        ended = _milliseconds(row.get("ended"), int(time.time() * 1000))
-        started = _milliseconds(row.get("started"), ended)
-        run = known or self._create(row, started)
-        for step, metrics in steps.items():
-            run.put(step, metrics, started + (ended - started) * step // count)
-        self.apply([Row("ended", str(trial), row, ended)])
-        return before != _copy(run)
+    @property
+    def offset(self) -> Offset:
+        """Up to which parts the store has the sweep's rows."""
+        return Offset.parse(self._sweep_run().tags.get(OFFSET))
 
-    def _extends(self, run: Run, row: Mapping[str, Any], steps: Mapping[int, Mapping[str, float | None]]) -> bool:
-        # What is there must be right, single and without holes, so that the rest can be added to it.
-        if run.attempt != row["attempt"] or run.differs(_params(row)):
+    def commit(self, offset: Offset) -> None:
+        """Keeps the offset with the rows: a store that loses its end loses that, too."""
+        self._describe_sweep({OFFSET: str(offset)})
+
+    def begin(self, params: Mapping[str, Any], tags: Mapping[str, Any], space: SearchSpace | None) -> None:
+        """Describes the sweep. A parameter cannot change in MLflow, one of a sweep can: its new value becomes a tag."""
+        run, texts = self._sweep_run(), {name: _text(value) for name, value in params.items()}
+        changed = {name: value for name, value in texts.items() if run.params.get(name, value) != value}
+        self._describe_sweep({**tags, **changed}, texts)
+        if space:
+            self._store.label(experiment_tags(space, self._store.sweep_id))
+
+    def conclude(self, state: str, overview: Overview | None) -> None:
+        """Says how the sweep ended, and what it found."""
+        run, now = self._sweep_run(), _now()
+        run.describe({"state": state}, {})
+        if overview:
+            self._show(run, overview, now)
+        self._store.send(run, now)
+
+    def add(self, news: News) -> bool:
+        """Adds rows to the run of their trial, if they are all of its rows or follow those that it has.
+
+        Returns:
+            Whether they do; if not, nothing has changed, and `rebuild` needs all rows of the trial.
+        """
+        run, told = self._runs.get(news.trial), Trajectory(news, now=_now())
+        if run and not told.ended and self._is_late(run, told):
+            return True
+        if news.trial in self._unchecked or not _follows(run, told):
             return False
-        wanted = {(step, name): steps[step][name] for step in steps for name in steps[step]}
+        self._write(run, told)
+        return True
+
+    def rebuild(self, news: News) -> bool:
+        """Makes the run of a trial equal all of its rows: completes it, or replaces it if something in it is wrong.
+
+        Returns:
+            True.
+        """
+        run, told = self._runs.get(news.trial), Trajectory(news, now=_now(), is_whole=True)
+        if news.epochs or news.ended:
+            is_right = run is None or self._extends(run, told)
+            if not is_right:
+                self._remove(self._runs.pop(news.trial))
+            self._write(run if is_right else None, told, replaced=run)
+        self._unchecked.discard(news.trial)
+        return True
+
+    def hint(self, values: Mapping[str, Any], stamp: int) -> None:
+        """Shows that a trial began or waits.
+
+        Nothing of it lasts: a run that has epochs of an earlier attempt keeps them until there are rows of this one.
+        """
+        run = self._runs.get(int(values["trial"]))
+        if run and run.tags.get("state") in _ENDED:
+            return
+        other = run and run.latest and (run.attempt != values.get("attempt", 1) or run.differs(_params(values)))
+        run = run or self._create(values, stamp)
+        run.describe(*(({"state": values["state"]}, {}) if other else (_tags(values), _params(values))))
+        self._store.send(run, stamp)
+
+    def mark_front(self, front: Container[int]) -> None:
+        """Tags the runs of these trials, and those of all others no more."""
+        for trial, run in self._runs.items():
+            if trial in front and FRONT not in run.tags:
+                run.describe({FRONT: "true"}, {})
+                self._store.send(run, _now())
+            elif trial not in front and FRONT in run.tags:
+                self._store.untag(run.run_id, FRONT)
+                del run.tags[FRONT]
+
+    def _is_late(self, run: Run, told: Trajectory) -> bool:
+        """Whether rows are about an attempt that was given up, or a trial whose end is there."""
+        is_over = run.tags.get("state") in _ENDED and run.attempt >= told.attempt
+        return (is_over or (bool(run.latest) and run.attempt > told.attempt)) and told.trial not in self._unchecked
+
+    def _extends(self, run: Run, told: Trajectory) -> bool:
+        """Whether what is there is right, single and without holes, so that the rest can be added to it."""
+        if told.ended and run.differs(_params(told.ended)):
+            return False
+        if not run.latest or run.attempt != told.attempt:
+            return not run.latest
+        wanted = {(step, name): value for step, of_step in told.metrics.items() for name, value in of_step.items()}
         wanted = {at: value for at, value in wanted.items() if value is not None and math.isfinite(value)}
         # A layer's metric that is wanted at the end only needs no request: its last point says whether it is right.
-        often = {*FINAL_METRICS, *(name for step, name in wanted if step < max(steps))}
+        often = {*FINAL_METRICS, *(name for step, name in wanted if step < told.last)}
         points = [(step, name, v) for name in often for step, v in self._store.history(run.run_id, name)]
         layers = (name for name in run.latest if layer_metrics.is_one(name) and name not in often)
         points += [(run.latest[name][0], name, run.latest[name][1]) for name in layers]
@@ -96,115 +168,57 @@ class Experiment:
         right = len(found) == len(points) and all(wanted.get(at) == value for at, value in found.items())
         return right and all(at in found for at in wanted if at[0] < run.last)
 
-    def _trial_row(self, row: Row) -> Run:
-        values, known = row.values, self._runs.get(int(row.values["trial"]))
-        if known and values.get("attempt", known.attempt) < known.attempt:
-            return known  # a late word about an attempt that was given up
-        run = self._locate(row)
-        if row.kind == "epoch":
-            self._put(run, values["epoch"], _epoch_metrics(values), row.stamp)
-            return run
-        if row.kind == "ended":
-            step, metrics = values["epochs_done"] or 0, _final_metrics(values)
-            if run.contradicts(step, metrics):
-                run = self._restart(run, values, row.stamp)
-            self._put(run, step, metrics, row.stamp, of_epochs=_epoch_metrics(values))
-        cleared = {"reason": ""} if "reason" in run.tags else {}
-        note = {NOTE: trial_note(self._sweep, values)} if row.kind == "ended" else {}
-        run.describe({**cleared, **_tags(values), **note}, _params(values))
-        return run
+    def _write(self, run: Run | None, told: Trajectory, *, replaced: Run | None = None) -> None:
+        """Adds what a run lacks; without a run, makes one in place of the one that was replaced."""
+        is_new = run is None
+        begun = min(told.stamps.values(), default=_now())
+        run = run or self._create(told.ended or {"trial": told.trial, "attempt": told.attempt}, begun)
+        for step, metrics in told.metrics.items():
+            run.put(step, metrics, told.stamps[step])
+        if told.ended:
+            cleared = {"reason": ""} if "reason" in run.tags else {}
+            note = {NOTE: trial_note(self._sweep, told.ended)}
+            run.describe({**cleared, **_tags(told.ended), **note}, _params(told.ended))
+        else:
+            state = self._open_state if is_new or told.trial in self._unchecked else run.tags.get("state", "running")
+            run.describe({"attempt": str(told.attempt), "state": state}, replaced.params if replaced and is_new else {})
+        before, news = run.status, bool(run.new_tags or run.new_params or run.new_metrics)
+        self._store.send(run, told.stamps.get(told.last, begun))
+        if is_new or news or run.status != before:
+            self.changed.add(told.trial)
 
-    def _locate(self, row: Row) -> Run:
-        run = self._runs.get(int(row.values["trial"]))
-        if run is None:
-            return self._create(row.values, row.stamp)
-        again = row.kind == "started" and run.tags.get("state") in _ENDED
-        if again or row.values.get("attempt", 1) > run.attempt or run.differs(_params(row.values)):
-            return self._restart(run, row.values, row.stamp)
-        return run
-
-    def _restart(self, run: Run, values: Mapping[str, Any], stamp: int) -> Run:
-        if run.differs(_params(values)):  # sampled anew, after the study lost its end
-            self._forget(int(values["trial"]))
-            return self._create(values, stamp)
-        # Its epochs may be asked for. It goes last: if this is cut short, it is known as replaced.
-        self._store.send(run, stamp)
-        new = self._create(values, stamp, replaces=run.run_id)
-        self._store.delete(run.run_id)
-        return new
-
-    def _forget(self, trial: int) -> None:
-        self._drop(self._runs.pop(trial, None))
-
-    def _drop(self, run: Run | None) -> None:
+    def _remove(self, run: Run | None) -> None:
         if run is not None:
             self._store.delete(run.run_id)
             self.removed += 1
 
-    def _put(
-        self,
-        run: Run,
-        step: int,
-        metrics: Mapping[str, float | None],
-        stamp: int,
-        *,
-        of_epochs: Iterable[str] | None = None,
-    ) -> None:
-        """Takes the values of a step; an empty run that replaces another takes the earlier epochs of that one first.
-
-        Args:
-            run: The run.
-            step: The step.
-            metrics: Its values.
-            stamp: When, in milliseconds.
-            of_epochs: Names of the metrics that every epoch has; all of `metrics` unless given.
-        """
-        if step > 1 and not run.latest and "replaces" in run.tags:
-            for name in metrics if of_epochs is None else of_epochs:
-                for old_step, value in self._store.history(run.tags["replaces"], name):
-                    if old_step < step:
-                        run.put(old_step, {name: value}, stamp)
-        run.put(step, metrics, stamp)
-
-    def _create(self, values: Mapping[str, Any], stamp: int, **more_tags: str) -> Run:
-        trial = int(values["trial"])
-        tags = {"mlflow.parentRunId": self._parent_run(stamp).run_id, "role": "trial", "sweep": self._sweep}
-        tags |= _tags({"state": "running", **values}) | more_tags
-        start = _milliseconds(values.get("started"), stamp)
-        run = self._runs[trial] = Run(self._store.create(f"trial-{trial:05d}", tags, start), tags=tags)
+    def _create(self, values: Mapping[str, Any], stamp: int) -> Run:
+        tags = {"mlflow.parentRunId": self._sweep_run().run_id, "role": "trial", "sweep": self._sweep}
+        tags |= _tags({"state": self._open_state, **values})
+        name, begun = f"trial-{int(values['trial']):05d}", milliseconds(values.get("started"), stamp)
+        run = self._runs[int(values["trial"])] = Run(self._store.create(name, tags, begun), tags=tags)
         run.describe({}, _params(values))
         return run
 
-    def _parent_run(self, stamp: int) -> Run:
+    def _sweep_run(self) -> Run:
         if self._parent is None:
             tags = {"role": "sweep", "sweep": self._sweep, "state": "running"}
-            self._parent = Run(self._store.create(self._sweep, tags, stamp), tags=tags)
+            self._parent = Run(self._store.create(self._sweep, tags, _now()), tags=tags)
         return self._parent
 
-    def _sweep_row(self, row: Row) -> Run:
-        overview: Overview | None = row.values.get("overview")
-        run = self._parent_run(row.stamp)
-        texts = {name: _text(value) for name, value in row.values.get("params", {}).items()}
-        tags = _with_commit({name: _text(value) for name, value in row.values.get("tags", {}).items()})
-        # A parameter cannot change in MLflow, one of a sweep can (more trials): its newest value becomes a tag.
-        changed = {name: value for name, value in texts.items() if run.params.get(name, value) != value}
-        run.describe(tags | changed, texts)
-        if "space" in row.values:
-            self._store.label(experiment_tags(row.values["space"], self._store.sweep_id))
-        if "front" in row.values:
-            self._mark(row.values["front"], row.stamp)
-        if overview:
-            self._show(run, overview, row.stamp)
-        return run
+    def _describe_sweep(self, tags: Mapping[str, Any], params: Mapping[str, str] | None = None) -> None:
+        run = self._sweep_run()
+        run.describe(_with_commit({name: _text(value) for name, value in tags.items()}), params or {})
+        self._store.send(run, _now())
 
     def _show(self, run: Run, overview: Overview, stamp: int) -> None:
         """Makes the sweep's run, its experiment and the tags of the front say what an overview says."""
         run.describe(_with_commit(dict(overview.tags)), {})
         for step, moment, volume in overview.history:
-            run.put(step, {"hypervolume": volume}, _milliseconds(moment, stamp))
+            run.put(step, {"hypervolume": volume}, milliseconds(moment, stamp))
         run.restate(overview.step, overview.metrics, stamp)
         self._store.label({NOTE: run.tags[NOTE]})
-        self._mark(overview.front, stamp)
+        self.mark_front(overview.front)
         with tempfile.TemporaryDirectory(prefix="sweeps-mlflow-") as scratch:
             files = overview.files(Path(scratch))
             found = digest(files)
@@ -214,14 +228,15 @@ class Experiment:
                 self._store.keep(run.run_id, path)
         run.describe({DIGEST: found}, {})  # last: what is cut short is kept anew
 
-    def _mark(self, front: Container[int], stamp: int) -> None:
-        for trial, run in self._runs.items():
-            if trial in front and FRONT not in run.tags:
-                run.describe({FRONT: "true"}, {})
-                self._store.send(run, stamp)
-            elif trial not in front and FRONT in run.tags:
-                self._store.untag(run.run_id, FRONT)
-                del run.tags[FRONT]
+
+def _follows(run: Run | None, told: Trajectory) -> bool:
+    """Whether rows can be added to a run without a look at what is there, and leave no hole."""
+    if run and run.latest and run.attempt != told.attempt:
+        return False
+    if run and told.ended and (run.differs(_params(told.ended)) or run.contradicts(told.last, told.final)):
+        return False
+    last = run.last if run else 0
+    return [step for step in told.metrics if step > last] == [*range(last + 1, told.last + 1)]
 
 
 def _in_order(runs: Sequence[Run]) -> list[Run]:
@@ -229,51 +244,19 @@ def _in_order(runs: Sequence[Run]) -> list[Run]:
 
     A request that was given up may have been carried out all the same, so there are doubles, of which one is empty.
     """
-    replaced = {run.tags.get("replaces") for run in runs}
     children = Counter(run.tags.get("mlflow.parentRunId") for run in runs)
 
     def worth(run: Run) -> tuple[Any, ...]:
-        content = run.tags.get("state") in _ENDED, run.last, len(run.params), len(run.tags)
-        return run.run_id not in replaced, run.attempt, children[run.run_id], *content
+        return (
+            run.attempt,
+            children[run.run_id],
+            run.tags.get("state") in _ENDED,
+            run.last,
+            len(run.params),
+            len(run.tags),
+        )
 
     return sorted(runs, key=worth)
-
-
-def _epoch_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: row[name] for name in EPOCH_METRICS} | layer_metrics.of_epoch(row)
-
-
-def _final_metrics(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: row[name] for name in FINAL_METRICS} | layer_metrics.of_end(row)
-
-
-def add_confirmations(store: Store, run: Run, rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Adds what fresh seeds of a finished trial reached to its run; returns whether anything was to do.
-
-    `confirm/test_accuracy` and `confirm/remaining` have one value per seed, at the step of its index. Their `_mean`,
-    `_std`, `_low` and `_high` stand at the step of how many seeds they are of, as does the tag `confirmed`.
-    """
-    finished = [row for row in rows if row["state"] == "finished"]
-    points: dict[tuple[str, int], float | None] = {}
-    for metric in CONFIRMED_METRICS if finished else ():
-        points |= {(f"{CONFIRM}{metric}", row["seed_index"]): row[metric] for row in finished}
-        found = vars(student_t([row[metric] for row in finished]))
-        points |= {(f"{CONFIRM}{metric}_{name}", len(finished)): value for name, value in found.items()}
-    known = {name for name, _ in points if name in run.latest}
-    there = {(name, *point) for name in known for point in store.history(run.run_id, name)}
-    stamp = max((_milliseconds(row.get("ended"), 0) for row in finished), default=0)
-    for (name, step), value in points.items():
-        if value is not None and (name, step, value) not in there:
-            run.new_metrics.append((name, value, stamp, step))
-    if not run.new_metrics:
-        return False
-    run.describe({"confirmed": str(len(finished))}, {})
-    store.send(run, stamp)
-    return True
-
-
-def _copy(run: Run) -> tuple[Any, ...]:
-    return run.run_id, dict(run.tags), dict(run.params), dict(run.latest), run.status
 
 
 def _params(row: Mapping[str, Any]) -> dict[str, str]:
@@ -293,7 +276,5 @@ def _text(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def _milliseconds(moment: datetime | None, default: int) -> int:
-    if moment is None:
-        return default
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+def _now() -> int:
+    return int(time.time() * 1000)

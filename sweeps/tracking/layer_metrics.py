@@ -1,6 +1,5 @@
 """What MLflow holds of the layers of a network: `layers/NAME/remaining` and `layers/NAME/inverted`."""
 
-import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +28,7 @@ def of_end(row: Row) -> dict[str, float]:
         row: The ended trial, with the columns of `sweeps.results`.
     """
     return {
-        f"{_PREFIX}{layer['name']}/{part}": _single(layer[part])
+        f"{_PREFIX}{layer['name']}/{part}": layer[part]
         for layer in row.get("layers") or ()
         for part in ("remaining", "inverted")
     }
@@ -42,8 +41,3 @@ def is_one(metric: str) -> bool:
 
 def _is_deep(row: Row) -> bool:
     return len(row.get("layers") or ()) > MOST_LAYERS
-
-
-def _single(value: float) -> float:
-    # A worker reports float64 and Parquet keeps float32: the mirror must hold the same number from either.
-    return struct.unpack("f", struct.pack("f", value))[0]

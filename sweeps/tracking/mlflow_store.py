@@ -1,4 +1,4 @@
-"""MLflow, a mirror of a sweep for browsing: filled by `sweeps.tracking.mirror`, rebuilt by `sync`.
+"""MLflow, where sweeps are mirrored for browsing: its runs, its addresses, and what its errors mean.
 
 A sweep is one experiment with one parent run (tag `role=sweep`) and one child run per trial (`role=trial`); see
 `sweeps.tracking.experiment` for what they hold. Sweeps of one name share the experiment, and each sees those runs only
@@ -6,13 +6,11 @@ that have its tag `sweep_id`. Only this module and `sweeps.tracking.model_regist
 is something to do: that takes seconds.
 """
 
-import hashlib
 import logging
 import os
 import re
 import shlex
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
 from sweeps.store.paths import SweepPaths
-from sweeps.tracking.experiment import Experiment, add_confirmations
+from sweeps.tracking.confirmed_runs import add_confirmations
 from sweeps.tracking.identity import SWEEP_ID, make_id, read_id
-from sweeps.tracking.outbox import Row
-from sweeps.tracking.overview import Overview, params
 from sweeps.tracking.store import Run, Store
 from sweeps.tracking.views import ALL, FRONT, run_address, view_address
 
@@ -59,14 +55,6 @@ def redact(text: str) -> str:
     """`text` with the passwords of the addresses in it replaced, fit for a log."""
     text = re.sub(r"://[^/\s]*@", "://***@", text)
     return re.sub(r"(?i)\b(\w*password|\w*token)=[^&\s]+", r"\1=***", text)
-
-
-def fingerprint(uri: str | None) -> str:
-    """What tells a store from others where its address is not to be kept; None is the store in the root, wherever.
-
-    User and password are no part of it: with others it is the same store, and from a hash a password can be guessed.
-    """
-    return hashlib.sha256(redact(uri or "").encode()).hexdigest()
 
 
 class _Store:
@@ -129,44 +117,6 @@ class _Store:
 def open_store(uri: str, sweep: str, root: Path) -> Store:
     """The experiment of one sweep in MLflow, made if missing; for the arguments see `sweeps.tracking.mirror`."""
     return _Store(uri, sweep, root)
-
-
-def sync(
-    uri: str,
-    sweep: str,
-    *,
-    root: Path,
-    trials: Iterable[Mapping[str, Any]],
-    epochs: Mapping[int, Sequence[Mapping[str, Any]]],
-    state: str = "finished",
-    overview: Overview | None = None,
-) -> int:
-    """Makes a store equal the rows of ended trials. Doing it again changes nothing.
-
-    Args:
-        uri: See `sweeps.tracking.mirror.Mirror`.
-        sweep: See `sweeps.tracking.mirror.Mirror`.
-        root: See `sweeps.tracking.mirror.Mirror`.
-        trials: Rows of ended trials, one per trial. Runs of other trials are left alone.
-        epochs: The rows of each trial's epochs, of all its attempts.
-        state: Of the sweep.
-        overview: The sweep as a whole.
-
-    Returns:
-        The number of runs that were made, replaced, completed or removed.
-
-    Raises:
-        SweepError: If the store does not answer or refuses.
-    """
-    with answering(uri):
-        experiment = Experiment(open_store(uri, sweep, root), sweep)
-        removed = experiment.removed
-        changed = sum(experiment.repair(row, epochs.get(row["trial"], ())) for row in trials)
-        values: dict[str, Any] = {"tags": {"state": state}, "overview": overview}
-        if overview:  # its front can be tagged now that all runs are there
-            values |= {"params": params(overview.space), "space": overview.space}
-        experiment.apply([Row("sweep", "sweep", values, int(time.time() * 1000))])
-        return removed + changed
 
 
 def send_confirmations(

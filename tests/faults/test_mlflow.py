@@ -72,7 +72,7 @@ def test_a_server_that_refuses_is_slow_and_dies_costs_no_trial_and_is_made_equal
     assert shaken.code == 0, shaken.err
     assert "Traceback" not in shaken.err
     log = SweepPaths(machine.root, "shaken").log.read_text()
-    assert f"MLflow store http://***@127.0.0.1:{proxy.server_port}: must take rows, but got: " in log
+    assert f"upload to MLflow at http://***@127.0.0.1:{proxy.server_port} failed: " in log
     done = machine("mlflow-sync", "shaken", "--tracking-uri", uri)
     assert done.code == 0, done.err
     rows = machine.check("shaken", TRIALS, uri=uri)

@@ -20,6 +20,7 @@ from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mlflow_store
 from sweeps.tracking.identity import make_id
+from sweeps.tracking.replay import sync
 from sweeps.worker.checkpoints import Reached
 from tests.sweeps.machine import STEP
 from tests.sweeps.s3_server import BUCKET, environment, s3_server
@@ -72,11 +73,8 @@ class RecordingMirror:
     def trials_waiting(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self._keep("waiting", rows)
 
-    def epochs(self, epochs: Any) -> None:
-        self._keep("epochs", epochs.to_pylist())
-
-    def trials_ended(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._keep("ended", rows)
+    def parts_written(self) -> None:
+        self._keep("parts", [])
 
     def mark_front(self, trials: Iterable[int]) -> None:
         self._keep("front", ({"trial": trial} for trial in sorted(trials)))
@@ -192,7 +190,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of MLflow's tables, made once: that takes seconds."""
     root = tmp_path_factory.mktemp("store")
     (root / "warm-up").mkdir()
-    assert mlflow_store.sync(mlflow_store.default_uri(root), "warm-up", root=root, trials=[], epochs={}) == 0
+    assert sync(mlflow_store.default_uri(root), "warm-up", root=root) == 0
     return root / "mlflow.db"
 
 

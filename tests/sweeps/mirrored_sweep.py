@@ -1,16 +1,17 @@
 """The sweep `digits` as a driver tells a mirror of it, and as a real store in an SQLite file then has it."""
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from supermask.config import RULES, TrainConfig
-from sweeps.results import epochs_table
+from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.tracking import mirrored, mlflow_store
-from sweeps.tracking.experiment import EPOCH_METRICS, FINAL_METRICS
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mirrored import MirroredTrial
+from sweeps.tracking.trajectory import EPOCH_METRICS, FINAL_METRICS
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -38,16 +39,38 @@ def trial_row(trial: int, *, attempt: int = 1, epochs_done: int = 3, **changed: 
     return row | changed
 
 
-def mirror(root: Path) -> Mirror:
-    (root / "digits").mkdir(exist_ok=True)
-    return Mirror(mlflow_store.default_uri(root), "digits", root=root, interval_seconds=0.01)
+class Driven(Mirror):
+    """A mirror of `digits`, and the Parquet files that it reads."""
+
+    def __init__(self, root: Path, uri: str | None = None) -> None:
+        self.writer = ResultsWriter(root / "digits")
+        super().__init__(uri or mlflow_store.default_uri(root), "digits", root=root, interval_seconds=0.01)
+
+    def epochs(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.writer.add_epochs(epochs_table(rows))
+        self.writer.flush()
+        self.parts_written()
+
+    def ended(self, rows: Iterable[dict[str, Any]]) -> None:
+        self.writer.add_trials(trials_table(rows))
+        self.writer.flush()
+        self.parts_written()
 
 
-def mirror_whole_trials(made: Mirror, trials: range) -> None:
+def write(root: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes ended trials and their epochs, of which nobody tells the mirror."""
+    writer = ResultsWriter(root / "digits")
+    epochs = ((row["trial"], epoch, row["attempt"]) for row in rows for epoch in range(1, row["epochs_done"] + 1))
+    writer.add_epochs(epochs_table(epoch_row(trial, epoch, attempt=attempt) for trial, epoch, attempt in epochs))
+    writer.add_trials(trials_table(rows))
+    writer.flush()
+
+
+def train(made: Driven, trials: range) -> None:
     made.trials_started([start_row(trial) for trial in trials])
     for epoch in (1, 2, 3):
-        made.epochs(epochs_table([epoch_row(trial, epoch) for trial in trials]))
-    made.trials_ended([trial_row(trial) for trial in trials])
+        made.epochs([epoch_row(trial, epoch) for trial in trials])
+    made.ended([trial_row(trial) for trial in trials])
 
 
 def read(root: Path) -> list[MirroredTrial]:

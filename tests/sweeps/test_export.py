@@ -16,6 +16,7 @@ from supermask.pack import Pack
 from supermask.plain import plain_network
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mirrored, mlflow_store, onnx_model
+from sweeps.tracking.replay import sync
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
@@ -134,10 +135,8 @@ def test_an_mlflow_model_loads_and_gives_the_same(
 ) -> None:
     import mlflow
 
-    rows = [ended_row(0), ended_row(1)]
-    epochs = {row["trial"]: epoch_rows(row) for row in rows}
     uri = mlflow_store.default_uri(sweep.root)
-    mlflow_store.sync(uri, "small", root=sweep.root, trials=rows, epochs=epochs)
+    sync(uri, "small", root=sweep.root)
     before = mirrored.read(uri, "small", root=sweep.root, count_steps=True)
     done = sweeps("export", "small:1", "--to", "mlflow")
     assert (done.code, done.err) == (0, "")

@@ -20,7 +20,6 @@ from sweeps.driver.plan import Options
 from sweeps.store.lease import read_session
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.identity import read_id
-from sweeps.tracking.mlflow_store import fingerprint
 from tests.sweeps.books import Driver
 
 
@@ -58,7 +57,7 @@ def test_tune_writes_its_state_when_it_begins_and_no_more(monkeypatch: pytest.Mo
     assert saved == [0]
 
 
-def test_a_session_says_which_store_it_mirrors_into_and_not_its_address(
+def test_a_session_keeps_no_address_with_a_password(
     tmp_path: Path, small_space: Callable[..., SearchSpace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, uri = small_space(), "http://me:secret@host"
@@ -67,7 +66,7 @@ def test_a_session_says_which_store_it_mirrors_into_and_not_its_address(
     monkeypatch.setattr(run, "_session", lambda *_: None)
     work: Any = SimpleNamespace(paths=paths, space=space, options=options)
     run._begin(work)  # pyright: ignore[reportPrivateUsage]
-    assert read_session(paths)["mirror"] == fingerprint(uri)
+    assert read_session(paths)["options"] == {}
     assert "secret" not in paths.session.read_text()
 
 
@@ -106,7 +105,7 @@ def test_nobody_is_let_in_before_the_last_rows_are_in_mlflow(driver: Driver) -> 
     assert conclude(driver, mirror) == 7
     assert mirror.said == ["running", "running"]
     found = read_session(driver.paths)
-    assert (found["state"], found["unmirrored"]) == ("finished", 7)
+    assert found["state"] == "finished"
 
 
 def test_who_does_not_wait_for_mlflow_has_finished_all_the_same(driver: Driver) -> None:
@@ -115,4 +114,4 @@ def test_who_does_not_wait_for_mlflow_has_finished_all_the_same(driver: Driver) 
     with pytest.raises(KeyboardInterrupt):
         conclude(driver, mirror)
     found = read_session(driver.paths)
-    assert (found["state"], found["unmirrored"]) == ("finished", None)  # not known: the next session looks
+    assert found["state"] == "finished"

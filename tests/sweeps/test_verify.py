@@ -20,19 +20,16 @@ from sweeps.stored import StoredSweep
 from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.notes import NOTE
 from sweeps.tracking.overview import overview
+from sweeps.tracking.replay import sync
 from sweeps.verify import verify
 
 Row = dict[str, Any]
 STATES = ("finished", "finished", "failed", "stopped")
 
 
-def add_runs(
-    paths: SweepPaths, rows: list[Row], epoch_rows: Callable[[Row], list[Row]], uri: str | None = None
-) -> None:
-    epochs = {row["trial"]: epoch_rows(row) for row in rows}
+def add_runs(paths: SweepPaths, uri: str | None = None) -> int:
     whole = overview(StoredSweep.at(paths))
-    uri = uri or mlflow_store.default_uri(paths.root)
-    mlflow_store.sync(uri, paths.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
+    return sync(uri or mlflow_store.default_uri(paths.root), paths.name, root=paths.root, overview=whole)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +76,7 @@ def fill(
     writer.flush()
     for row in rows:
         study.tell([row])
-    add_runs(paths, rows, epoch_rows)
+    add_runs(paths)
 
 
 def edit(folder: Path, change: Callable[[list[Row]], Any]) -> None:
@@ -170,7 +167,7 @@ def test_a_trial_that_is_missing_in_the_study_is_found(
     writer.add_epochs(results.epochs_table(epoch_rows(row)))
     writer.flush()
     assert differences(paths, space) == ["trial 9: not in the study", "trial 9: not in MLflow"]
-    add_runs(paths, [row], epoch_rows)
+    add_runs(paths)
     assert differences(paths, space) == ["trial 9: not in the study"]
 
 
@@ -182,7 +179,7 @@ def test_a_result_that_the_study_was_not_told_is_found(
     writer.add_trials(results.trials_table([row]))
     writer.add_epochs(results.epochs_table(epoch_rows(row)))
     writer.flush()
-    add_runs(paths, [row], epoch_rows)
+    add_runs(paths)
     assert differences(paths, space) == ["trial 4: state waiting in the study, finished in Parquet"]
     SweepStudy(space, paths.journal).tell([row])
     assert differences(paths, space) == []
@@ -207,13 +204,13 @@ def test_a_second_run_of_a_trial_in_mlflow_is_found(paths: SweepPaths, space: Se
 
 
 def test_two_sweeps_of_one_name_in_one_store_are_compared_with_their_own_runs(
-    paths: SweepPaths, space: SearchSpace, epoch_rows: Callable[[Row], list[Row]]
+    paths: SweepPaths, space: SearchSpace
 ) -> None:
     uri, other = mlflow_store.default_uri(paths.root), SweepPaths(paths.root / "other", paths.name)
     shutil.copytree(paths.folder, other.folder)
     other.sweep_id.unlink()
     assert verify(StoredSweep(other, space), uri)["mlflow_runs"] == 0
-    add_runs(other, results.load(other.root, other.name).to_pylist(), epoch_rows, uri)
+    add_runs(other, uri)
     for own in (paths, other):
         found = verify(StoredSweep(own, space), uri)
         assert (found["mlflow_runs"], found["differences"]) == (4, [])
@@ -239,14 +236,9 @@ def test_the_last_fractions_of_a_layer_are_compared(paths: SweepPaths, space: Se
         "trial 0: layers/linear1/remaining 0.10000000149011612 in Parquet, None in MLflow",
         "trial 0: layers/linear1/inverted 0.5 in Parquet, None in MLflow",
     ]
-    rows = results.load(paths.root, paths.name).to_pylist()
-    epochs: dict[int, list[Row]] = {}
-    for row in results.load_epochs(paths.root, paths.name).to_pylist():
-        epochs.setdefault(row["trial"], []).append(row)
-    store = {"root": paths.root, "trials": rows, "epochs": epochs}
-    assert mlflow_store.sync(mlflow_store.default_uri(paths.root), paths.name, **store) == 1
+    assert add_runs(paths) == 1
     assert differences(paths, space) == []
-    assert mlflow_store.sync(mlflow_store.default_uri(paths.root), paths.name, **store) == 0
+    assert add_runs(paths) == 0
 
 
 def test_a_changed_tag_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:
@@ -289,7 +281,7 @@ def test_a_changed_configuration_in_the_study_is_found(paths: SweepPaths, space:
     ],
 )
 def test_what_follows_from_the_trials_is_compared_and_mended(
-    paths: SweepPaths, space: SearchSpace, spoil: Callable[..., None], line: str, epoch_rows: Callable[[Row], list[Row]]
+    paths: SweepPaths, space: SearchSpace, spoil: Callable[..., None], line: str
 ) -> None:
     def of(trial: int | None) -> str:
         if trial is not None:
@@ -300,5 +292,5 @@ def test_what_follows_from_the_trials_is_compared_and_mended(
 
     spoil(client(paths), of)
     assert differences(paths, space) == [line]
-    add_runs(paths, results.load(paths.root, paths.name).to_pylist(), epoch_rows)
+    add_runs(paths)
     assert differences(paths, space) == []

@@ -10,7 +10,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from sweeps import results
-from sweeps.driver.reconciliation import Found, reconcile, resend
+from sweeps.driver.reconciliation import Found, reconcile
 from sweeps.errors import SweepError
 from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.search.study import SweepStudy
@@ -19,6 +19,7 @@ from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.overview import overview
+from sweeps.tracking.replay import sync
 from sweeps.verify import verify
 from sweeps.worker.checkpoints import Checkpoint, Reached, fingerprint, write
 
@@ -71,11 +72,8 @@ def test_where_all_agree_nothing_is_changed(paths: SweepPaths, space: SearchSpac
 def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_study(
     paths: SweepPaths, space: SearchSpace, rows: list[Row], caplog: pytest.LogCaptureFixture
 ) -> None:
-    epochs: dict[int, list[Row]] = {}
-    for row in results.load_epochs(paths.root, space.name).to_pylist():
-        epochs.setdefault(row["trial"], []).append(row)
-    uri, whole = mlflow_store.default_uri(paths.root), overview(StoredSweep(paths, space))
-    mlflow_store.sync(uri, space.name, root=paths.root, trials=rows, epochs=epochs, overview=whole)
+    whole = overview(StoredSweep(paths, space))
+    sync(mlflow_store.default_uri(paths.root), space.name, root=paths.root, overview=whole)
     torn = paths.trials / "part-000004.parquet"
     torn.write_bytes(torn.read_bytes()[:-9])
     found = session(paths, space)
@@ -143,47 +141,19 @@ def reached(paths: SweepPaths, space: SearchSpace, rows: list[Row], ended_row: A
     return keep(paths, space, 4, 2, ended_row)
 
 
-def test_states_are_found_whose_epochs_are_in_parquet(
-    paths: SweepPaths, space: SearchSpace, reached: Reached, mirror: Any
-) -> None:
+def test_states_are_found_whose_epochs_are_in_parquet(paths: SweepPaths, space: SearchSpace, reached: Reached) -> None:
     found = session(paths, space)
     assert found.reached == {4: reached}
-    assert found.last_epochs == {0: 2, 1: 2, 2: 2, 3: 2, 4: 2}
-    resend(paths, found, mirror, store="here", earlier={"state": "died"})
-    sent = [(row["trial"], row["epoch"]) for kind, rows in mirror.calls if kind == "epochs" for row in rows]
-    assert sent == [(trial, epoch) for trial in range(5) for epoch in (1, 2)]
-    assert mirror.numbers("ended") == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("earlier", "sent"),
-    [
-        ({"state": "new"}, []),
-        ({"state": "finished", "unmirrored": 0, "mirror": "here"}, []),
-        ({"state": "finished", "unmirrored": 0, "mirror": "there"}, [0, 1, 2, 3]),
-        ({"state": "finished", "unmirrored": 3, "mirror": "here"}, [0, 1, 2, 3]),
-        ({"state": "finished", "mirror": "here"}, [0, 1, 2, 3]),  # and killed while it waited for MLflow
-        ({"state": "interrupted", "unmirrored": 0, "mirror": "here"}, [0, 1, 2, 3]),
-        ({"state": "died"}, [0, 1, 2, 3]),
-    ],
-)
-def test_a_session_sends_all_again_unless_the_last_one_finished_and_left_no_row_out_of_the_same_store(
-    paths: SweepPaths, space: SearchSpace, rows: list[Row], mirror: Any, *, earlier: Row, sent: list[int]
-) -> None:
-    resend(paths, session(paths, space), mirror, store="here", earlier=earlier)
-    assert mirror.numbers("ended") == sent
-    assert mirror.numbers("epochs") == [trial for trial in sent for _ in (1, 2)]
 
 
 def test_a_session_with_another_store_fills_it(
     paths: SweepPaths, space: SearchSpace, rows: list[Row], empty_store: Path
 ) -> None:
-    uri, earlier = f"sqlite:///{paths.root}/other.db", {"state": "finished", "unmirrored": 0}
+    uri = f"sqlite:///{paths.root}/other.db"
     shutil.copy(empty_store, paths.root / "other.db")
+    sync(mlflow_store.default_uri(paths.root), space.name, root=paths.root)
     made = Mirror(uri, space.name, root=paths.root, interval_seconds=0.01)
     made.start_sweep({}, {}, space=space)
-    earlier |= {"mirror": mlflow_store.fingerprint(None)}
-    resend(paths, session(paths, space), made, store=mlflow_store.fingerprint(uri), earlier=earlier)
     made.finish("finished", overview(StoredSweep(paths, space)))
     assert made.close(60) == 0
     assert verify(StoredSweep(paths, space), uri)["differences"] == []

@@ -207,7 +207,7 @@ def test_an_interrupt_leaves_running_trials_waiting(driver: Driver) -> None:
     driver.start()
     assert driver.session.interrupt() == 5
     driver.close("interrupted")
-    driver.lease.end("interrupted", unmirrored=0)
+    driver.lease.end("interrupted")
     assert driver.mirror.numbers("waiting") == [1, 2, 3, 4, 5]
     assert driver.session.counts == {
         "asked": 6, "finished": 1, "stopped": 0, "failed": 0, "running": 0, "waiting": 5,

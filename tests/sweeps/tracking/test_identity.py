@@ -6,22 +6,23 @@ import pytest
 
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, sending
-from sweeps.results import epochs_table
 from sweeps.store import lease
 from sweeps.store.cache import cached_root
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.identity import make_id, read_id
-from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mirrored import MirroredTrial
+from sweeps.tracking.replay import sync
 from tests.sweeps.mirrored_sweep import (
+    Driven,
     assert_equal,
     client,
     epoch_row,
-    mirror_whole_trials,
     parents,
     start_row,
+    train,
     trial_row,
+    write,
 )
 
 
@@ -54,8 +55,8 @@ def test_a_damaged_id_is_told_with_the_way_on(both: tuple[Path, Path], content: 
 def test_two_drivers_that_mirror_sweeps_of_one_name_into_one_store(root: Path, both: tuple[Path, Path]) -> None:
     uri = mlflow_store.default_uri(root)
 
-    def begin(own: Path) -> Mirror:
-        return Mirror(uri, "digits", root=own, interval_seconds=0.01)
+    def begin(own: Path) -> Driven:
+        return Driven(own, uri)
 
     def read(own: Path) -> list[MirroredTrial]:
         return mirrored.read(uri, "digits", root=own, count_steps=True)
@@ -63,17 +64,17 @@ def test_two_drivers_that_mirror_sweeps_of_one_name_into_one_store(root: Path, b
     one, two = both
     first = begin(one)
     first.start_sweep({"trials": 2}, {})
-    mirror_whole_trials(first, range(2))
+    train(first, range(2))
     assert first.close(60) == 0
     before = read(one)
 
     second = begin(two)  # with trials of the same numbers, of which one is started again and one has other parameters
     second.start_sweep({"trials": 3}, {})
     second.trials_started([start_row(0), start_row(1, seed=5)])
-    second.epochs(epochs_table([epoch_row(0, 1)]))
+    second.epochs([epoch_row(0, 1)])
     second.trials_started([start_row(0, attempt=2)])
-    second.epochs(epochs_table([epoch_row(0, epoch, attempt=2) for epoch in (2, 3)]))
-    second.trials_ended([trial_row(0, attempt=2)])
+    second.epochs([epoch_row(0, epoch, attempt=2) for epoch in (2, 3)])
+    second.ended([trial_row(0, attempt=2)])
     second.finish("interrupted")
     assert second.close(60) == 0
     assert read(one) == before
@@ -93,9 +94,11 @@ def test_two_drivers_that_mirror_sweeps_of_one_name_into_one_store(root: Path, b
 
 
 def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both: tuple[Path, Path]) -> None:
-    uri, epochs = mlflow_store.default_uri(root), {0: [epoch_row(0, epoch) for epoch in (1, 2, 3)]}
+    uri = mlflow_store.default_uri(root)
     one, two = both
-    assert mlflow_store.sync(uri, "digits", root=one, trials=[trial_row(0)], epochs=epochs) == 1
+    write(one, [trial_row(0)])
+    write(two, [trial_row(0, seed=7)])
+    assert sync(uri, "digits", root=one) == 1
     (before,) = mirrored.read(uri, "digits", root=one)
     confirmations = {0: [{"state": "finished", "remaining": 0.02, "test_accuracy": 0.9, "seed_index": 0}]}
     assert mlflow_store.send_confirmations(uri, "digits", root=two, confirmations=confirmations) == (0, [0])
@@ -103,9 +106,9 @@ def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both:
     assert mirrored.read_parent(uri, "digits", root=two) is None
     assert mlflow_store.addresses(uri, "digits", root=two) == {"MLflow": "http://127.0.0.1:5000"}
 
-    assert mlflow_store.sync(uri, "digits", root=two, trials=[trial_row(0, seed=7)], epochs=epochs) == 1
+    assert sync(uri, "digits", root=two) == 1
     assert mlflow_store.send_confirmations(uri, "digits", root=two, confirmations=confirmations) == (1, [])
-    assert mlflow_store.sync(uri, "digits", root=one, trials=[trial_row(0)], epochs=epochs) == 0
+    assert sync(uri, "digits", root=one) == 0
     assert mirrored.read(uri, "digits", root=one) == [before]
     (other,) = mirrored.read(uri, "digits", root=two)
     assert other.params["seed"] == "7"

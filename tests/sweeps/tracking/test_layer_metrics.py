@@ -10,10 +10,12 @@ import pytest
 
 from supermask.config import TrainConfig
 from sweeps.tracking import layer_metrics
-from sweeps.tracking.experiment import EPOCH_METRICS, Experiment
-from sweeps.tracking.outbox import Row
+from sweeps.tracking.backlog import News
+from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.store import Run
+from sweeps.tracking.trajectory import EPOCH_METRICS
 
+Row = Mapping[str, Any]
 SHALLOW, DEEP = 3, layer_metrics.MOST_LAYERS + 1
 FIRST = "layers/linear1/remaining"
 
@@ -75,35 +77,35 @@ class Memory:
 
 
 def layers_of(count: int, epoch: int) -> list[dict[str, Any]]:
-    return [{"name": f"linear{n + 1}", "remaining": 1 / (n + 2 + epoch), "inverted": 0.1 / epoch} for n in range(count)]
+    """As they come out of Parquet, which keeps float32."""
+    single = [float(np.float32(value)) for value in (0.1 / epoch, *(1 / (n + 2 + epoch) for n in range(count)))]
+    return [{"name": f"linear{n + 1}", "remaining": single[n + 1], "inverted": single[0]} for n in range(count)]
 
 
 def epoch(number: int, count: int, *, attempt: int = 1, **changes: Any) -> Row:
     values = dict.fromkeys(EPOCH_METRICS, 1.0 + number) | {"layers": layers_of(count, number)}
-    return Row("epoch", "0", {"trial": 0, "attempt": attempt, "epoch": number, **values, **changes}, 1000 + number)
+    return {"trial": 0, "attempt": attempt, "epoch": number, **values, "stamp": 1000 + number, **changes}
 
 
 def ended(count: int, *, epochs_done: int = 3, attempt: int = 1, **changes: Any) -> Row:
-    values = {**TrainConfig(epochs=3).to_dict(), **epoch(epochs_done, count).values, "epochs_done": epochs_done}
+    values = {**TrainConfig(epochs=3).to_dict(), **epoch(epochs_done, count), "epochs_done": epochs_done}
     values |= {"attempt": attempt, "state": "finished", "test_loss": 0.5, "test_accuracy": 0.5, "seconds": 1.5}
-    del values["epoch"]
-    return Row("ended", "0", {**values, "reason": None, **changes}, 2000)
+    return values | {"reason": None, **changes}
 
 
-def started(*, attempt: int = 1) -> Row:
-    return Row("started", "0", {"trial": 0, "attempt": attempt, **TrainConfig(epochs=3).to_dict()}, 900)
+def add(store: Memory, *epochs: Row, end: Row | None = None) -> None:
+    assert Experiment(store, "s").add(News(0, epochs, end))
 
 
-def as_parquet(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The row as it comes back: the layers in float32."""
-    parts = ("remaining", "inverted")
-    rounded = [{**layer, **{part: float(np.float32(layer[part])) for part in parts}} for layer in values["layers"]]
-    return {**values, "layers": rounded}
+def rebuild(store: Memory, epochs: list[Row], end: Row) -> bool:
+    """Returns whether anything was to do."""
+    experiment = Experiment(store, "s", is_live=False)
+    experiment.rebuild(News(0, epochs, end))
+    return bool(experiment.changed)
 
 
 def repair(store: Memory, count: int, **changes: Any) -> bool:
-    epochs = [as_parquet(epoch(number, count).values) for number in (1, 2, 3)]
-    return Experiment(store, "s").repair(as_parquet(ended(count).values) | changes, epochs)
+    return rebuild(store, [epoch(number, count) for number in (1, 2, 3)], {**ended(count), **changes})
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def repair(store: Memory, count: int, **changes: Any) -> bool:
 )
 def test_a_shallow_network_has_every_epoch_and_a_deep_one_its_last(count: int, steps: list[int]) -> None:
     store = Memory()
-    Experiment(store, "s").apply([started(), *(epoch(number, count) for number in (1, 2, 3)), ended(count)])
+    add(store, *(epoch(number, count) for number in (1, 2, 3)), end=ended(count))
     for name in (FIRST, f"layers/linear{count}/inverted"):
         assert [step for step, _ in store.steps(name)] == steps
     assert store.steps()[-1] == (3, float(np.float32(1 / 5)))
@@ -121,7 +123,7 @@ def test_a_shallow_network_has_every_epoch_and_a_deep_one_its_last(count: int, s
 @pytest.mark.parametrize("count", [SHALLOW, DEEP])
 def test_repair_finds_what_the_mirror_sent_complete_and_right(count: int) -> None:
     store = Memory()
-    Experiment(store, "s").apply([started(), *(epoch(number, count) for number in (1, 2, 3)), ended(count)])
+    add(store, *(epoch(number, count) for number in (1, 2, 3)), end=ended(count))
     run = store.trial()
     assert not repair(store, count)
     assert store.trial() == run
@@ -137,7 +139,7 @@ def test_repair_builds_the_layers_and_then_changes_nothing(count: int) -> None:
 
 def test_repair_completes_the_layers_of_a_run_cut_short() -> None:
     store = Memory()
-    Experiment(store, "s").apply([started(), epoch(1, SHALLOW), epoch(2, SHALLOW)])
+    add(store, epoch(1, SHALLOW), epoch(2, SHALLOW))
     run = store.trial()
     assert repair(store, SHALLOW)
     assert store.trial() == run
@@ -155,7 +157,7 @@ def test_repair_completes_the_layers_of_a_run_cut_short() -> None:
 )
 def test_repair_replaces_a_run_whose_layers_are_wrong(count: int, rows: list[Row]) -> None:
     store = Memory()
-    Experiment(store, "s").apply([started(), *rows])
+    add(store, *rows)
     run = store.trial()
     assert repair(store, count)
     assert store.trial() != run
@@ -174,28 +176,18 @@ def test_the_layers_of_a_deep_network_cost_repair_no_request() -> None:
 def test_a_run_from_before_there_were_layers_is_left_alone() -> None:
     store = Memory()
     rows = [epoch(number, SHALLOW, layers=None) for number in (1, 2, 3)]
-    Experiment(store, "s").apply([started(), *rows, ended(SHALLOW, layers=None)])
-    assert not Experiment(store, "s").repair(ended(SHALLOW, layers=None).values, [row.values for row in rows])
+    add(store, *rows, end=ended(SHALLOW, layers=None))
+    assert not rebuild(store, rows, ended(SHALLOW, layers=None))
 
 
 @pytest.mark.parametrize(("count", "steps"), [(SHALLOW, [1, 2, 3]), (DEEP, [3])])
-def test_a_replacing_run_takes_the_earlier_epochs_of_the_layers(count: int, steps: list[int]) -> None:
+def test_a_replacing_run_has_the_earlier_epochs_of_the_layers(count: int, steps: list[int]) -> None:
     store = Memory()
-    experiment = Experiment(store, "s")
-    experiment.apply([started(), epoch(1, count), epoch(2, count, layers=layers_of(count, 9))])
+    first = [epoch(1, count), epoch(2, count, layers=layers_of(count, 9))]
+    add(store, *first)
     old = store.trial()
-    second = [epoch(2, count, attempt=2), epoch(3, count, attempt=2), ended(count, attempt=2)]
-    experiment.apply([started(attempt=2), *second])
+    rows = [*first, epoch(2, count, attempt=2), epoch(3, count, attempt=2)]
+    assert rebuild(store, rows, ended(count, attempt=2))
     assert store.trial() != old
     assert store.steps() == [(step, float(np.float32(1 / (2 + step)))) for step in steps]
-    epochs = [as_parquet(row.values) for row in (epoch(1, count), *second[:2])]
-    assert not Experiment(store, "s").repair(as_parquet(second[2].values), epochs)
-
-
-def test_an_end_that_says_something_else_replaces_the_run_with_its_earlier_epochs() -> None:
-    store = Memory()
-    experiment = Experiment(store, "s")
-    experiment.apply([started(), *(epoch(number, SHALLOW) for number in (1, 2, 3))])
-    experiment.apply([ended(SHALLOW, layers=layers_of(SHALLOW, 8))])
-    assert [step for step, _ in store.steps()] == [1, 2, 3]
-    assert store.steps()[-1] == (3, float(np.float32(1 / 10)))
+    assert not rebuild(store, rows, ended(count, attempt=2))

@@ -6,27 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.results import epochs_table
-from sweeps.tracking.experiment import EPOCH_METRICS
 from sweeps.tracking.notes import trial_note
+from sweeps.tracking.trajectory import EPOCH_METRICS
 from tests.sweeps.mirrored_sweep import (
     STARTED,
+    Driven,
     assert_equal,
     client,
     epoch_row,
-    mirror,
-    mirror_whole_trials,
     parents,
     read,
     start_row,
+    train,
     trial_row,
 )
 
 
 def test_the_mirror_equals_the_rows(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    made = mirror(root)
+    made = Driven(root)
     made.start_sweep({"trials": 3, "sampler": "tpe", "eta": 0.1}, {"commit": "abc", "host": "h"})
-    mirror_whole_trials(made, range(3))
+    train(made, range(3))
     made.finish("finished")
     assert made.close(60) == 0
     assert made.lag == 0
@@ -62,11 +61,11 @@ def test_the_mirror_equals_the_rows(root: Path, capfd: pytest.CaptureFixture[str
 
 
 def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
-    first = mirror(root)
+    first = Driven(root)
     first.start_sweep({"trials": 2}, {})
-    mirror_whole_trials(first, range(1))
+    train(first, range(1))
     first.trials_started([start_row(1)])
-    first.epochs(epochs_table([epoch_row(1, 1)]))
+    first.epochs([epoch_row(1, 1)])
     first.trials_waiting([{"trial": 1, "attempt": 1}])
     first.finish("interrupted")
     assert first.close(60) == 0
@@ -75,11 +74,11 @@ def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
     assert client(root).get_run(waiting.run_id).info.status == "SCHEDULED"
     assert parents(root)[0].info.status == "KILLED"
 
-    second = mirror(root)
+    second = Driven(root)
     second.start_sweep({"trials": 3}, {})
     second.trials_started([start_row(1), start_row(2)])
-    second.epochs(epochs_table([epoch_row(1, 2), epoch_row(1, 3)]))
-    second.trials_ended([trial_row(1)])
+    second.epochs([epoch_row(1, 2), epoch_row(1, 3)])
+    second.ended([trial_row(1)])
     assert second.close(60) == 0
     trials = read(root)
     assert [(trial.trial, trial.state, trial.steps) for trial in trials] == [
@@ -95,12 +94,12 @@ def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
 
 
 def test_a_trial_that_starts_again_has_one_run(root: Path) -> None:
-    made = mirror(root)
+    made = Driven(root)
     made.trials_started([start_row(0)])
-    made.epochs(epochs_table([epoch_row(0, 1), epoch_row(0, 2, val_accuracy=0.9)]))
+    made.epochs([epoch_row(0, 1), epoch_row(0, 2, val_accuracy=0.9)])
     made.trials_started([start_row(0, attempt=2)])
-    made.epochs(epochs_table([epoch_row(0, 2, attempt=2), epoch_row(0, 3, attempt=2)]))
-    made.trials_ended([trial_row(0, attempt=2)])
+    made.epochs([epoch_row(0, 2, attempt=2), epoch_row(0, 3, attempt=2)])
+    made.ended([trial_row(0, attempt=2)])
     assert made.close(60) == 0
     (trial,) = read(root)
     assert_equal(trial, trial_row(0, attempt=2))
@@ -110,8 +109,8 @@ def test_a_trial_that_starts_again_has_one_run(root: Path) -> None:
 
 @pytest.mark.parametrize(("state", "status"), [("finished", "FINISHED"), ("stopped", "KILLED"), ("failed", "FAILED")])
 def test_how_a_trial_ends(root: Path, state: str, status: str) -> None:
-    made = mirror(root)
-    made.trials_ended([trial_row(0, state=state, reason="why")])
+    made = Driven(root)
+    made.ended([trial_row(0, state=state, reason="why")])
     assert made.close(60) == 0
     (trial,) = read(root)
     assert trial.state == state
@@ -121,10 +120,10 @@ def test_how_a_trial_ends(root: Path, state: str, status: str) -> None:
 
 
 def test_a_value_that_is_not_finite_is_named(root: Path) -> None:
-    made = mirror(root)
+    made = Driven(root)
     made.trials_started([start_row(0)])
-    made.epochs(epochs_table([epoch_row(0, 1), epoch_row(0, 2, train_loss=math.nan, val_loss=math.inf)]))
-    made.trials_ended([trial_row(0, epochs_done=2, state="failed", train_loss=math.nan, val_loss=math.inf)])
+    made.epochs([epoch_row(0, 1), epoch_row(0, 2, train_loss=math.nan, val_loss=math.inf)])
+    made.ended([trial_row(0, epochs_done=2, state="failed", train_loss=math.nan, val_loss=math.inf)])
     assert made.close(60) == 0
     (trial,) = read(root)
     assert trial.non_finite == {"train_loss", "val_loss"}
@@ -133,10 +132,10 @@ def test_a_value_that_is_not_finite_is_named(root: Path) -> None:
 
 
 def test_more_epochs_than_one_request_takes(root: Path) -> None:
-    made = mirror(root)
+    made = Driven(root)
     made.trials_started([start_row(0)])
-    made.epochs(epochs_table([epoch_row(0, epoch) for epoch in range(1, 451)]))
-    made.trials_ended([trial_row(0, epochs_done=450)])
+    made.epochs([epoch_row(0, epoch) for epoch in range(1, 451)])
+    made.ended([trial_row(0, epochs_done=450)])
     assert made.close(60) == 0
     (trial,) = read(root)
     assert (trial.steps, trial.last_step) == (450, 450)
@@ -144,32 +143,30 @@ def test_more_epochs_than_one_request_takes(root: Path) -> None:
 
 
 def test_what_mlflow_refuses_does_not_stop_the_rest(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made = mirror(root)
+    made = Driven(root)
     with caplog.at_level(logging.WARNING):
-        made.start_sweep({"trials": 1}, {})
         made.start_sweep({"eta, or what?": 0.5}, {})
-        made.start_sweep({"sampler": "tpe"}, {})
-        mirror_whole_trials(made, range(1))
+        train(made, range(1))
         made.finish("finished")
         assert made.close(60) == 1
-    assert made.rejected.keys() == {"sweep"}
-    assert "eta, or what?" in made.rejected["sweep"]
+    assert made.rejected.keys() == {"parameters"}
+    assert "eta, or what?" in made.rejected["parameters"]
     assert len(caplog.messages) == 1
     (trial,) = read(root)
     assert_equal(trial, trial_row(0))
     (parent,) = parents(root)
     assert parent.info.status == "FINISHED"
-    assert parent.data.params == {"trials": "1", "sampler": "tpe"}
+    assert parent.data.params == {}
 
 
 def test_an_experiment_that_was_deleted_comes_back(root: Path) -> None:
-    first = mirror(root)
-    mirror_whole_trials(first, range(1))
+    first = Driven(root)
+    train(first, range(1))
     assert first.close(60) == 0
     store = client(root)
     store.delete_experiment(store.get_experiment_by_name("digits").experiment_id)
     assert read(root) == []
-    second = mirror(root)
-    mirror_whole_trials(second, range(1, 2))
+    second = Driven(root)
+    train(second, range(1, 2))
     assert second.close(60) == 0
     assert [trial.trial for trial in read(root)] == [0, 1]

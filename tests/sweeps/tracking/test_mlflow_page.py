@@ -12,12 +12,12 @@ from mlflow.entities import Run
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from search_spaces.load import load
-from sweeps.results import epochs_table
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.overview import overview, params
+from sweeps.tracking.replay import sync
 from tests.sweeps.mlflow_server import free_port, server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -39,7 +39,6 @@ class Served(NamedTuple):
     uri: str
     paths: SweepPaths
     rows: Rows
-    epochs: dict[int, Rows]
     sync: Callable[[], int]
 
 
@@ -54,7 +53,6 @@ def make_rows(ended_row: EndedRow) -> Rows:
 def served(
     tmp_path_factory: pytest.TempPathFactory,
     ended_row: EndedRow,
-    epoch_rows: Callable[[dict[str, Any]], Rows],
     write_sweep: Callable[..., SweepPaths],
     empty_store: Path,
 ) -> Iterator[Served]:
@@ -64,15 +62,14 @@ def served(
     shutil.copy(empty_store, root)
     paths.front_png.write_bytes(PNG)
     paths.report.write_text("<h1>The report</h1>")
-    uri, epochs = f"http://127.0.0.1:{port}", {row["trial"]: epoch_rows(row) for row in rows}
+    uri = f"http://127.0.0.1:{port}"
 
-    def sync() -> int:
-        whole = overview(StoredSweep.at(paths))
-        return mlflow_store.sync(uri, paths.name, root=root, trials=rows, epochs=epochs, overview=whole)
+    def fill() -> int:
+        return sync(uri, paths.name, root=root, overview=overview(StoredSweep.at(paths)))
 
     with server(root, port):
-        assert sync() == len(rows)
-        yield Served(uri, paths, rows, epochs, sync)
+        assert fill() == len(rows)
+        yield Served(uri, paths, rows, fill)
 
 
 def runs(client: MlflowClient, sweep: str, where: str = "") -> list[Run]:
@@ -122,9 +119,7 @@ def test_a_server_that_is_filled_later_shows_what_the_sweep_itself_sent(
     live = Mirror(mlflow_store.default_uri(tmp_path), "small", root=served.paths.root, interval_seconds=0.01)
     live.start_sweep(params(space) | {"lanes": 4}, {"commit": "abc"}, space=space)
     live.trials_started([{"trial": row["trial"], "attempt": 1} for row in served.rows])
-    live.epochs(epochs_table(row for rows in served.epochs.values() for row in rows))
     live.mark_front([11])
-    live.trials_ended(served.rows)
     live.finish("finished", overview(StoredSweep(served.paths, space)))
     assert live.close(60) == 0
     there, here = tmp_path / "there", tmp_path / "here"

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.results import epochs_table
 from sweeps.tracking import mirrored, mlflow_store
+from sweeps.tracking.replay import sync
 from tests.sweeps.mirrored_sweep import (
     STARTED,
+    Driven,
     assert_equal,
     client,
     epoch_row,
-    mirror,
-    mirror_whole_trials,
     parents,
     read,
     start_row,
+    train,
     trial_row,
+    write,
 )
 
 
@@ -32,7 +33,7 @@ def test_importing_this_package_does_not_import_mlflow() -> None:
 
 def test_more_runs_than_one_page_holds(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow_store, "_PAGE", 2)
-    made = mirror(root)
+    made = Driven(root)
     made.trials_started([start_row(trial) for trial in range(7)])
     assert made.close(60) == 0
     assert [trial.trial for trial in read(root)] == list(range(7))
@@ -40,19 +41,14 @@ def test_more_runs_than_one_page_holds(root: Path, monkeypatch: pytest.MonkeyPat
 
 def test_sync_rebuilds_and_repairs(root: Path) -> None:
     uri = mlflow_store.default_uri(root)
-    rows = [trial_row(trial) for trial in range(4)]
-    epochs = {trial: [epoch_row(trial, epoch) for epoch in (1, 2, 3)] for trial in range(4)}
-
-    def sync() -> int:
-        return mlflow_store.sync(uri, "digits", root=root, trials=rows, epochs=epochs)
-
-    made = mirror(root)
-    mirror_whole_trials(made, range(1))
+    made = Driven(root)
+    train(made, range(1))
     made.trials_started([start_row(1)])
-    made.epochs(epochs_table([epoch_row(1, 1)]))
+    made.epochs([epoch_row(1, 1)])
     assert made.close(60) == 0
-    assert sync() == 3  # trial 1 lacks epochs, 2 and 3 are missing
-    assert sync() == 0
+    write(root, [trial_row(trial) for trial in range(1, 4)])
+    assert sync(uri, "digits", root=root) == 3  # trial 1 lacks epochs, 2 and 3 are missing
+    assert sync(uri, "digits", root=root) == 0
 
     store = client(root)
     runs = {trial.trial: trial.run_id for trial in read(root)}
@@ -61,8 +57,10 @@ def test_sync_rebuilds_and_repairs(root: Path) -> None:
     store.set_terminated(runs[2], "FAILED")
     twin = store.create_run(store.get_run(runs[3]).info.experiment_id, tags=store.get_run(runs[3]).data.tags)
     assert [trial.trial for trial in read(root)] == [0, 2, 3, 3]
-    assert sync() == 4  # 0 and 1 get new runs, 2 its status, and the twin of 3, which is empty, goes
-    assert sync() == 0
+    assert (
+        sync(uri, "digits", root=root) == 4
+    )  # 0 and 1 get new runs, 2 its status, and the twin of 3, which is empty, goes
+    assert sync(uri, "digits", root=root) == 0
     trials = read(root)
     assert [trial.trial for trial in trials] == [0, 1, 2, 3]
     assert all(trial.steps == 3 for trial in trials)
@@ -89,7 +87,7 @@ def test_where_things_are(root: Path) -> None:
     assert command[command.index("--port") + 1] == "5005"
     assert command[command.index("--backend-store-uri") + 1] == uri
     assert command[command.index("--default-artifact-root") + 1] == f"file://{root}/mlflow-artifacts"
-    made = mirror(root)
+    made = Driven(root)
     made.start_sweep({}, {})
     assert made.close(60) == 0
     experiment = client(root).get_experiment_by_name("digits").experiment_id
@@ -106,9 +104,9 @@ def test_where_things_are(root: Path) -> None:
 
 
 def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:
-    uri, epochs = mlflow_store.default_uri(root), {0: [epoch_row(0, epoch) for epoch in (1, 2, 3)]}
-    made = mirror(root)
-    mirror_whole_trials(made, range(1))
+    uri = mlflow_store.default_uri(root)
+    made = Driven(root)
+    train(made, range(1))
     made.trials_started([start_row(1)])
     made.finish("finished")
     assert made.close(60) == 0
@@ -116,7 +114,7 @@ def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:
     rows = {trial: [values | {"seed_index": k, "test_accuracy": 0.9 + k / 100} for k in range(12)] for trial in (0, 1)}
     assert mlflow_store.send_confirmations(uri, "digits", root=root, confirmations=rows) == (1, [1])
     assert mlflow_store.send_confirmations(uri, "digits", root=root, confirmations=rows) == (0, [1])
-    assert mlflow_store.sync(uri, "digits", root=root, trials=[trial_row(0)], epochs=epochs) == 0
+    assert sync(uri, "digits", root=root) == 0
     first = read(root)[0]
     assert first.metrics["confirm/test_accuracy_mean"] == pytest.approx(0.955)
     assert first.metrics["confirm/remaining"] == 0.02
@@ -132,7 +130,8 @@ def test_files_of_a_mirror_in_any_database_lie_in_the_root_not_where_the_command
     monkeypatch.chdir(root / "called")
     other = root / "elsewhere.db"
     shutil.copy(root / "mlflow.db", other)
-    assert mlflow_store.sync(f"sqlite:///{other}", "digits", root=root, trials=[trial_row(0)], epochs={}) == 1
+    write(root, [trial_row(0)])
+    assert sync(f"sqlite:///{other}", "digits", root=root) == 1
     experiment = mlflow_store.connect(f"sqlite:///{other}").get_experiment_by_name("digits")
     assert experiment
     assert experiment.artifact_location == f"{(root / 'mlflow-artifacts').as_uri()}"

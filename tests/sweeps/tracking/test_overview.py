@@ -15,9 +15,9 @@ from sweeps.analysis.recommendation import recommend
 from sweeps.results import trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
+from sweeps.tracking.backlog import News
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.notes import NOTE, sweep_note, trial_note
-from sweeps.tracking.outbox import LAST, Row
 from sweeps.tracking.overview import DIGEST, Overview, overview
 from sweeps.tracking.views import experiment_tags
 from tests.sweeps.memory_store import MemoryStore
@@ -41,9 +41,8 @@ def look(paths: SweepPaths) -> Overview:
     return overview(StoredSweep.at(paths))
 
 
-def show(store: MemoryStore, whole: Overview, state: str = "finished", stamp: int = 5000) -> None:
-    values = {"tags": {"state": state}, "space": whole.space, "overview": whole}
-    Experiment(store, "small").apply([Row("sweep", LAST, values, stamp)])
+def show(store: MemoryStore, whole: Overview, state: str = "finished") -> None:
+    Experiment(store, "small").conclude(state, whole)
 
 
 def tagged(store: MemoryStore) -> list[str]:
@@ -84,7 +83,7 @@ def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
     paths.front_png.write_bytes(b"png")
     store, whole = MemoryStore(), look(paths)
     for row in rows:
-        Experiment(store, "small").repair(row, [])
+        Experiment(store, "small").rebuild(News(row["trial"], [], row))
     show(store, whole)
     parent = next(run for run in store.runs() if run.tags["role"] == "sweep")
     assert {name: value for name, (_, value) in parent.latest.items()} == whole.metrics
@@ -98,7 +97,7 @@ def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
     (tmp_path / "copy.parquet").write_bytes(store.files[f"{parent.run_id}/trials.parquet"])
     assert pq.read_table(tmp_path / "copy.parquet").column("trial").to_pylist() == [0, 1, 2, 3, 4]
     requests = store.requests
-    show(store, look(paths), stamp=9000)
+    show(store, look(paths))
     assert store.requests == requests
     paths.report.write_text("<p>report</p>")
     show(store, look(paths))
@@ -126,11 +125,11 @@ def test_files_that_were_not_all_kept_are_kept_again(
 def test_trials_that_leave_the_front_lose_its_tag(ended_row: EndedRow) -> None:
     store = MemoryStore()
     for trial in range(3):
-        Experiment(store, "small").repair(ended_row(trial), [])
+        Experiment(store, "small").rebuild(News(trial, [], ended_row(trial)))
     experiment = Experiment(store, "small")
-    experiment.apply([Row("sweep", "sweep", {"front": {0, 2}}, 1)])
+    experiment.mark_front({0, 2})
     assert tagged(store) == ["0", "2"]
-    experiment.apply([Row("sweep", "sweep", {"front": {1, 2}}, 2)])
+    experiment.mark_front({1, 2})
     assert tagged(store) == ["1", "2"]
     assert all("front" not in run.tags for run in store.runs() if run.tags.get("trial") == "0")
 
@@ -140,7 +139,7 @@ def test_a_number_that_changed_at_the_same_step_is_told_anew(
 ) -> None:
     store = MemoryStore()
     show(store, look(write_sweep(tmp_path / "one", rows)))
-    show(store, look(write_sweep(tmp_path / "two", [*rows, ended_row(5, "failed")])), stamp=9000)
+    show(store, look(write_sweep(tmp_path / "two", [*rows, ended_row(5, "failed")])))
     (parent,) = store.runs()
     assert store.history(parent.run_id, "trials_failed") == [(4, 1.0), (4, 2.0)]
     assert store.history(parent.run_id, "trials_finished") == [(4, 4.0)]
