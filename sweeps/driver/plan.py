@@ -32,6 +32,8 @@ CPU_WEIGHTS = 2**21
 """Weights of a pack on a CPU; a compromise: larger packs are faster, smaller ones let the sampler learn more often."""
 CPU_LANES, GPU_LANES = 16, 256
 """Most lanes of a pack; on a GPU not yet measured."""
+THREADED_WEIGHTS = 2**17
+"""Weights of a network from which a second thread gains more than it costs, which on a busy machine is very much."""
 ROUNDS = 4
 """Packs a sweep should take one after the other at least: the sampler learns between them."""
 GPU_MEMORY_FRACTION = 0.5
@@ -172,8 +174,9 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
             hanging packs, or the time for an orderly end, is no time.
     """
     gpus = options.gpus_per_pack if options.gpus_per_pack is not None else float(resources.gpus > 0)
-    # Packs train side by side where they can: threads of one pack would wait for each other.
-    cpus = options.cpus_per_pack or (resources.cpus if options.in_process else 1)
+    cpus = options.cpus_per_pack or 1  # packs side by side: threads of one pack would wait for each other
+    if options.in_process and not options.cpus_per_pack:
+        cpus = resources.cpus if largest_network(space, datasets).parameters >= THREADED_WEIGHTS else 1
     for option, asked, there in (("--cpus-per-pack", cpus, resources.cpus), ("--gpus-per-pack", gpus, resources.gpus)):
         if options.address is None and asked > there:
             raise SweepError(

@@ -98,7 +98,7 @@ def test_a_full_disk_is_one_message_with_the_way_on_and_room_is_all_it_needs(mac
 
 
 def test_a_root_that_cannot_be_written_for_a_while_costs_nothing(machine: Machine) -> None:
-    driver = machine.sweep("--name", "shut", *SIZE, changes=CHANGES)
+    driver = machine.sweep("--name", "shut", *SIZE, "--in-process", changes=CHANGES)
     paths = SweepPaths(machine.root, "shut")
     machine.wait(lambda: machine.started("shut", driver), driver)
     machine.wait(lambda: machine.status("shut")["trials"]["finished"] >= 2, driver)

@@ -9,10 +9,10 @@ from sweeps.tracking import mlflow_store
 from tests.faults.mlflow_server import Proxy, Server, proxy_of
 from tests.sweeps.machine import SMALL, Done, Machine, machine_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 TRIALS = 12
-SIZE = ("--trials", str(TRIALS), "--lanes", "2")
+SIZE = ("--trials", str(TRIALS), "--lanes", "2", "--in-process")
 HUSHED = "hush-hush-4711"
 
 
@@ -47,7 +47,7 @@ def uri(proxy: Proxy) -> str:
 @pytest.fixture(scope="module")
 def shaken(machine: Machine, server: Server, proxy: Proxy, uri: str) -> Done:
     """A sweep whose server refuses, is slow, is killed and comes back meanwhile."""
-    driver = machine.sweep("--name", "shaken", *SIZE, "--tracking-uri", uri, changes=[*SMALL, "fixed.epochs=120"])
+    driver = machine.sweep("--name", "shaken", *SIZE, "--tracking-uri", uri, changes=[*SMALL, "fixed.epochs=300"])
     machine.wait(lambda: proxy.seen["well"] > 10, driver)
     for mode in ("refusing", "slow"):
         proxy.mode = mode

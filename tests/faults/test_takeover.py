@@ -15,7 +15,7 @@ from sweeps.store.paths import SweepPaths
 from tests.faults.soak import HOUR, SOAK
 from tests.sweeps.machine import SMALL, Machine
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(HOUR if SOAK else 600)]
+pytestmark = pytest.mark.timeout(HOUR if SOAK else 600)
 
 NAME, TRIALS, LANES = "taken", 12, "3"
 APART = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -29,18 +29,19 @@ APART = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-pro
 def test_a_driver_that_wakes_up_after_another_took_over_writes_nothing_more(tmp_path: Path) -> None:
     machine, paths = Machine(tmp_path), SweepPaths(tmp_path, NAME)
     changes = [*SMALL, "fixed.epochs=60"]
-    first = machine.sweep("--name", NAME, "--trials", str(TRIALS), "--lanes", LANES, changes=changes, before=APART)
+    size = ("--trials", str(TRIALS), "--lanes", LANES, "--in-process")
+    first = machine.sweep("--name", NAME, *size, changes=changes, before=APART)
     machine.wait(lambda: paths.sessions.exists() and machine.status(NAME)["trials"]["finished"] > 0, first)
     (sleeper,) = [pid for pid, line in machine.processes().items() if "-m sweeps run" in line and "unshare" not in line]
     os.kill(sleeper, signal.SIGSTOP)
-    refused = machine("resume", NAME)
+    refused = machine("resume", NAME, "--in-process")
     assert refused.code == 2
     assert f"after {STALE_SECONDS:g} s it counts as dead" in refused.err
     # As if it had slept for long.
     then = time.time() - STALE_SECONDS - 1
     os.utime(paths.session, (then, then))
 
-    second = machine.begin("resume", NAME, "--lanes", LANES)
+    second = machine.begin("resume", NAME, *size[2:])
     machine.wait(lambda: machine.started(NAME, second), second)
     os.kill(sleeper, signal.SIGCONT)
     woken = machine.end(first)

@@ -19,12 +19,14 @@ from tests.sweeps.machine import SMALL, Machine, machine_of
 
 pytestmark = pytest.mark.ray
 
+WORKERS = ("ray::PackTrainable", "ray::ResourceTrainable")
+
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """With a sweep of four trials."""
     with machine_of(tmp_path_factory.mktemp("root")) as made:
-        done = made.end(made.sweep("--name", "tiny", "--trials", "4", "--lanes", "4", changes=SMALL))
+        done = made.end(made.sweep("--name", "tiny", "--trials", "4", "--lanes", "4", "--in-process", changes=SMALL))
         assert done.code == 0, done.err
         yield made
 
@@ -42,7 +44,7 @@ def test_trials_are_confirmed_and_all_records_agree(machine: Machine, paths: Swe
     done = machine("confirm", "tiny", "--select", "0,2,3", "--seeds", "2", "--json")
     assert done.code == 0, done.err
     assert "Traceback" not in done.err
-    assert done.err.startswith("confirm tiny: 6 trainings to do, up to ")
+    assert "\nconfirm tiny: 6 trainings to do, up to " in done.err
     rows, trials = confirmed(paths), machine.rows("tiny")
     assert [(row["trial"], row["seed_index"]) for row in rows] == [(t, k) for t in (0, 2, 3) for k in (0, 1)]
     for row in rows:
@@ -73,7 +75,7 @@ def test_more_seeds_are_added_also_when_a_worker_is_killed(machine: Machine, pat
     before = confirmed(paths)
 
     def kill_a_worker() -> bool:
-        workers = [pid for pid, command in machine.processes().items() if command.startswith("ray::PackWorker")]
+        workers = [pid for pid, command in machine.processes().items() if command.startswith(WORKERS)]
         kill(workers[:1])
         return bool(workers)
 
@@ -88,7 +90,7 @@ def test_more_seeds_are_added_also_when_a_worker_is_killed(machine: Machine, pat
 
 def test_an_interrupted_confirm_goes_on(machine: Machine, paths: SweepPaths) -> None:
     before = len(confirmed(paths))
-    process = machine.begin("confirm", "tiny", "--select", "1", "--seeds", "16", "--lanes", "1")
+    process = machine.begin("confirm", "tiny", "--select", "1", "--seeds", "16", "--lanes", "1", "--in-process")
     machine.wait(lambda: len(confirmed(paths)) > before, process)
     os.killpg(process.pid, signal.SIGINT)
     interrupted = machine.end(process)
@@ -97,8 +99,9 @@ def test_an_interrupted_confirm_goes_on(machine: Machine, paths: SweepPaths) -> 
     assert "The same command goes on." in interrupted.err
     kept = [row for row in confirmed(paths) if row["trial"] == 1]
     assert 0 < len(kept) < 16
-    done = machine("confirm", "tiny", "--select", "1", "--seeds", "16")
+    done = machine("confirm", "tiny", "--select", "1", "--seeds", "16", "--in-process")
     assert done.code == 0, done.err
     rows = [row for row in confirmed(paths) if row["trial"] == 1]
     assert [row["seed_index"] for row in rows] == list(range(16))
     assert [row for row in rows if row in kept] == kept
+    assert not list((paths.confirm / "checkpoints").iterdir())  # all have ended

@@ -97,8 +97,9 @@ def test_its_status_and_front_are_those_of_its_results(machine: Machine, whole: 
     assert {int(path.stem) for path in masks.iterdir()} == {record["trial"] for record in front}
 
 
-def test_results_do_not_depend_on_how_trials_are_packed(machine: Machine, whole: Done) -> None:
-    done = machine.end(machine.sweep("--name", "narrow", "--trials", "10", "--lanes", "3", changes=[*SMALL, FAULTY]))
+def test_results_do_not_depend_on_how_trials_are_packed_nor_on_ray(machine: Machine, whole: Done) -> None:
+    size = ("--trials", "10", "--lanes", "3", "--in-process")
+    done = machine.end(machine.sweep("--name", "narrow", *size, changes=[*SMALL, FAULTY]))
     assert done.code == 0, done.err
     narrow = machine.rows("narrow")
     assert [row["trial"] for row in narrow] == list(range(10))
@@ -113,7 +114,9 @@ def test_results_do_not_depend_on_how_trials_are_packed(machine: Machine, whole:
 
 def test_a_space_whose_every_lane_diverges_is_failed_work(machine: Machine) -> None:
     changes = [*SMALL, "fixed.weight_gain=1.0e+25"]
-    done = machine.end(machine.sweep("--name", "lost", "--trials", "6", "--lanes", "3", changes=changes))
+    done = machine.end(
+        machine.sweep("--name", "lost", "--trials", "6", "--lanes", "3", "--in-process", changes=changes)
+    )
     assert done.code == 1, done.err
     assert done.out == ""
     assert "failed:   6 x diverged" in done.err
@@ -170,7 +173,7 @@ def test_an_interrupt_keeps_what_was_finished_and_resume_does_the_rest(machine: 
 
 def test_resuming_a_complete_sweep_changes_nothing(machine: Machine, whole: Done) -> None:
     before = machine.rows("whole")
-    done = machine("resume", "whole")
+    done = machine("resume", "whole", "--in-process")
     assert done.code == 0, done.err
     assert repr(machine.rows("whole")) == repr(before)  # a NaN does not equal itself
     assert machine.status("whole")["trials"]["asked"] == 40
@@ -180,8 +183,9 @@ def test_resuming_a_complete_sweep_changes_nothing(machine: Machine, whole: Done
 def test_a_long_sweep_measures_its_lanes_once_and_keeps_the_figures(machine: Machine, tmp_path: Path) -> None:
     def begin(name: str) -> "subprocess.Popen[str]":
         # Every sweep counts as long here.
-        code = "from sweeps import __main__, plan; plan.MEASURE_FROM_SECONDS = 0; __main__.main()"
-        size = ("--name", name, "--trials", "16")
+        code = "from sweeps import __main__; from sweeps.driver import plan; plan.MEASURE_FROM_SECONDS = 0; "
+        code += "__main__.main()"
+        size = ("--name", name, "--trials", "16", "--in-process")
         return machine.sweep(*size, changes=SMALL, program=("-c", code), SWEEPS_CACHE=str(tmp_path))
 
     first, second = (machine.end(begin(name)) for name in ("probed", "known"))
