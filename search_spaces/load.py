@@ -27,9 +27,10 @@ from typing import Any
 
 from search_spaces import conditions, document, owners, schema
 from search_spaces import overrides as given
+from search_spaces.errors import SpaceError
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value, check_fields, distribution
-from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, SpaceError, Stopping, Value
+from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, Stopping, Value
 from search_spaces.vocabulary import DIRECTIONS, FRACTIONS, METRICS
 from supermask.config import is_finite
 

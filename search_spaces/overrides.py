@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from search_spaces.document import with_text_keys
+from search_spaces.errors import SpaceError
 from search_spaces.faults import Faults, show
-from search_spaces.space import SpaceError
 
 
 def parse(texts: Iterable[str], *, key: str = "PATH", example: str = "fixed.epochs=30") -> dict[str, Any]:

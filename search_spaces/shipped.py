@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search_spaces.errors import SpaceError
 from search_spaces.faults import nearest
 from search_spaces.load import load
 from search_spaces.overrides import parse
-from search_spaces.space import SearchSpace, SpaceError
+from search_spaces.space import SearchSpace
 
 _FOLDER = Path(__file__).parent
 _PATHS = {"--name": "name", "--trials": "budget.trials", "--seed": "sampler.seed"}

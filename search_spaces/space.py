@@ -9,26 +9,11 @@ from typing import Any, Protocol
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search_spaces.errors import SpaceError
 from supermask.config import RULES
 
 Value = int | float | str
 Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
-
-
-class SpaceError(ValueError):
-    """A search space cannot be used.
-
-    Attributes:
-        faults: Every fault found, one line each; the message is all of them.
-    """
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = list(faults)
-
-    def __reduce__(self) -> tuple[type["SpaceError"], tuple[list[str]]]:
-        """Lets the error cross a process boundary: pickle would pass the joined message."""
-        return SpaceError, (self.faults,)
 
 
 class Suggests(Protocol):

@@ -4,12 +4,11 @@ import errno
 import logging
 import signal
 import sys
-from importlib.metadata import version as version_of
 from typing import Annotated
 
 import typer
 
-from search_spaces.space import SpaceError
+from search_spaces.errors import SpaceError
 from supermask.config import ConfigError
 from sweeps.commands.compare import compare
 from sweeps.commands.confirm import confirm
@@ -38,6 +37,8 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version as version_of
+
         out.print(f"sweeps {version_of('signed-supermask-sweeps')}", highlight=False)
         raise typer.Exit
 

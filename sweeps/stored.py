@@ -3,14 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from search_spaces.load import load
-from search_spaces.space import SearchSpace
-from sweeps import confirmations, results
 from sweeps.remote.root import fetch
-from sweeps.results import Table
 from sweeps.store.paths import SweepPaths, resolve_root
+
+if TYPE_CHECKING:  # Arrow and Optuna take most of a second: whoever asks for a command's help does without
+    from search_spaces.space import SearchSpace
+    from sweeps.results import Table
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class StoredSweep:
     """
 
     paths: SweepPaths
-    space: SearchSpace
+    space: "SearchSpace"
 
     @classmethod
     def open(cls, root: Path | str | None, name: str, *, summary: bool = False) -> Self:
@@ -43,6 +43,9 @@ class StoredSweep:
     @classmethod
     def at(cls, paths: SweepPaths) -> Self:
         """Opens the sweep whose files lie here, whatever an object store holds by now; see `open`."""
+        from search_spaces.load import load
+        from sweeps import results
+
         results.check_exists(paths)
         return cls(paths, load(paths.space))
 
@@ -51,19 +54,25 @@ class StoredSweep:
         """Name of the sweep."""
         return self.paths.name
 
-    def trials(self, columns: Collection[str] | None = None) -> Table:
+    def trials(self, columns: Collection[str] | None = None) -> "Table":
         """The ended trials; see `sweeps.results.load`."""
+        from sweeps import results
+
         return results.load(self.paths.root, self.name, columns=columns)
 
-    def epochs(self, trials: Collection[int] | None = None) -> Table:
+    def epochs(self, trials: Collection[int] | None = None) -> "Table":
         """The epochs of all trials, or of some; see `sweeps.results.load_epochs`."""
+        from sweeps import results
+
         return results.load_epochs(self.paths.root, self.name, trials=trials)
 
-    def confirmations(self) -> Table:
+    def confirmations(self) -> "Table":
         """The trials that were trained again with fresh seeds; see `sweeps.confirmations.load`."""
+        from sweeps import confirmations
+
         return confirmations.load(self.paths.confirm)
 
-    def front(self) -> Table:
+    def front(self) -> "Table":
         """The front of the trials that keep the constraints; see `sweeps.pareto.front_of`."""
         from sweeps import pareto  # imports moocore, which takes a third of a second
 

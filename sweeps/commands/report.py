@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from sweeps.commands.options import Name, Root, err, out
-from sweeps.sweep import Sweep
 
 
 def report(
@@ -21,6 +20,8 @@ def report(
 
     Example: sweeps report fcn_digits --open
     """
+    from sweeps.sweep import Sweep
+
     file = Sweep.open(root, name).report(beside=beside or [])
     out.print(str(file), soft_wrap=True)
     if show and not webbrowser.open(file.as_uri()):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search_spaces.space import SpaceError
+from search_spaces.errors import SpaceError
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, fetch_summaries

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search_spaces.space import SearchSpace
 from sweeps.commands.arguments import complete_space
 from sweeps.commands.options import (
     Address,
@@ -33,6 +32,7 @@ from sweeps.store.paths import SweepPaths, check_name, resolve_root
 from sweeps.stored import StoredSweep
 
 if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
     from sweeps.driver.plan import Options
     from sweeps.run import Outcome
 
@@ -153,7 +153,7 @@ def resume(
         _conclude(go_on(space, options, err), space, options, as_json=as_json)
 
 
-def _conclude(outcome: "Outcome", space: SearchSpace, options: "Options", *, as_json: bool) -> None:
+def _conclude(outcome: "Outcome", space: "SearchSpace", options: "Options", *, as_json: bool) -> None:
     """Says how a session ended and where its results lie."""
     from sweeps.commands.conclusion import conclude
 

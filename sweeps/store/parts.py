@@ -282,7 +282,9 @@ def _conform(table: Table, schema: pa.Schema) -> Table:
 def _defaults(field: pa.Field, count: int) -> pa.Array:
     """The column of a file that lacks it: nulls, unless it has a default."""
     default = (field.metadata or {}).get(DEFAULT)
-    return pa.repeat(None if default is None else default.decode(), count).cast(field.type)
+    if default is None:
+        return pa.nulls(count, field.type)
+    return pa.repeat(default.decode(), count).cast(field.type)  # imports pandas, for no reason
 
 
 def newest(table: Table, keys: tuple[str, ...], *, per: tuple[str, ...] | None = None) -> Table:

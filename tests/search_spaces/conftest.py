@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.errors import SpaceError
 from search_spaces.load import load
-from search_spaces.space import SpaceError
 
 
 @pytest.fixture

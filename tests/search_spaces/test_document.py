@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from search_spaces import document
+from search_spaces.errors import SpaceError
 from search_spaces.faults import Faults
 from search_spaces.load import load
-from search_spaces.space import SpaceError
 
 SYNTAX = "Look at the indentation, colons, quotes and brackets there."
 START = "Start from one of the shipped files, e.g. search_spaces/fcn_digits.yaml."

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces import vocabulary
+from search_spaces.errors import SpaceError
 from search_spaces.load import load
-from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, SpaceError, Stopping
+from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, Stopping
 from supermask.config import RULES
 
 HEAD = "name: good\nbudget: {trials: 4}\n"

@@ -5,8 +5,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from search_spaces import overrides
+from search_spaces.errors import SpaceError
 from search_spaces.load import load
-from search_spaces.space import SearchSpace, SpaceError
+from search_spaces.space import SearchSpace
 
 TEXT = """
 name: a

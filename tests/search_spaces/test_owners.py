@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from search_spaces.errors import SpaceError
 from search_spaces.load import load
-from search_spaces.space import SpaceError
 
 RULE = "must be left out unless method is signed or zhou or edge_popup or multi_prize, but got"
 

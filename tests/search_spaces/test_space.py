@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search_spaces.errors import SpaceError
 from search_spaces.load import load
-from search_spaces.space import Constraint, Distribution, Parameter, Sampler, SearchSpace, SpaceError, Stopping
+from search_spaces.space import Constraint, Distribution, Parameter, Sampler, SearchSpace, Stopping
 from search_spaces.vocabulary import DIRECTIONS, FRACTIONS, METRICS, SAMPLERS
 from supermask.config import OWNERS, RULES, TrainConfig
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from search_spaces import shipped
-from search_spaces.space import SpaceError
+from search_spaces.errors import SpaceError
 from sweeps.session_options import or_remembered
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths

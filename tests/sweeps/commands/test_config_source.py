@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.space import SpaceError
+from search_spaces.errors import SpaceError
 from supermask.config import ConfigError, TrainConfig
 from sweeps.commands.config_source import find, of_file, to_yaml
 from sweeps.errors import SweepError
