@@ -108,7 +108,7 @@ def test_a_request_that_seems_to_fail_is_not_sent_again_by_itself() -> None:
         mute.asked = []  # type: ignore[attr-defined]
         Thread(target=mute.serve_forever, daemon=True).start()
         with (
-            pytest.raises(SweepError, match="^request to MLflow at http://it failed: "),
+            pytest.raises(SweepError, match=r"^request to MLflow at http://it failed: "),
             mlflow_store.answering("http://it"),
         ):
             mlflow_store.connect(f"http://127.0.0.1:{mute.server_port}").create_run("0")
