@@ -265,11 +265,11 @@ def explain(error: Exception) -> str:
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Makes one message of whatever a store does wrong."""
+    """Turns any error of a request into one message."""
     try:
         yield
     except (SweepError, KeyError, TypeError):
         raise
     except Exception as error:
-        text = f"MLflow store {redact(uri)}: must answer, but got: {explain(error)}. Check the address and try again."
+        text = f"request to MLflow at {redact(uri)} failed: {explain(error)}. Check the address and try again."
         raise SweepError(text, exit_code=1) from None

@@ -60,9 +60,7 @@ def serve(uri: str, sweep: str, *, root: Path, port: int, say: Callable[[dict[st
         log.seek(0)
         said = log.read().decode(errors="replace").strip().splitlines()
     last = f" and said: {said[-1]}" if said else ""
-    raise SweepError(
-        f"MLflow's page: must go on until it is stopped, but it ended with code {code}{last}.", exit_code=1
-    )
+    raise SweepError(f"`mlflow ui` exited with code {code}{last}.", exit_code=1)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

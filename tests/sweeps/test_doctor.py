@@ -114,7 +114,7 @@ def test_a_root_with_little_space(
 def test_an_mlflow_server_that_is_dead(see: Any) -> None:
     seen = see("--tracking-uri", "http://me:secret@127.0.0.1:9")
     assert seen.code == 1
-    assert seen.text("mlflow").startswith("fault: MLflow store http://***@127.0.0.1:9: must answer, but got: ")
+    assert seen.text("mlflow").startswith("fault: request to MLflow at http://***@127.0.0.1:9 failed: ")
     assert seen.text("mlflow").endswith("Check the address and try again.")
     assert "secret" not in str(seen.rows)
 
@@ -126,7 +126,7 @@ def test_an_mlflow_database_of_another_schema(see: Any, tmp_path: Path) -> None:
         database.execute("create table experiments (experiment_id integer)")
     seen = see("--root", str(tmp_path))
     assert seen.code == 1
-    assert seen.text("mlflow").startswith(f"fault: MLflow store sqlite:///{tmp_path}/mlflow.db: must answer, but got: ")
+    assert seen.text("mlflow").startswith(f"fault: request to MLflow at sqlite:///{tmp_path}/mlflow.db failed: ")
 
 
 def test_an_mlflow_server_of_another_version(see: Any, old_server: str) -> None:

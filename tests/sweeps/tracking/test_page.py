@@ -43,4 +43,4 @@ def test_a_page_that_ends_by_itself_says_why(
     monkeypatch.setattr(mlflow_store, "ui_command", lambda *_, **__: broken)
     done = sweeps("ui", paths.name, "--root", str(tmp_path), "--port", str(free_port()))
     assert done.code == 1
-    assert done.err.endswith("must go on until it is stopped, but it ended with code 3 and said: no room.\n")
+    assert done.err.endswith("`mlflow ui` exited with code 3 and said: no room.\n")
