@@ -183,7 +183,7 @@ def test_a_missing_sweep_names_the_nearest(tmp_path: Path) -> None:
         load(tmp_path, "../x")
 
 
-@pytest.mark.parametrize("module", ["results", "pareto", "figures.drawing", "paths", "errors"])
+@pytest.mark.parametrize("module", ["results", "pareto", "figures.drawing", "store.paths", "errors"])
 def test_analysis_loads_without_the_heavy_libraries(module: str) -> None:
     heavy = ("ray", "mlflow", "torch", "optuna", "pandas", "matplotlib.pyplot")
     script = f"import sys, sweeps.{module}; print([name for name in {heavy!r} if name in sys.modules])"
