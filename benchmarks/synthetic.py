@@ -87,7 +87,7 @@ def write(
     writer.add_epochs(_epochs(drawn, epochs))
     writer.flush()
     paths.space.write_text(space.to_yaml(), encoding="utf-8")
-    members = pareto.front(pareto.feasible(table, space.constraints), space.objectives)
+    members = pareto.front_of(table, space)
     if confirmed and members.num_rows:
         chosen = np.unique(np.linspace(0, members.num_rows - 1, min(confirmed, members.num_rows)).astype(int))
         _confirm(paths, members.take(pa.array(chosen)).to_pylist(), generator)

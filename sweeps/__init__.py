@@ -6,7 +6,7 @@ Words, one meaning each:
 - lane: one trial's place in a pack.
 - pack: trials that share every tensor shape and are trained together as one fused program; one trial of Ray Tune.
 - sweep: a durable, named study and its results. Any number of sessions may work through it: to run, to resume and to
-  extend are the same act.
+  extend are the same act. In Python: the object `Sweep`.
 - preempt: to tell a pack to write checkpoints at the end of its epoch and free its worker; its lanes wait for another.
 - study: the durable record of what was asked for and what came back. It is the truth.
 - session: one process, the driver, at work on a sweep while it holds the lease.
@@ -14,20 +14,17 @@ Words, one meaning each:
 - front: the finished trials that no other finished trial beats in every objective.
 - confirmation: a trial trained again with a fresh seed, to be judged on the test set. A lane, too, while it trains.
 
-The path of data, room by room:
+The path of data, room by room; a room imports only rooms below it, see the contracts in pyproject.toml:
 
-- `commands` reads the command line; `sweep` is the same for Python. `run` opens a session, `confirm` trains chosen
-  trials again.
-- `search` says what to try next and when to stop.
-- `driver` makes packs of the trials and hands them to an executor: Ray Tune, or this process.
-- `worker` trains a pack and reports every epoch.
-- `store` keeps the results, `results` and `confirmations` read them; `remote` copies a root to an object store.
-- `tracking` mirrors them in MLflow.
-- `pareto` finds the front; `analysis`, `figures`, `display` and `report` say what it means. `export` hands out
-  networks.
-
-Beside the path: `objectives` says which of two trials is better, `signals` defers Ctrl-C, `doctor` looks whether a
-sweep could run, `verify` whether all stores say the same of it.
+- `__main__` and `commands` read the command line, `sweep` is the same in Python: `Sweep` runs, confirms and reports.
+- `run` opens a session, `confirm` trains chosen trials again, with `session_options`; `export` hands out networks,
+  `verify` compares the stores, `doctor` checks the environment.
+- `search` keeps the study and samples from it, `driver` makes packs of trials and hands them to Ray Tune or trains them
+  in this process, `worker` trains a pack and reports every epoch; `tracking` mirrors to MLflow.
+- `store` keeps the files of a sweep, `remote` sends them to an object store. `results` and `confirmations` are its
+  tables, `stored` is a sweep as these files hold it.
+- `objectives` decides which of two trials is better, `pareto` finds the front, by which `analysis` judges; `figures`,
+  `display` and `report` show it.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -6,16 +6,19 @@ Only finished trials count, and of those only the ones whose objectives are fini
 import difflib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import moocore
 import numpy as np
 import pyarrow as pa
 from pyarrow import Table
 
-from search_spaces.space import Constraint, SearchSpace
 from sweeps.errors import SweepError
 from sweeps.objectives import Directions, Objectives, front_ranks, on_front, scaled
 from sweeps.store.columns import equals, floats, rows
+
+if TYPE_CHECKING:
+    from search_spaces.space import Constraint, SearchSpace
 
 CHECKPOINTS = 100
 """Maximum number of points of a history of more than two objectives."""
@@ -43,7 +46,7 @@ def finished(table: Table) -> Table:
     return rows(table, equals(table, "state", "finished"))
 
 
-def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
+def feasible(table: Table, constraints: "Iterable[Constraint]") -> Table:
     """The rows that satisfy every constraint; a missing value satisfies none."""
     keep = np.ones(table.num_rows, dtype=bool)
     for constraint in constraints:
@@ -52,7 +55,7 @@ def feasible(table: Table, constraints: Iterable[Constraint]) -> Table:
     return table if keep.all() else rows(table, keep)
 
 
-def why_empty(constraints: Iterable[Constraint]) -> str:
+def why_empty(constraints: "Iterable[Constraint]") -> str:
     """Explains why a front is empty."""
     bounds = ", ".join(map(str, constraints))
     return f"no finished trial keeps to: {bounds}" if bounds else "no trial has finished"
@@ -81,7 +84,7 @@ def front(table: Table, objectives: Directions) -> Table:
     return rows(table, places[members[order]])
 
 
-def front_of(trials: Table, space: SearchSpace, *, asked: Iterable[Constraint] = ()) -> Table:
+def front_of(trials: Table, space: "SearchSpace", *, asked: "Iterable[Constraint]" = ()) -> Table:
     """The front of the trials that keep the constraints of a space, and those that are asked for beside."""
     return front(feasible(trials, (*space.constraints, *asked)), space.objectives)
 
