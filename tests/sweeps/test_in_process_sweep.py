@@ -11,7 +11,7 @@ from sweeps import results
 from sweeps.store.paths import SweepPaths
 from tests.sweeps.machine import SMALL, Machine, machine_of
 
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=400"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=150"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.sweeps.s3_server import BUCKET, SECRET, environment, s3_server
 
 URI = f"s3://{BUCKET}/team/sweeps"
 SIZE = ("--lanes", "3", "--in-process")
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=60"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=30"]
 
 
 @pytest.fixture
