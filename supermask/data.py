@@ -4,6 +4,7 @@ import difflib
 import math
 import os
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +197,15 @@ def standardise(
 
 
 def _digits() -> Dataset:
-    from sklearn.datasets import load_digits
-
-    images16, target = load_digits(return_X_y=True)
+    # The file alone: scikit-learn takes a second to import.
+    found = find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError("dataset digits: scikit-learn must be installed, which holds it, but is not. Install it.")
+    file = Path(found.submodule_search_locations[0]) / "datasets/data/digits.csv.gz"
+    table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     # Levels 0..16 become 0..240; every fifth image is the test set, as the file has no split of its own.
-    images = torch.from_numpy((np.asarray(images16).reshape(-1, 8, 8) * 15).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(np.asarray(target).astype(np.int64))
+    images = torch.from_numpy((table[:, :64] * 15).reshape(-1, 8, 8))[:, None]
+    labels = torch.from_numpy(table[:, 64].astype(np.int64))
     is_test = torch.arange(len(labels)) % 5 == 0
     return Dataset("digits", images[~is_test], labels[~is_test], images[is_test], labels[is_test], classes=10)
 

@@ -26,7 +26,7 @@ from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.driver import plan, provenance
 from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.executor import executing, say
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.driver.queue import TrialQueue, open_lanes
 from sweeps.driver.running_pack import Ended
 from sweeps.driver.seeds import fresh_seeds

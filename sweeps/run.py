@@ -10,17 +10,15 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps.display.front import draw
 from sweeps.display.panel import Display
 from sweeps.driver import pack_size, provenance
 from sweeps.driver.executor import Executor, executing, say
 from sweeps.driver.log import logged
 from sweeps.driver.opening import open_session
-from sweeps.driver.plan import Options, PackPlan, choices, load_datasets, plan_packs, worth_measuring
+from sweeps.driver.options import Options
+from sweeps.driver.plan import PackPlan, choices, load_datasets, plan_packs, worth_measuring
 from sweeps.driver.viewer import Viewer
 from sweeps.errors import SweepError
-from sweeps.figures import kept_mask
-from sweeps.report import document
 from sweeps.search import warm_start
 from sweeps.search.database import check_free
 from sweeps.search.study_place import keep_url, place_of
@@ -249,6 +247,10 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
     Returns:
         The number of rows that MLflow has not taken.
     """
+    from sweeps.display.front import draw  # matplotlib takes a second to import
+    from sweeps.figures import kept_mask
+    from sweeps.report import document
+
     sweep = StoredSweep(work.paths, work.space)
     try:
         table = sweep.trials()

@@ -9,7 +9,7 @@ from sweeps.store.lease import read_session
 from sweeps.store.paths import SweepPaths, resolve_root
 
 if TYPE_CHECKING:
-    from sweeps.driver.plan import Options
+    from sweeps.driver.options import Options
 
 
 class PackOptions(TypedDict, total=False):
@@ -74,7 +74,7 @@ def options_of(
     Raises:
         SweepError: If one is out of range.
     """
-    from sweeps.driver.plan import Options
+    from sweeps.driver.options import Options
 
     for option, value in (("--gpus-per-pack", gpus_per_pack), ("--cpus-per-pack", cpus_per_pack), ("--packs", packs)):
         if value is not None and not 0 < value < math.inf and (option, value) != ("--gpus-per-pack", 0):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.analysis.confirmed import Confirmed
-    from sweeps.driver.plan import Options
+    from sweeps.driver.options import Options
     from sweeps.run import Outcome
 
 Trial = dict[str, Any]

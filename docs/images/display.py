@@ -9,7 +9,7 @@ from rich.console import Console
 from search_spaces.load import load
 from sweeps import run as session
 from sweeps.display.panel import SweepView, panel
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.driver.viewer import Viewer
 
 SPACE = Path(__file__).parents[2] / "search_spaces" / "fcn_digits.yaml"

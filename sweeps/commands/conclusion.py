@@ -9,7 +9,7 @@ from sweeps.analysis.recommendation import line, recommend
 from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep

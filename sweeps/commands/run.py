@@ -33,7 +33,7 @@ from sweeps.stored import StoredSweep
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
-    from sweeps.driver.plan import Options
+    from sweeps.driver.options import Options
     from sweeps.run import Outcome
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps.driver.dispatcher import Dispatcher, Share
-from sweeps.driver.plan import Options, PackPlan, Resources
+from sweeps.driver.options import Options
+from sweeps.driver.plan import PackPlan, Resources
 from sweeps.driver.queue import TrialQueue
 from sweeps.store.paths import SweepPaths
 from sweeps.worker.services import Checkpoints, WorkerSettings

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from supermask.network import Network
 from supermask.pack import Pack
 from supermask.probe import excerpt
 from supermask.program import compile_pays, default_dtype
+from sweeps.driver.options import Options
 from sweeps.errors import SweepError
 from sweeps.search.sampling import sample
 from sweeps.signals import GRACE_SECONDS, grace_seconds
@@ -46,41 +46,6 @@ STARTING_SECONDS = 20.0
 epoch on the digits take 17 to 21 s on two cores, hardly any of it to train; for estimates only."""
 _GUESSED_FLOPS = {"cpu": 1e11, "gpu": 1e13}
 """Per second and pack, to tell long sweeps from short ones; nothing else depends on it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How and where to run, apart from what.
-
-    Attributes:
-        root: Folder of all sweeps.
-        lanes: Lanes of a pack; None chooses.
-        cpus_per_pack: CPU cores of a pack; None chooses.
-        gpus_per_pack: GPUs of a pack, or a share of one; None takes one where there are any.
-        packs: Packs in training at a time; None takes as many as there is room for, on a cluster at any moment.
-        address: Of a Ray cluster; None starts Ray on this machine.
-        in_process: Whether to train in this process, one pack at a time, without Ray.
-        tracking_uri: Of MLflow; None is the database in the root.
-        storage: Database for the study of a new sweep; None keeps it in a journal file.
-        data_root: Folder of the datasets.
-        download: Whether missing datasets may be fetched.
-        checkpoint_seconds: Training between two states of a trial on disk; None chooses.
-        warm_start: Name of a sweep that a new one's sampler learns from.
-    """
-
-    root: Path
-    lanes: int | None = None
-    cpus_per_pack: int | None = None
-    gpus_per_pack: float | None = None
-    packs: int | None = None
-    address: str | None = None
-    in_process: bool = False
-    tracking_uri: str | None = None
-    storage: str | None = None
-    data_root: str | None = None
-    download: bool = False
-    checkpoint_seconds: float | None = None
-    warm_start: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,8 @@ from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.display.panel import duration
-from sweeps.driver.plan import (
-    Estimate,
-    Options,
-    PackPlan,
-    estimate,
-    load_datasets,
-    local_resources,
-    plan_packs,
-    worth_measuring,
-)
+from sweeps.driver.options import Options
+from sweeps.driver.plan import Estimate, PackPlan, estimate, load_datasets, local_resources, plan_packs, worth_measuring
 from sweeps.search.sampling import sample
 from sweeps.search.warm_start import WarmStart, collect
 

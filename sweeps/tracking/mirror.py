@@ -60,13 +60,15 @@ class Mirror:
     ) -> None:
         """A session begins or goes on. A parameter that changed since an earlier session is also kept as a tag.
 
+        It is sent with whatever comes next, when trials have begun: importing MLflow would make them wait for seconds.
+
         Args:
             params: Of the sweep.
             tags: Of the sweep.
             space: What MLflow's page is to show the columns of.
         """
         params, tags = dict(params), {**tags, "state": "running"}
-        self._tell({"parameters": lambda experiment: experiment.begin(params, tags, space)})
+        self._uploader.tell({"parameters": lambda experiment: experiment.begin(params, tags, space)})
 
     def trials_started(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Trials begin, or begin again: `trial`, `attempt`, and what else is known of `sweeps.results.TRIALS`."""

@@ -90,3 +90,13 @@ def test_quick_checkpoints_writes_the_document_and_leaves_no_checkpoint(tmp_path
     assert row["ratio"] > 0
     assert 0 < share["ours"] < 100
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints.json"]
+
+
+def test_quick_start_writes_the_document(tmp_path: Path) -> None:
+    file = tmp_path / "start.json"
+    command = [sys.executable, str(FOLDER / "start.py"), "--quick", "--json", str(file)]
+    done = subprocess.run(command, env=os.environ | {"COLUMNS": "120"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    steps = [row["ours"] for row in json.loads(file.read_text())["rows"] if row["case"].startswith("in this process: ")]
+    assert steps == sorted(steps)
+    assert len(steps) == 5

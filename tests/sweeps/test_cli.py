@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sweeps import run
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.errors import SweepError
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths

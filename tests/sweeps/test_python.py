@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from sweeps import Sweep, confirm, run
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.errors import SweepError
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths

@@ -16,7 +16,7 @@ from ray.tune.execution.experiment_state import _ExperimentCheckpointManager  # 
 from search_spaces.space import SearchSpace
 from sweeps import run
 from sweeps.driver import ray_executor
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.store.lease import read_session
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.identity import read_id

@@ -18,7 +18,7 @@ from search_spaces.space import Constraint, SearchSpace
 from sweeps import results
 from sweeps.commands.conclusion import conclude
 from sweeps.confirmations import ConfirmationWriter
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths

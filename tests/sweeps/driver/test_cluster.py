@@ -45,7 +45,7 @@ from rich.console import Console
 
 from search_spaces.load import load
 from sweeps.driver.cluster import connect
-from sweeps.driver.plan import Options
+from sweeps.driver.options import Options
 from sweeps.run import run
 
 def where():

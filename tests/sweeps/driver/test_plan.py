@@ -11,12 +11,12 @@ from search_spaces.space import Parameter, SearchSpace
 from supermask import data
 from supermask.config import ConfigError
 from supermask.data import Dataset
+from sweeps.driver.options import Options
 from sweeps.driver.plan import (
     CPU_LANES,
     CPU_WEIGHTS,
     GPU_LANES,
     STARTING_SECONDS,
-    Options,
     PackPlan,
     Resources,
     choices,

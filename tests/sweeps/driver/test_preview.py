@@ -11,7 +11,8 @@ from rich.console import Console
 
 from search_spaces.space import Sampler, SearchSpace
 from sweeps.driver import preview
-from sweeps.driver.plan import STARTING_SECONDS, Estimate, Options
+from sweeps.driver.options import Options
+from sweeps.driver.plan import STARTING_SECONDS, Estimate
 from sweeps.store.paths import SweepPaths
 
 EndedRow = Callable[..., dict[str, Any]]

@@ -265,6 +265,7 @@ def test_hints_that_nobody_takes_stay_few(tmp_path: Path, place: Place, monkeypa
     place.gate = threading.Event()
     made = Driven(tmp_path)
     made.start_sweep({"trials": 9}, {})
+    made.parts_written()
     wait_for(lambda: place.connections)
     for trial in range(9):
         made.trials_started([start_row(trial)])
