@@ -26,7 +26,7 @@ from benchmarks.record import Row
 from sweeps import results
 
 STEPS = ("starting", "reading digits", "connected and planned", "first pack in a worker", "first trained epoch")
-SIGNS = (": starting", ": reading digits", " lanes a pack")
+SIGNS = (": starting", ": reading digits", " a pack (")
 """What a session prints when it comes to the first three."""
 WAYS: dict[str, tuple[str, ...]] = {"on Ray": (), "in this process": ("--in-process",)}
 

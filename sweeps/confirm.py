@@ -25,7 +25,7 @@ from sweeps.analysis import confirmed, selection
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.driver import plan, provenance
 from sweeps.driver.dispatcher import Dispatcher
-from sweeps.driver.executor import executing, say
+from sweeps.driver.executor import count, executing, say
 from sweeps.driver.options import Options
 from sweeps.driver.queue import TrialQueue, open_lanes
 from sweeps.driver.running_pack import Ended
@@ -110,7 +110,7 @@ def confirm(
         pictures.draw(paths, rows)
         document.renew(StoredSweep(paths, space), draw_mask=kept_mask.draw)
         if more := sum(row["trial"] in numbers and row["seed_index"] >= seeds for row in rows):
-            text = f"{_count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
+            text = f"{count(more, 'training')} with further seeds there, not counted here: ask for more --seeds"
             console.print(text, highlight=False, soft_wrap=True)
         held.renew(state="finished")
     return confirmed.summarise([row for row in rows if row["trial"] in numbers and row["seed_index"] < seeds])
@@ -156,8 +156,8 @@ def _train(
         )
         say(
             console,
-            f"confirm {paths.name}: {_count(len(missing), 'training')} to do, up to {_count(packs.lanes, 'lane')} "
-            f"a pack, {_count(packs.concurrent, 'pack')} at a time",
+            f"confirm {paths.name}: {count(len(missing), 'training')} to do, up to {count(packs.lanes, 'lane')} "
+            f"a pack, {count(packs.concurrent, 'pack')} at a time",
         )
         folder = paths.confirm / "checkpoints"
         asked = [AskedTrial(training.number, training.config, 1) for training in missing]
@@ -236,10 +236,6 @@ class _Records:
         training = self._trainings[ended["trial"]]
         known = {name: value for name, value in ended.items() if name in CONFIRMATIONS.names}
         return known | {"trial": training.trial, "seed_index": training.seed_index}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Console) -> None:

@@ -12,7 +12,7 @@ from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps.display.panel import Display
 from sweeps.driver import pack_size, provenance
-from sweeps.driver.executor import Executor, executing, say
+from sweeps.driver.executor import Executor, count, executing, say
 from sweeps.driver.log import logged
 from sweeps.driver.opening import open_session
 from sweeps.driver.options import Options
@@ -232,8 +232,8 @@ def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:
     """Says what begins; of a sweep with nothing left to do, how to go on."""
     space, plan = work.space, work.plan
     work.say(
-        f"sweep {space.name}: {space.trials} trials, {plan.lanes} lanes a pack ({plan.reason}), "
-        f"{plan.concurrent} pack{'s' if plan.concurrent > 1 else ''} at a time"
+        f"sweep {space.name}: {count(space.trials, 'trial')}, {count(plan.lanes, 'lane')} a pack ({plan.reason}), "
+        f"{count(plan.concurrent, 'pack')} at a time"
     )
     if learned:
         work.say(str(learned))

@@ -163,7 +163,8 @@ class Session:
         """
         pack = self.packs.pop(number)
         if pack.open:
-            _LOG.info("pack %d: lost %d trials: %s", number, len(pack.open), reason)
+            trials = ", ".join(map(str, pack.open))
+            _LOG.info("pack %d: lost trials %s: %s", number, trials, reason)
         lanes = list(pack.open.values())
         reached = self._checkpoints.reached(pack.open) if lanes else {}
         too_many = len(pack.order.lanes) if out_of_memory else 0

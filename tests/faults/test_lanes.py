@@ -34,5 +34,5 @@ def test_lanes_that_hang_and_raise_fail_alone_and_a_pack_too_large_is_split(mach
     assert rows[RAISING]["reason"] == "ArithmeticError: a lane that raises"
     assert "failed:   1 x hung" in done.err
     log = SweepPaths(machine.root, "faulty").log.read_text()
-    assert re.search(r"lost 4 trials: RuntimeError: .*can't allocate memory", log), log
+    assert re.search(r"lost trials (\d+, ){3}\d+: RuntimeError: .*can't allocate memory", log), log
     assert (rows[GREEDY]["state"], rows[GREEDY]["attempt"]) == ("finished", 3)  # of four, of two, alone

@@ -1,5 +1,6 @@
 """SIGKILL of a whole node of a Ray cluster, and a node that joins late."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -52,7 +53,7 @@ def test_a_node_that_dies_costs_new_attempts_and_one_that_joins_late_is_used(mac
         assert "Traceback" not in done.err
         rows = machine.check("nodes", TRIALS)
         assert {row["state"] for row in rows} == {"finished"}
-        assert "lost 2 trials" in SweepPaths(machine.root, "nodes").log.read_text()
+        assert re.search(r"lost trials \d+, \d+:", SweepPaths(machine.root, "nodes").log.read_text())
 
 
 @pytest.mark.skipif(not SOAK, reason="whether a node joins in time depends on the machine's speed: see make soak")

@@ -190,8 +190,8 @@ def test_a_long_sweep_measures_its_lanes_once_and_keeps_the_figures(machine: Mac
 
     first, second = (machine.end(begin(name)) for name in ("probed", "known"))
     assert (first.code, second.code) == (0, 0), first.err + second.err
-    assert "lanes a pack (measured now in " in first.err
-    assert "lanes a pack (measured earlier in " in second.err
+    assert " a pack (measured now in " in first.err
+    assert " a pack (measured earlier in " in second.err
     assert len(json.loads((tmp_path / "lanes.json").read_text())) == 1
 
 
