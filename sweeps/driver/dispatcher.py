@@ -1,5 +1,6 @@
 """Between an executor and a session: hands out packs, takes reports, and ends in order when a signal asks for it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -96,7 +97,8 @@ class Dispatcher:
         packs = [number for number, pack in self._session.packs.items() if pack.begun is not None]
         if not packs or self._end.is_over:
             raise KeyboardInterrupt
-        notes = (f"ending: packs write their checkpoints, within {self._end.grace_seconds:g} s",)
+        within = "" if math.isinf(self._end.grace_seconds) else f", within {self._end.grace_seconds:g} s"
+        notes = (f"ending: packs write their checkpoints{within}",)
         if self._session.notes != notes:
             self._session.note(notes)
             self._end.say(f"{notes[0]}; Ctrl-C does not wait for them")

@@ -148,7 +148,8 @@ def plan_packs(space: SearchSpace, options: Options, resources: Resources, datas
                 f"{option}: must be at most {there:g}, all there is here, but got {asked:g}. Ask for less."
             )
     concurrent = 1 if options.in_process else options.packs or max(1, resources.packs(cpus, gpus))
-    limits = {"hang_seconds": hang_seconds(), "grace_seconds": grace_seconds()}
+    # In this process the checkpoint comes with the end of the epoch, however long that takes: nothing else is faster.
+    limits = {"hang_seconds": hang_seconds(), "grace_seconds": math.inf if options.in_process else grace_seconds()}
     if options.lanes:
         return PackPlan(options.lanes, cpus, gpus, concurrent, "as asked", **limits)
     network = largest_network(space, datasets)
