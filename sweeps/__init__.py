@@ -17,8 +17,8 @@ Words, one meaning each:
 The path of data, room by room; a room imports only rooms below it, see the contracts in pyproject.toml:
 
 - `__main__` and `commands` read the command line, `sweep` is the same in Python: `Sweep` runs, confirms and reports.
-- `run` opens a session, `confirm` trains chosen trials again, with `session_options`; `export` hands out networks,
-  `verify` compares the stores, `doctor` checks the environment.
+- `run` opens a session, `confirm` trains chosen trials again; `export` hands out networks, `verify` compares the
+  stores, `doctor` checks the environment.
 - `search` keeps the study and samples from it, `driver` makes packs of trials and hands them to Ray Tune or trains them
   in this process, `worker` trains a pack and reports every epoch; `tracking` mirrors to MLflow.
 - `store` keeps the files of a sweep, `remote` sends them to an object store. `results` and `confirmations` are its

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from search_spaces import shipped
 from search_spaces.space import SearchSpace
+from sweeps.driver.options import PackOptions, SessionOptions, options_of, or_remembered
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, sending
 from sweeps.results import Table
-from sweeps.session_options import PackOptions, SessionOptions, options_of, or_remembered
 from sweeps.store.cache import shown
 from sweeps.store.paths import SweepPaths, check_name, resolve_root
 from sweeps.stored import StoredSweep
@@ -176,7 +176,7 @@ class Sweep:
         Args:
             trials: New budget, no less than before; None leaves it.
             console: For progress and messages; by default standard error, or the cell of a notebook.
-            options: How and where to run; see `sweeps.session_options.SessionOptions`.
+            options: How and where to run; see `sweeps.driver.options.SessionOptions`.
 
         Raises:
             SweepError: If another driver is at work on it, or it cannot be run as asked.
@@ -229,7 +229,7 @@ class Sweep:
             select: `front`, `knee`, `best:accuracy>=X`, `best:remaining<=X`, or trial numbers like `3,17`.
             seeds: Fresh seeds for each trial, >= 1.
             console: For progress and messages; by default standard error, or the cell of a notebook.
-            options: How and where to train; see `sweeps.session_options.PackOptions`.
+            options: How and where to train; see `sweeps.driver.options.PackOptions`.
 
         Returns:
             Means and intervals of the chosen trials, best mean test accuracy first.

@@ -21,8 +21,8 @@ from sweeps.commands.options import (
     print_json,
     say,
 )
+from sweeps.driver.options import options_of, or_remembered
 from sweeps.remote.root import fetch, sending
-from sweeps.session_options import options_of, or_remembered
 from sweeps.store.paths import SweepPaths, resolve_root
 from sweeps.stored import StoredSweep
 

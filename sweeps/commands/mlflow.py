@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from sweeps.commands.options import Name, Root, SameUri, err, out, say
+from sweeps.driver.options import or_remembered
 from sweeps.remote.root import fetch, sending
-from sweeps.session_options import or_remembered
 from sweeps.store.paths import SweepPaths, resolve_root
 from sweeps.stored import StoredSweep
 

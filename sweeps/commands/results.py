@@ -8,9 +8,9 @@ import typer
 
 from search_spaces.errors import SpaceError
 from sweeps.commands.options import AsJson, Name, Root, SameUri, err, out, print_json, say
+from sweeps.driver.options import or_remembered
 from sweeps.errors import SweepError
 from sweeps.remote.root import fetch, fetch_summaries
-from sweeps.session_options import or_remembered
 from sweeps.store.cache import shown
 from sweeps.store.paths import SweepPaths, resolve_root, sweep_names
 from sweeps.stored import StoredSweep

@@ -25,9 +25,9 @@ from sweeps.commands.options import (
     print_json,
     say,
 )
+from sweeps.driver.options import options_of, or_remembered
 from sweeps.remote.root import fetch, sending
 from sweeps.search.study_place import resolve_storage
-from sweeps.session_options import options_of, or_remembered
 from sweeps.store.paths import SweepPaths, check_name, resolve_root
 from sweeps.stored import StoredSweep
 

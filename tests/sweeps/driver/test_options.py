@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces import shipped
 from search_spaces.errors import SpaceError
-from sweeps.session_options import or_remembered
+from sweeps.driver.options import or_remembered
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
 
