@@ -5,7 +5,7 @@ They are a real sweep's study, rungs, queue and workers.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +73,9 @@ class _Records:
         self._outcome.spent += len(epochs)
         self._outcome.epochs.append({"lanes": len(epochs), "began": ended - seconds, "ended": ended})
 
-    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
+    def ended(self, ends: Sequence[Ended]) -> None:
         """Notes trials that have ended."""
-        rows, spent = [row for row, _ in make()], self._outcome.spent
+        rows, spent = [row for row, _ in ends], self._outcome.spent
         self._study.tell(rows)
         self._outcome.trials += len(rows)
         self._outcome.finished += [

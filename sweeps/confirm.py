@@ -218,13 +218,13 @@ class _Records:
         """See `Records`; epochs are shown and not kept."""
         self._bar.advance(self._epochs, len(epochs))
 
-    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
+    def ended(self, ends: Sequence[Ended]) -> None:
         """See `Records`; written at once.
 
         Raises:
             SweepError: If that cannot be done, or another process has taken over.
         """
-        rows = [row for row, _ in make()]
+        rows = [row for row, _ in ends]
         self._writer.write([self._row(row) for row in rows])
         self._forget([row["trial"] for row in rows])
         self._bar.advance(self._ended, len(rows))

@@ -39,8 +39,8 @@ class Records(Protocol):
         """Rows of `sweeps.results.EPOCHS`, to be written soon, or now."""
         ...
 
-    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
-        """Rows of trials that have ended, with their trained networks; made in the thread that writes them."""
+    def ended(self, ends: Sequence[Ended]) -> None:
+        """Rows of trials that have ended, with their trained networks."""
         ...
 
     def writing_failed(self, reason: str) -> None:
@@ -82,7 +82,7 @@ class Recorder:
         self._lease, self._front = lease, masks.trials
         self._started: dict[int, int] = {}
         self._epochs: list[Any] = []
-        self._ended: list[Callable[[], Sequence[Ended]]] = []
+        self._ended: list[Ended] = []
         self._unwritten: list[Ended] = []
         self.untold: list[Row] = []
         self._booked = self._tried = 0
@@ -116,15 +116,11 @@ class Recorder:
             if now:
                 self._book_now()
 
-    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
-        """Takes rows of `sweeps.results.TRIALS`, each with its trained network if that was sent, to be written now.
-
-        Args:
-            make: Makes them, in the recorder's thread.
-        """
+    def ended(self, ends: Sequence[Ended]) -> None:
+        """Takes rows of `sweeps.results.TRIALS`, each with its trained network if that was sent, to be written now."""
         with self._changed:
             self._check()
-            self._ended.append(make)
+            self._ended += ends
             self._book_now()
 
     def writing_failed(self, reason: str) -> None:
@@ -245,11 +241,10 @@ class Recorder:
         with self._changed:
             started, self._started = self._started, {}
             epochs, self._epochs = self._epochs, []
-            makers, self._ended = self._ended, []
+            ended, self._ended = self._ended, []
         self._note_starts(started)
         for table in epochs:
             self._writer.add_epochs(table)
-        ended = [pair for make in makers for pair in make()]
         self._writer.add_trials(trials_table(row for row, _ in ended))
         self._unwritten += ended
 

@@ -212,10 +212,7 @@ class Session:
     def _end(self, pack: RunningPack, ends: Sequence[Ended]) -> None:
         if not ends:
             return
-        lanes = [pack.open.pop(row["trial"]) for row, _ in ends]
-        self._records.ended(
-            lambda: [pack.complete(*pair, commit=self._commit) for pair in zip(lanes, ends, strict=True)]
-        )
+        self._records.ended([pack.complete(pack.open.pop(end[0]["trial"]), end, commit=self._commit) for end in ends])
         for row, _ in ends:
             self.ended[row["state"]] += 1
             if row["state"] == "failed":

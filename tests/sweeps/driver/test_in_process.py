@@ -1,6 +1,6 @@
 """Packs that are trained one after the other in this process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,8 @@ class Records:
     def epochs(self, epochs: Any, *, now: bool) -> None:
         pass
 
-    def ended(self, make: Callable[[], Sequence[Ended]]) -> None:
-        self.rows += [row for row, _ in make()]
+    def ended(self, ends: Sequence[Ended]) -> None:
+        self.rows += [row for row, _ in ends]
 
     def writing_failed(self, reason: str) -> None:
         raise AssertionError(reason)
