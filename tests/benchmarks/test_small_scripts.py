@@ -49,7 +49,7 @@ def test_quick_driver_writes_the_document(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "driver.json").read_text())["rows"]
-    assert [row["case"].split(":")[0] for row in rows] == ["2 packs", "2 packs", "4 packs", "4 packs", "640 trials"]
+    assert [row["case"].split(":")[0] for row in rows] == ["2 packs", "2 packs", "320 trials"]
     assert all(row.keys() >= REQUIRED for row in rows)
     assert all(0 < row["blocked_share"] < 1 for row in rows if "blocked_share" in row)
 
