@@ -153,10 +153,12 @@ class PackWorker:
         if self._keeping:
             self._keep(pack, draft)
         due = time.monotonic() + REPORT_SECONDS
-        while pack.lanes and not self._pausing and time.monotonic() < due:
+        while pack.lanes and not self._pausing:
             began = time.monotonic()
             self._epoch(pack, draft)
             self._cadence.train(time.monotonic() - began)
+            if time.monotonic() >= due:
+                break
         self._preempted = self._preempted or self._is_preempted()
         self._pausing |= self._preempted
         self._keeping = bool(pack.lanes) and (self._pausing or self._is_due(pack))
