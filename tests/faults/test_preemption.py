@@ -13,6 +13,7 @@ import pytest
 
 from sweeps.store.paths import SweepPaths
 from tests.faults.ray_nodes import TOKEN, head_node, node, trains
+from tests.faults.soak import in_soak
 from tests.processes import marked
 from tests.sweeps.machine import PATIENCE_SECONDS, SMALL, Machine, machine_of
 
@@ -41,6 +42,7 @@ def running(machine: Machine, name: str) -> int:
     return machine.status(name)["trials"]["running"]
 
 
+@in_soak  # minutes: four drivers and nodes on two cores
 def test_two_sweeps_share_a_cluster_and_an_orderly_end_keeps_what_is_trained(machine: Machine) -> None:
     with head_node() as address, ExitStack() as nodes:
         for host in ("127.0.0.2", "127.0.0.3"):
@@ -68,6 +70,7 @@ def test_two_sweeps_share_a_cluster_and_an_orderly_end_keeps_what_is_trained(mac
         assert "Traceback" not in done.err
 
 
+@in_soak
 def test_packs_of_a_node_that_is_about_to_go_go_on_elsewhere_from_where_they_were(machine: Machine) -> None:
     with head_node() as address, ExitStack() as nodes:
         doomed = nodes.enter_context(node("--address", address, cpus=1, host="127.0.0.2"))
