@@ -104,4 +104,4 @@ def test_an_interrupted_confirm_goes_on(machine: Machine, paths: SweepPaths) -> 
     rows = [row for row in confirmed(paths) if row["trial"] == 1]
     assert [row["seed_index"] for row in rows] == list(range(16))
     assert [row for row in rows if row in kept] == kept
-    assert not list((paths.confirm / "checkpoints").iterdir())  # all have ended
+    assert not [*(paths.confirm / "checkpoints").glob("*")]  # all have ended
