@@ -127,7 +127,7 @@ def test_a_space_whose_every_lane_diverges_is_failed_work(machine: Machine) -> N
     assert machine.verify("lost")["ok"]
 
 
-LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=300"]
+LONG = [change for change in SMALL if "epochs" not in change] + ["fixed.epochs=200"]
 CORES = os.cpu_count() or 1
 CPUS = max(1, CORES // 8)
 TRIALS = 2 * (CORES // CPUS) + 8
