@@ -1,6 +1,8 @@
 """One session of a sweep: from a search space to its front."""
 
+import os
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from sweeps.display.panel import Display
 from sweeps.driver import pack_size, provenance
 from sweeps.driver.executor import Executor, count, executing, say
 from sweeps.driver.log import logged
-from sweeps.driver.opening import open_session
+from sweeps.driver.opening import Driver, open_session
 from sweeps.driver.options import Options
 from sweeps.driver.plan import PackPlan, choices, load_datasets, plan_packs, worth_measuring
 from sweeps.driver.viewer import Viewer
@@ -23,8 +25,9 @@ from sweeps.search import warm_start
 from sweeps.search.database import check_free
 from sweeps.search.study_place import keep_url, place_of
 from sweeps.search.warm_start import WarmStart
-from sweeps.signals import OrderlyEnd, grace_seconds
+from sweeps.signals import OrderlyEnd, grace_seconds, rescued
 from sweeps.store import lease
+from sweeps.store.cache import uri_of
 from sweeps.store.lease import Lease, read_session
 from sweeps.store.paths import TEMPORARY_PREFIX, SweepPaths, check_writable, replacing
 from sweeps.stored import StoredSweep
@@ -35,6 +38,8 @@ from sweeps.tracking.overview import overview, params
 from sweeps.worker.services import WorkerSettings
 from sweeps.worker.watchdog import hang_seconds
 
+SENDING_SECONDS = 10.0
+"""Time for an object store to take what a session has written that is broken off."""
 MIRROR_SECONDS = {"finished": 30.0, "interrupted": 3.0, "failed": 10.0}
 """How long the end of a session waits for MLflow."""
 
@@ -215,17 +220,30 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
         hang_seconds=plan.hang_seconds,
         checkpoint_seconds=work.options.checkpoint_seconds,
     )
-    try:
-        with end, Display(Viewer(space, driver, mirror).look, work.console):
-            executor.train(driver.dispatcher, plan, settings, work.datasets)
-        state = "finished"
-    except KeyboardInterrupt:
-        session.interrupt()
-        state = "interrupted"
-    finally:
-        driver.close(state)
-        unmirrored = _conclude(work, held, mirror, state)
+    with rescued(lambda: _break_off(work, driver, held), is_lost=executor.is_lost):
+        try:
+            with end, Display(Viewer(space, driver, mirror).look, work.console):
+                executor.train(driver.dispatcher, plan, settings, work.datasets)
+            state = "finished"
+        except KeyboardInterrupt:
+            session.interrupt()
+            state = "interrupted"
+        finally:
+            driver.close(state)
+            unmirrored = _conclude(work, held, mirror, state)
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
+
+
+def _break_off(work: _Work, driver: Driver, held: Lease) -> None:
+    """Ends the process of a session whose main thread does not come back; MLflow and pictures are the next one's."""
+    try:
+        driver.recorder.close()
+        held.end("interrupted")
+        if uri_of(work.paths.root):
+            time.sleep(SENDING_SECONDS)  # its thread sends what there is
+        work.say(f"interrupted; Ray has gone. Go on with: sweeps resume {work.space.name}{work.paths.root_option}")
+    finally:
+        os._exit(130)
 
 
 def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:

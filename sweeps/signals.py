@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM: held back inside a step of bookkeeping; the first one asks a session to end in order."""
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ from sweeps.environment import seconds_of
 VARIABLE = "SWEEPS_GRACE_SECONDS"
 GRACE_SECONDS = 20.0
 """Time for packs to write their checkpoints, unless the environment says another: Kubernetes kills after 30 s."""
+LOOK_SECONDS = 0.5
+"""Time between two looks whether Ray is gone, once a signal has come."""
+STUCK_SECONDS = 15.0
+"""Time to end a session after Ray has gone: Slurm kills after 30."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -69,6 +74,49 @@ class OrderlyEnd:
             self._since = time.monotonic()
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
+
+
+@contextmanager
+def rescued(break_off: Callable[[], None], *, is_lost: Callable[[], bool]) -> Iterator[None]:
+    """Has another thread end the process if the block is stuck in Ray after a signal, and Ray is gone.
+
+    A batch system ends both at once and kills soon after what is left. Some of Ray's calls wait a minute for a head
+    that is dead, also those that the garbage collector makes at any time, and no Python code of their thread runs
+    meanwhile, not even a signal's handler.
+
+    Args:
+        break_off: Says the last word, and ends the process.
+        is_lost: Whether Ray is gone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    over, last_word = threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        with reader:
+            while (told := reader.recv(1)) and told[0] not in _SIGNALS:
+                pass
+        while told and not is_lost():
+            if over.wait(LOOK_SECONDS):
+                return
+        over.wait(STUCK_SECONDS)
+        with last_word:
+            if not over.is_set():
+                break_off()
+
+    # The interpreter writes there at once, whatever the main thread is at.
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=watch, name="rescue", daemon=True).start()
+    try:
+        yield
+    finally:
+        with last_word:  # not given back while the session is broken off
+            over.set()
+        signal.set_wakeup_fd(before)
+        writer.close()
 
 
 @contextmanager

@@ -109,13 +109,15 @@ def connect(address: str | None, datasets: Mapping[str, Dataset]) -> Iterator[Re
 
 
 def is_lost() -> bool:
-    """Whether the Ray node of this process has ended: nobody listens at its socket any more."""
+    """Whether the Ray node of this process, or the head of its cluster, has ended: nobody listens there any more."""
     node: Any = global_worker.node
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
+    host, _, port = node.gcs_address.rpartition(":")
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(node.raylet_socket_name)
-        except OSError:
-            return True
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError:
+        return True
     return False
 
 

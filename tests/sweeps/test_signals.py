@@ -5,7 +5,7 @@ from types import FrameType
 
 import pytest
 
-from sweeps.signals import deferred
+from sweeps.signals import deferred, rescued
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
@@ -63,3 +63,22 @@ def test_other_threads_have_nothing_to_hold_back() -> None:
     thread.start()
     thread.join(20)
     assert seen == [handler]
+
+
+@pytest.mark.parametrize(
+    ("told", "lost", "broken_off"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_a_session_stuck_in_a_ray_that_is_gone_is_broken_off_after_a_signal_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, told: bool, lost: bool
+) -> None:
+    monkeypatch.setattr("sweeps.signals.STUCK_SECONDS", 0.05)
+    monkeypatch.setattr("sweeps.signals.LOOK_SECONDS", 0.01)
+    last_word, before = threading.Event(), signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with rescued(last_word.set, is_lost=lambda: lost):
+            if told:
+                signal.raise_signal(signal.SIGTERM)
+            assert last_word.wait(20 if told and lost else 0.5) is (told and lost)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.set_wakeup_fd(-1) == -1
