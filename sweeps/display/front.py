@@ -82,10 +82,11 @@ def table(front: FrontRows) -> FittingTable:
 
 def is_drawn(paths: SweepPaths) -> bool:
     """Whether `front.png` is newer than all that it shows."""
-    if not paths.front_png.exists():
+    try:
+        drawn = paths.front_png.stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns < drawn for path in (paths.space, *paths.trials.glob("*.parquet")))
+    except FileNotFoundError:  # not drawn yet, or a part has just been merged into another
         return False
-    shown = [paths.space, *paths.trials.glob("*.parquet")]
-    return all(path.stat().st_mtime_ns < paths.front_png.stat().st_mtime_ns for path in shown)
 
 
 def draw(sweep: StoredSweep, trials: ArrowTable) -> None:

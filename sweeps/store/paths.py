@@ -191,10 +191,16 @@ def check_inside(paths: SweepPaths) -> None:
         SweepError: If a part of it is a link to another place.
     """
     for part in paths.folder.iterdir() if paths.folder.is_dir() else ():
-        if part.is_symlink() and not part.resolve().is_relative_to(paths.folder.resolve()):
+        if not part.is_symlink():
+            continue
+        try:
+            target = part.resolve()
+        except FileNotFoundError:  # the journal's lock is a link that a running session makes and removes
+            continue
+        if not target.is_relative_to(paths.folder.resolve()):
             raise SweepError(
                 f"sweep {paths.name}: all of it must lie in {paths.folder}, but {part.name} is a link to "
-                f"{part.resolve()}. Put the file itself there, or remove the link."
+                f"{target}. Put the file itself there, or remove the link."
             )
 
 

@@ -1,5 +1,7 @@
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,19 @@ def test_a_sweep_whose_part_is_a_link_to_elsewhere_is_refused(tmp_path: Path) ->
         f"sweep given: all of it must lie in {paths.folder}, but log.txt is a link to {tmp_path}/profile. "
         "Put the file itself there, or remove the link."
     )
+
+
+def test_a_lock_that_comes_and_goes_is_no_fault(tmp_path: Path) -> None:
+    paths = SweepPaths(tmp_path, "running")
+    paths.folder.mkdir()
+    paths.journal.touch()
+    locks = "import os, sys\nwhile True: os.symlink(sys.argv[1], sys.argv[2]); os.unlink(sys.argv[2])"
+    with subprocess.Popen([sys.executable, "-c", locks, paths.journal, f"{paths.journal}.lock"]) as running:
+        try:
+            for _ in range(20_000):
+                check_inside(paths)
+        finally:
+            running.kill()
 
 
 def test_a_root_or_a_sweep_may_be_a_link(tmp_path: Path) -> None:
