@@ -17,7 +17,8 @@ Example:
     ```
 
     `name`, `search` and `budget.trials` must be given. Without objectives, `val_accuracy` is maximized and
-    `remaining` minimized; the sampler is `tpe` with seed 0; nothing is stopped early.
+    `remaining` minimized. `remaining` counts in factors of ten: `remaining: {direction: minimize, scale: linear}` has
+    it count as it is. The sampler is `tpe` with seed 0; nothing is stopped early.
 """
 
 import re
@@ -31,7 +32,7 @@ from search_spaces.errors import SpaceError
 from search_spaces.faults import Faults, nearest, show
 from search_spaces.parameters import check_field_value, check_fields, distribution
 from search_spaces.space import Constraint, Parameter, Sampler, SearchSpace, Stopping, Value
-from search_spaces.vocabulary import DIRECTIONS, FRACTIONS, METRICS
+from search_spaces.vocabulary import DIRECTIONS, FRACTIONS, METRICS, SCALES
 from supermask.config import is_finite
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -67,7 +68,7 @@ def load(
     fixed = _fixed(content, faults)
     parameters = _parameters(content, fixed, faults)
     owners.check(fixed, parameters, faults)
-    objectives = _objectives(content, faults)
+    objectives, scales = _objectives(content, faults)
     constraints = _constraints(content, faults)
     if faults.lines or checked is None:
         raise SpaceError(faults.lines)
@@ -81,6 +82,7 @@ def load(
         trials=checked.budget.trials,
         sampler=Sampler(name=checked.sampler.name, seed=checked.sampler.seed),
         stopping=None if stopping is None else Stopping(eta=stopping.eta, grace_epochs=stopping.grace_epochs),
+        scales=scales,
     )
 
 
@@ -112,19 +114,31 @@ def _parameters(content: Mapping[str, Any], fixed: Mapping[str, Value | None], f
     return {name: Parameter(found, left[name]) for name, (found, _) in entries.items() if found is not None}
 
 
-def _objectives(content: Mapping[str, Any], faults: Faults) -> dict[str, str]:
+def _objectives(content: Mapping[str, Any], faults: Faults) -> tuple[dict[str, str], dict[str, str]]:
+    """Directions, and the scales that are not the usual ones."""
     if content.get("objectives") == {}:
         remedy = "Add e.g. `val_accuracy: maximize`, or remove the key for the default."
         faults.add("objectives", "at least one objective must be given", got="none", remedy=remedy)
-    objectives = _mapping(content, "objectives")
-    for metric, direction in objectives.items():
+    directions, scales = dict[str, str](), dict[str, str]()
+    for metric, entry in _mapping(content, "objectives").items():
         path = f"objectives.{metric}"
         if metric not in METRICS:
             faults.add(path, f"must be one of {', '.join(METRICS)}", got=show(metric), remedy=nearest(metric, METRICS))
+        usual, *_ = legal = SCALES.get(metric, ("linear",))
+        direction, scale = entry, usual
+        if isinstance(entry, dict):
+            found = schema.validate(schema.ObjectiveEntry, entry, path, faults)
+            direction, scale = (found.direction, found.scale or usual) if found else (DIRECTIONS[0], usual)
         if direction not in DIRECTIONS:
+            where = f"{path}.direction" if isinstance(entry, dict) else path
             rule = f"must be {' or '.join(DIRECTIONS)}"
-            faults.add(path, rule, got=show(direction), remedy=nearest(direction, DIRECTIONS))
-    return dict(objectives)
+            faults.add(where, rule, got=show(direction), remedy=nearest(direction, DIRECTIONS))
+        if scale not in legal:
+            rule = f"must be {' or '.join(legal)} for this metric"
+            faults.add(f"{path}.scale", rule, got=show(scale), remedy=nearest(scale, legal))
+        directions[metric] = direction
+        scales |= {} if scale == usual else {metric: scale}
+    return directions, scales
 
 
 def _constraints(content: Mapping[str, Any], faults: Faults) -> tuple[Constraint, ...]:

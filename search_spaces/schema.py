@@ -41,6 +41,14 @@ class StoppingEntry(BaseModel):
     grace_epochs: int = Field(ge=1)
 
 
+class ObjectiveEntry(BaseModel):
+    """An objective that says its scale."""
+
+    model_config = _CLOSED
+    direction: Any
+    scale: Any = None
+
+
 class RangeEntry(BaseModel):
     """A searched range of numbers."""
 
@@ -102,6 +110,7 @@ _EXAMPLES = {
     "search": "search: {learning_rate: {low: 0.01, high: 1.0, log: true}}",
     "fixed": "fixed: {network: fcn}",
     "objectives": "objectives: {val_accuracy: maximize}",
+    "direction": "direction: minimize",
     "constraints": 'constraints: ["val_accuracy >= 0.9"]',
     "budget": "budget: {trials: 64}",
     "budget.trials": "trials: 64",

@@ -111,6 +111,7 @@ class SearchSpace:
         fixed: Fields with one value for all trials.
         parameters: Searched fields; brought into an order in which each follows those its condition names.
         objectives: Metric to `maximize` or `minimize`, in the order of the objectives.
+        scales: `log` or `linear` for objectives that do not have their usual scale: `log` of `remaining`, else `linear`.
         constraints: Bounds that wanted trials keep.
         trials: How many trials to run.
         sampler: How trials are proposed.
@@ -128,6 +129,7 @@ class SearchSpace:
     constraints: tuple[Constraint, ...] = ()
     sampler: Sampler = Sampler()
     stopping: Stopping | None = None
+    scales: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Orders the parameters."""
@@ -160,7 +162,10 @@ class SearchSpace:
             "name": self.name,
             "fixed": dict(self.fixed),
             "search": {name: _parameter_entry(parameter) for name, parameter in self.parameters.items()},
-            "objectives": dict(self.objectives),
+            "objectives": {
+                name: {"direction": direction, "scale": self.scales[name]} if name in self.scales else direction
+                for name, direction in self.objectives.items()
+            },
             "constraints": [str(constraint) for constraint in self.constraints],
             "budget": {"trials": self.trials},
             "sampler": {"name": self.sampler.name, "seed": self.sampler.seed},

@@ -9,6 +9,8 @@ FRACTIONS = ("val_accuracy", "remaining", "inverted")
 """Metrics that lie in [0, 1]."""
 
 DIRECTIONS = ("maximize", "minimize")
+SCALES: dict[str, tuple[str, ...]] = {"remaining": ("log", "linear"), "inverted": ("linear", "log")}
+"""Legal scales of an objective, its usual one first; of those that are not named, `linear` alone."""
 SAMPLERS = ("tpe", "random", "nsga2", "gp")
 
 

@@ -12,7 +12,7 @@ a weight, see `supermask.mask_codes`. Beside it stands in float32 what seed and 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Artifact:
 
     @classmethod
     def of(cls, pack: Pack, lane: int, metrics: Mapping[str, float]) -> "Artifact":
-        """What a pack has trained.
+        """What a pack has trained so far, as what a training of so many epochs ends with.
 
         Args:
             pack: Holds the lane.
@@ -87,7 +87,8 @@ class Artifact:
         """
         network = pack.network
         parts = pack.mask(lane), pack.values(lane), dict(metrics)
-        return cls(pack.configs[lane], network.input_shape, network.classes, *parts)
+        config = replace(pack.configs[lane], epochs=max(pack.epoch, 1))
+        return cls(config, network.input_shape, network.classes, *parts)
 
     @classmethod
     def load(cls, path: str | Path) -> "Artifact":

@@ -90,6 +90,11 @@ class Pack:
         """Full batches in the training part."""
         return len(self._train) // self.configs[0].batch_size
 
+    @property
+    def validation_images(self) -> int:
+        """Number of images in the validation part."""
+        return len(self._validation)
+
     def train_epoch(self) -> list[EpochMetrics]:
         """Trains every lane for one epoch and evaluates it on the validation part.
 

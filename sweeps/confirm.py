@@ -23,9 +23,10 @@ from supermask.config import TrainConfig
 from sweeps import confirmations, results
 from sweeps.analysis import confirmed, selection
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
+from sweeps.display.panel import count
 from sweeps.driver import plan, provenance
 from sweeps.driver.dispatcher import Dispatcher
-from sweeps.driver.executor import count, executing, say
+from sweeps.driver.executor import executing, say
 from sweeps.driver.options import Options
 from sweeps.driver.queue import TrialQueue, open_lanes
 from sweeps.driver.running_pack import Ended

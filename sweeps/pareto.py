@@ -1,6 +1,8 @@
-"""The Pareto front of a table of trials, its knee and its hypervolume.
+"""The Pareto front of a table of networks, its knee and its hypervolume.
 
-Only finished trials count, and of those only the ones whose objectives are finite numbers.
+A table of networks (`sweeps.results.load_networks`) has a row per trial and epoch, and every row counts. In a table of
+trials (`sweeps.results.load`), which has the column `state`, each finished trial stands for its last network. Only rows
+whose objectives are finite numbers count.
 """
 
 import difflib
@@ -14,17 +16,18 @@ import pyarrow as pa
 from pyarrow import Table
 
 from sweeps.errors import SweepError
-from sweeps.objectives import Directions, Objectives, front_ranks, on_front, scaled
+from sweeps.objectives import Directions, Objectives, front_ranks, judged_by, on_front
 from sweeps.store.columns import equals, floats, rows
 
 if TYPE_CHECKING:
     from search_spaces.space import Constraint, SearchSpace
 
+Asked = Objectives | Directions
 CHECKPOINTS = 100
 """Maximum number of points of a history of more than two objectives."""
 
 _DEPTH = 30
-"""Fronts whose trials a resample may show. A trial of the k-th stands behind k - 1 others, each of a front of its own:
+"""Fronts whose networks a resample may show. One of the k-th stands behind k - 1 others, each of a front of its own:
 that a resample lacks all of these has the chance exp(1 - k), beyond the thirtieth front at most 1e-13."""
 
 
@@ -41,16 +44,27 @@ def values(table: Table, metric: str) -> np.ndarray:
     return floats(table, metric)
 
 
+def judged(table: Table, metric: str) -> np.ndarray:
+    """What the rows are judged by in a metric: accuracy on the validation part by its estimate, where there is one.
+
+    Raises:
+        SweepError: If the table has no such column.
+    """
+    column = judged_by(metric, table.column_names)
+    found = values(table, column)
+    return found if column == metric else np.where(np.isnan(found), values(table, metric), found)
+
+
 def finished(table: Table) -> Table:
-    """The rows of finished trials."""
-    return rows(table, equals(table, "state", "finished"))
+    """The rows that count: of finished trials, or all networks."""
+    return rows(table, equals(table, "state", "finished")) if "state" in table.column_names else table
 
 
 def feasible(table: Table, constraints: "Iterable[Constraint]") -> Table:
     """The rows that satisfy every constraint; a missing value satisfies none."""
     keep = np.ones(table.num_rows, dtype=bool)
     for constraint in constraints:
-        column = values(table, constraint.metric)
+        column = judged(table, constraint.metric)
         keep &= column >= constraint.bound if constraint.operator == ">=" else column <= constraint.bound
     return table if keep.all() else rows(table, keep)
 
@@ -58,18 +72,19 @@ def feasible(table: Table, constraints: "Iterable[Constraint]") -> Table:
 def why_empty(constraints: "Iterable[Constraint]") -> str:
     """Explains why a front is empty."""
     bounds = ", ".join(map(str, constraints))
-    return f"no finished trial keeps to: {bounds}" if bounds else "no trial has finished"
+    return f"no network keeps to: {bounds}" if bounds else "no epoch has ended"
 
 
-def front(table: Table, objectives: Directions) -> Table:
-    """The finished trials that no other finished trial beats: as good in every objective and better in one.
+def front(table: Table, objectives: Asked) -> Table:
+    """The networks that no other beats: as good in every objective and better in one.
 
     Args:
-        table: Trials, e.g. from `sweeps.results.load`.
+        table: Networks, or trials.
         objectives: What is good.
 
     Returns:
-        The rows of the front, best first objective first. Of trials with equal objectives the lowest number stands.
+        The rows of the front, best first objective first. Of networks with equal objectives that of the lowest trial
+        and epoch stands.
 
     Raises:
         SweepError: If an objective is no column or has no direction.
@@ -77,23 +92,43 @@ def front(table: Table, objectives: Directions) -> Table:
     places, costs = _costs(table, objectives)
     if not len(places):
         return table.slice(0, 0)
-    by_trial = np.argsort(values(table, "trial")[places], kind="stable")
-    places, costs = places[by_trial], costs[by_trial]
+    keys = [values(table, name)[places] for name in ("epoch", "trial") if name in table.column_names]
+    by_number = np.lexsort(keys)
+    places, costs = places[by_number], costs[by_number]
     members = np.flatnonzero(on_front(costs))
     order = np.lexsort(costs[members].T[::-1])
     return rows(table, places[members[order]])
 
 
-def front_of(trials: Table, space: "SearchSpace", *, asked: "Iterable[Constraint]" = ()) -> Table:
-    """The front of the trials that keep the constraints of a space, and those that are asked for beside."""
-    return front(feasible(trials, (*space.constraints, *asked)), space.objectives)
+def front_of(table: Table, space: "SearchSpace", *, asked: "Iterable[Constraint]" = ()) -> Table:
+    """The front of the networks that keep the constraints of a space, and those that are asked for beside."""
+    return front(feasible(table, (*space.constraints, *asked)), Objectives.of(space))
 
 
-def knee(front: Table, objectives: Directions) -> Table:
+def best_of_trials(networks: Table, objectives: Asked) -> Table:
+    """The network of each trial that alone has the largest hypervolume; one that keeps the constraints before others.
+
+    Args:
+        networks: Networks.
+        objectives: What is good.
+
+    Returns:
+        A row per trial, sorted by trial.
+    """
+    asked = Objectives.given(objectives)
+    worth = _gains(networks, asked).prod(axis=1)
+    for bound in asked.constraints:
+        worth -= np.maximum(0.0, bound.violation(judged(networks, bound.metric))) > 0
+    trials = values(networks, "trial")
+    order = np.lexsort((values(networks, "epoch"), -worth, trials))
+    return rows(networks, order[np.diff(trials[order], prepend=np.nan) != 0])
+
+
+def knee(front: Table, objectives: Asked) -> Table:
     """The member of a front where giving up more of one objective gains little of the other.
 
     It is the member that lies farthest from the chord between the front's two ends, on the better side of it; both
-    objectives are scaled to [0, 1] over the front, `remaining` after taking its logarithm. Where no member bulges
+    objectives are scaled to [0, 1] over the front, on their scales. Where no member bulges
     beyond the chord it is the end that is best in the first objective. A member without any weight counts only where
     there is no other.
 
@@ -111,7 +146,7 @@ def knee(front: Table, objectives: Directions) -> Table:
     return members.slice(place, 1)
 
 
-def has_knee(front: Table, objectives: Directions) -> bool:
+def has_knee(front: Table, objectives: Asked) -> bool:
     """Whether any member bulges beyond the chord, so that `knee` is not just the front's end.
 
     Raises:
@@ -120,41 +155,43 @@ def has_knee(front: Table, objectives: Directions) -> bool:
     return _bulging(front, objectives)[1] > 0
 
 
-def _bulging(front: Table, objectives: Directions) -> tuple[Table, int]:
+def _bulging(front: Table, objectives: Asked) -> tuple[Table, int]:
     """The members of which one may be the knee, and the place of the one that bulges most; 0 where none does."""
-    if len(objectives) != 2:
+    asked = Objectives.given(objectives)
+    if len(asked.directions) != 2:
         raise SweepError(
-            f"knee: the sweep must have two objectives, but has {len(objectives)}. Choose trials by their numbers."
+            f"knee: the sweep must have two objectives, but has {len(asked.directions)}. Choose by trial and epoch."
         )
-    positive = values(front, "remaining") > 0 if "remaining" in objectives else np.ones(front.num_rows, dtype=bool)
+    positive = np.ones(front.num_rows, dtype=bool)
+    if "remaining" in asked.directions:
+        positive = values(front, "remaining") > 0
     members = rows(front, positive) if positive.any() else front
     if members.num_rows < 3 or not positive.any():
         return members, 0
     bulge = np.ones(members.num_rows)
-    for costs in Objectives(objectives).cost_array(lambda metric: scaled(metric, values(members, metric))).T:
+    for costs in asked.cost_array(lambda metric: judged(members, metric)).T:
         bulge -= (costs - costs.min()) / np.ptp(costs)
     return members, int(np.argmax(np.round(bulge, 12)))
 
 
-def hypervolume(table: Table, objectives: Directions) -> float:
-    """The part of the objective space that the front dominates, up to the reference of `sweeps.objectives.RANGES`.
+def hypervolume(table: Table, objectives: Asked) -> float:
+    """The part of the objective space that the front dominates, from 0 to 1, see `Objectives.gain_array`.
 
-    A trial worse than the reference in any objective adds nothing. Constraints play no part.
+    Constraints play no part.
 
     Raises:
-        SweepError: If an objective has no direction or no reference.
+        SweepError: If an objective has no direction or no range.
     """
-    _, costs = _costs(table, objectives)
-    return _volume(costs, _reference(objectives))
+    return _volume(_gains(table, objectives))
 
 
 def resampled_hypervolumes(
-    table: Table, objectives: Directions, resamples: int, *, generator: np.random.Generator
+    table: Table, objectives: Asked, resamples: int, *, generator: np.random.Generator
 ) -> np.ndarray:
-    """Hypervolumes of bootstrap resamples of the trials.
+    """Hypervolumes of bootstrap resamples of the trials, each with all of its networks.
 
     Args:
-        table: Trials; those that did not finish are drawn as well, and add nothing.
+        table: Networks, or trials; those that did not finish are drawn as well, and add nothing.
         objectives: What is good.
         resamples: How many.
         generator: Draws.
@@ -162,66 +199,79 @@ def resampled_hypervolumes(
     Returns:
         Shape [resample].
     """
-    _, costs = _costs(table, objectives)
-    reference = _reference(objectives)
-    costs = costs[(costs < reference).all(axis=1)]
-    costs = costs[front_ranks(costs) < _DEPTH]
+    gains, trials = _gains(table, objectives, counted_only=False), values(table, "trial")
+    number = len(np.unique(trials))
+    known = gains.all(axis=1)
+    gains, trials = gains[known], trials[known]
+    shown = front_ranks(-gains) < _DEPTH
+    gains, owner = gains[shown], np.unique(trials[shown], return_inverse=True)[1]
+    owners = owner.max(initial=-1) + 1
     volumes = np.zeros(resamples)
-    if len(costs):
-        for place, count in enumerate(generator.binomial(table.num_rows, len(costs) / table.num_rows, resamples)):
-            drawn = np.unique(generator.integers(len(costs), size=count))
-            volumes[place] = _volume(costs[drawn], reference)
+    if owners:
+        for place, count in enumerate(generator.binomial(number, owners / number, resamples)):
+            drawn = np.zeros(owners, dtype=bool)
+            drawn[generator.integers(owners, size=count)] = True
+            volumes[place] = _volume(gains[drawn[owner]])
     return volumes
 
 
-def hypervolume_history(table: Table, objectives: Directions) -> Table:
+def hypervolume_history(table: Table, objectives: Asked) -> Table:
     """History of the hypervolume over the course of the sweep.
 
     Returns:
-        The columns `finished` (number of finished trials so far), `trial` (the last of them), `ended` and
-        `hypervolume`, in the order of `ended`: a row for every finished trial, or for more than two objectives at
-        most `CHECKPOINTS` rows.
+        The columns `networks` (number so far), `trial` (of the last of them), `ended` and `hypervolume`, in the order
+        of `ended`: a row for every network, or for more than two objectives at most `CHECKPOINTS` rows.
     """
-    ordered = finished(table).sort_by([("ended", "ascending"), ("trial", "ascending")])
-    reference = _reference(objectives)
-    costs = Objectives(objectives).cost_array(lambda metric: values(ordered, metric))
-    gains = np.nan_to_num(reference - costs, nan=0.0, posinf=0.0, neginf=0.0)
-    gains[(gains <= 0).any(axis=1)] = 0
+    counted = finished(table)
+    keys = [(name, "ascending") for name in ("ended", "trial", "epoch") if name in counted.column_names]
+    ordered = counted.sort_by(keys)
+    gains = _gains(ordered, objectives)
     places = np.arange(len(gains))
-    if len(reference) == 1:
+    if gains.shape[1] == 1:
         volumes = np.maximum.accumulate(gains[:, 0])
-    elif len(reference) == 2:
+    elif gains.shape[1] == 2:
         volumes = _areas(gains)
     else:
         places = np.unique(np.linspace(0, len(gains) - 1, min(len(gains), CHECKPOINTS)).astype(int))
         volumes = _volumes(gains, places)
     picked = rows(ordered.select(["trial", "ended"]), places)
-    return picked.add_column(0, "finished", pa.array(places + 1)).append_column("hypervolume", pa.array(volumes))
+    return picked.add_column(0, "networks", pa.array(places + 1)).append_column("hypervolume", pa.array(volumes))
 
 
 def best_at(table: Table, levels: Sequence[float]) -> list[tuple[float, float | None]]:
-    """For each level the best validation accuracy of a finished trial with at most that fraction remaining."""
+    """For each level the best accuracy, by estimate, of a network with at most that fraction remaining."""
     chosen = finished(table)
-    accuracy, remaining = values(chosen, "val_accuracy"), values(chosen, "remaining")
+    accuracy, remaining = judged(chosen, "val_accuracy"), values(chosen, "remaining")
     legal = [accuracy[(remaining <= level) & np.isfinite(accuracy)] for level in levels]
     return [(level, float(found.max()) if len(found) else None) for level, found in zip(levels, legal, strict=True)]
 
 
-def _costs(table: Table, objectives: Directions) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the finished trials with finite objectives, and their costs."""
-    costs = Objectives(objectives).cost_array(lambda metric: values(table, metric))
-    known = equals(table, "state", "finished") & np.isfinite(costs).all(axis=1)
+def _costs(table: Table, objectives: Asked) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the rows that count with finite objectives, and their costs."""
+    costs = Objectives.given(objectives).cost_array(lambda metric: judged(table, metric))
+    known = _counted(table) & np.isfinite(costs).all(axis=1)
     return np.flatnonzero(known), costs[known]
 
 
-def _reference(objectives: Directions) -> np.ndarray:
-    """The reference point as costs."""
-    asked = Objectives(objectives)
-    return asked.signs * np.array(list(asked.reference().values()))
+def _counted(table: Table) -> np.ndarray:
+    if "state" in table.column_names:
+        return equals(table, "state", "finished")
+    return np.ones(table.num_rows, dtype=bool)
 
 
-def _volume(costs: np.ndarray, reference: np.ndarray) -> float:
-    return float(moocore.hypervolume(costs, ref=reference)) if len(costs) else 0.0
+def _gains(table: Table, objectives: Asked, *, counted_only: bool = True) -> np.ndarray:
+    """Gains over the reference of all rows, of shape [row, objective]; those of rows that do not count are 0."""
+    asked = Objectives.given(objectives)
+    gains = asked.gain_array(lambda metric: judged(table, metric))
+    counted = _counted(table)
+    if counted_only:
+        return gains[counted]
+    gains[~counted] = 0
+    return gains
+
+
+def _volume(gains: np.ndarray) -> float:
+    return float(moocore.hypervolume(-gains, ref=np.zeros(gains.shape[1]))) if len(gains) else 0.0
 
 
 def _volumes(gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -230,7 +280,7 @@ def _volumes(gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
     for index, row in enumerate(rows):
         best = np.concatenate([best, gains[start : row + 1]])
         best = best[on_front(-best)]
-        volumes[index] = _volume(-best, np.zeros(gains.shape[1]))
+        volumes[index] = _volume(best)
         start = row + 1
     return volumes
 

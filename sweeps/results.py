@@ -17,9 +17,10 @@ from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
+from sweeps.estimate import with_estimates
 from sweeps.store import parts
 from sweeps.store.cache import shown
-from sweeps.store.columns import integers, rows
+from sweeps.store.columns import equals, floats, integers, rows
 from sweeps.store.parts import Parts, newest, read
 from sweeps.store.paths import SweepPaths, check_inside, replacing, sweep_names
 
@@ -48,6 +49,8 @@ TRIALS = pa.schema(
         ("train_loss", pa.float64()),
         ("val_loss", pa.float64()),
         ("val_accuracy", pa.float64()),
+        ("estimate", pa.float64()),
+        ("standard_error", pa.float64()),
         ("remaining", pa.float64()),
         ("inverted", pa.float64()),
         ("layers", _LAYERS),
@@ -59,10 +62,14 @@ TRIALS = pa.schema(
         ("host", pa.string()),
         ("device", pa.string()),
         ("dtype", pa.string()),
+        ("classes", pa.int64()),
         ("commit", pa.string()),
     ]
 )
-"""One row per ended trial. Accuracies and fractions lie in [0, 1]; metrics are null if no epoch ended."""
+"""One row per trial, written when it starts, with the state `running`, and again when it has ended.
+
+Accuracies and fractions lie in [0, 1]; metrics are those of the last epoch, and null if none ended.
+"""
 
 EPOCHS = pa.schema(
     [
@@ -72,16 +79,29 @@ EPOCHS = pa.schema(
         ("train_loss", pa.float64()),
         ("val_loss", pa.float64()),
         ("val_accuracy", pa.float64()),
+        ("estimate", pa.float64()),
+        ("standard_error", pa.float64()),
         ("remaining", pa.float64()),
         ("inverted", pa.float64()),
         ("layers", _LAYERS),
+        ("test_loss", pa.float64()),
+        ("test_accuracy", pa.float64()),
         ("seconds", pa.float64()),
+        ("ended", _UTC),
     ]
 )
-"""One row per trial, attempt and epoch (1-based). `seconds` is the lane's share of its pack's time."""
+"""One row per trial, attempt and epoch (1-based). `seconds` is the lane's share of its pack's time, `estimate` and
+`standard_error` are those of `sweeps.estimate`. The test set is read after the last epoch of a trial only."""
+
+NETWORKS = pa.schema([field for field in EPOCHS if field.name != "layers"])
+"""Columns of a network."""
+
+RUNNING = "running"
+"""State of the row that a trial has until it ends."""
 
 _TRIAL_KEYS = ("trial", "attempt")
 _EPOCH_KEYS = ("trial", "attempt", "epoch")
+_NETWORK_KEYS = ("trial", "epoch", "attempt")
 
 
 class ResultsWriter:
@@ -156,14 +176,22 @@ def up_to(epochs: Table, last: Mapping[int, int]) -> Table:
     return epochs.filter(pa.array(integers(epochs, "epoch") <= limits))
 
 
-def load(root: Path | str, name: str, *, every_attempt: bool = False, columns: Collection[str] | None = None) -> Table:
-    """The ended trials of a sweep.
+def load(
+    root: Path | str,
+    name: str,
+    *,
+    every_attempt: bool = False,
+    columns: Collection[str] | None = None,
+    running: bool = False,
+) -> Table:
+    """The trials of a sweep.
 
     Args:
         root: The folder of all sweeps.
         name: The sweep.
         every_attempt: Whether a trial that was tried again has a row per attempt, rather than one for the latest.
         columns: Names out of `TRIALS`, to read these (and the keys, trial and attempt) alone; all by default.
+        running: Whether trials that were started and have not ended count, too.
 
     Returns:
         A table with the columns of `TRIALS`, or those asked for, sorted by trial (and attempt). A file that
@@ -173,9 +201,71 @@ def load(root: Path | str, name: str, *, every_attempt: bool = False, columns: C
         SweepError: If there is no such sweep.
     """
     wanted = TRIALS.names if columns is None else {*_TRIAL_KEYS, *columns}
-    schema = pa.schema([field for field in TRIALS if field.name in wanted])
-    table = read(_folder(root, name).trials, schema)
+    found = _read_trials(_folder(root, name), {"state", *wanted}, every_attempt=every_attempt, running=running)
+    return found if "state" in wanted else found.drop_columns(["state"])
+
+
+def _read_trials(
+    paths: SweepPaths,
+    columns: Collection[str] | None = None,
+    *,
+    where: pc.Expression | None = None,
+    every_attempt: bool = False,
+    running: bool = False,
+) -> Table:
+    table = read(
+        paths.trials, pa.schema([field for field in TRIALS if columns is None or field.name in columns]), where=where
+    )
+    table = table if running else ended_only(table)
     return newest(table, _TRIAL_KEYS, per=_TRIAL_KEYS if every_attempt else ("trial",))
+
+
+def ended_only(trials: Table) -> Table:
+    """The rows of trials that have ended."""
+    is_running = equals(trials, "state", RUNNING)
+    return rows(trials, ~is_running) if is_running.any() else trials
+
+
+def load_networks(root: Path | str, name: str, *, trials: Collection[int] | None = None) -> Table:
+    """The networks of a sweep: every trial after each of its epochs, also of those that were stopped or failed later.
+
+    Of an epoch that several attempts reached, the latest one counts. An epoch in which a trial diverged is no network.
+
+    Args:
+        root: The folder of all sweeps.
+        name: The sweep.
+        trials: Only of these; None is all.
+
+    Returns:
+        A table with the columns of `EPOCHS` but `layers`, sorted by trial and epoch.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
+    where = None if trials is None else pc.field("trial").isin(list(trials))
+    table = newest(read(_folder(root, name).epochs, NETWORKS, where=where), _NETWORK_KEYS, per=("trial", "epoch"))
+    measured = np.column_stack([floats(table, metric) for metric in ("train_loss", "val_loss", "val_accuracy")])
+    sound = np.isfinite(measured).all(axis=1)
+    return with_estimates(table if sound.all() else rows(table, sound))
+
+
+def with_trials(networks: Table, trials: Table) -> Table:
+    """Networks with what is known of their trials: configuration, place, and state as `trial_state`.
+
+    The configuration is the one whose training ends with the network: `epochs` is its epoch.
+
+    Args:
+        networks: From `load_networks`.
+        trials: From `load`, running ones included; networks of others are left out.
+    """
+    numbers, wanted = integers(trials, "trial"), integers(networks, "trial")
+    networks = rows(networks, np.isin(wanted, numbers))
+    known = rows(trials, np.searchsorted(numbers, integers(networks, "trial")))
+    for name in known.column_names:
+        if name not in networks.column_names:
+            column = networks.column("epoch") if name == "epochs" else known.column(name)
+            networks = networks.append_column("trial_state" if name == "state" else name, column)
+    return networks
 
 
 def load_epochs(
@@ -204,7 +294,7 @@ def load_epochs(
     known, group = np.unique(trials, return_inverse=True)
     wanted = np.zeros(len(known), dtype=np.int64)
     np.maximum.at(wanted, group, attempts)
-    ended = newest(read(paths.trials, TRIALS, where=where), _TRIAL_KEYS, per=("trial",))
+    ended = _read_trials(paths, (*_TRIAL_KEYS, "state"), where=where)
     place = np.searchsorted(known, integers(ended, "trial"))
     has_epochs = np.isin(integers(ended, "trial"), known)
     wanted[place[has_epochs]] = integers(ended, "attempt")[has_epochs]
@@ -243,7 +333,7 @@ def load_trials(root: Path | str, name: str, trials: Collection[int]) -> tuple[T
     """
     paths = _folder(root, name)
     where = pc.field("trial").isin(list(trials))
-    ended = newest(read(paths.trials, TRIALS, where=where), _TRIAL_KEYS, per=("trial",))
+    ended = _read_trials(paths, where=where)
     return ended, newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
 
 

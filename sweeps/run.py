@@ -12,15 +12,16 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
-from sweeps.display.panel import Display
+from sweeps.display.panel import Display, count
 from sweeps.driver import pack_size, provenance
-from sweeps.driver.executor import Executor, count, executing, say
+from sweeps.driver.executor import Executor, executing, say
 from sweeps.driver.log import logged
 from sweeps.driver.opening import Driver, open_session
 from sweeps.driver.options import Options
 from sweeps.driver.plan import PackPlan, choices, load_datasets, plan_packs, worth_measuring
 from sweeps.driver.viewer import Viewer
 from sweeps.errors import SweepError
+from sweeps.objectives import Objectives
 from sweeps.search import warm_start
 from sweeps.search.database import check_free
 from sweeps.search.study_place import keep_url, place_of
@@ -215,14 +216,14 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     settings = WorkerSettings(
         cpus=plan.cpus,
         gpus=plan.gpus,
-        objectives=space.objectives,
+        objectives=Objectives.of(space),
         stopping=space.stopping,
         hang_seconds=plan.hang_seconds,
         checkpoint_seconds=work.options.checkpoint_seconds,
     )
     with rescued(lambda: _break_off(work, driver, held), is_lost=executor.is_lost):
         try:
-            with end, Display(Viewer(space, driver, mirror).look, work.console):
+            with end, Display(_viewer(work, driver, mirror).look, work.console):
                 executor.train(driver.dispatcher, plan, settings, work.datasets)
             state = "finished"
         except KeyboardInterrupt:
@@ -232,6 +233,10 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
             driver.close(state)
             unmirrored = _conclude(work, held, mirror, state)
     return Outcome(state, session.counts, session.seconds, unmirrored, session.reasons)
+
+
+def _viewer(work: _Work, driver: Driver, mirror: Mirror) -> Viewer:
+    return Viewer(work.space, driver, mirror, classes=min(data.classes for data in work.datasets.values()))
 
 
 def _break_off(work: _Work, driver: Driver, held: Lease) -> None:
@@ -271,12 +276,12 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
 
     sweep = StoredSweep(work.paths, work.space)
     try:
-        table = sweep.trials()
-        if table.num_rows:
+        networks, trials = sweep.networks(), sweep.trials(running=True)
+        if trials.num_rows:
             with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
-                draw(sweep, table)
+                draw(sweep, networks, trials)
             document.renew(sweep, draw_mask=kept_mask.draw, state=state)
-        mirror.finish(state, overview(sweep) if table.num_rows else None)
+        mirror.finish(state, overview(sweep) if trials.num_rows else None)
         return mirror.close(MIRROR_SECONDS[state])
     finally:
         held.end(state)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from sweeps.objectives import Objectives
 from sweeps.remote.root import fetch
 from sweeps.store.paths import SweepPaths, resolve_root
 
@@ -54,11 +55,23 @@ class StoredSweep:
         """Name of the sweep."""
         return self.paths.name
 
-    def trials(self, columns: Collection[str] | None = None) -> "Table":
-        """The ended trials; see `sweeps.results.load`."""
+    @property
+    def objectives(self) -> Objectives:
+        """Its objectives, with the number of classes of its dataset."""
+        known = self.trials({"classes"}, running=True).column("classes").drop_null().unique().to_pylist()
+        return Objectives.of(self.space, classes=min(known, default=10))
+
+    def trials(self, columns: Collection[str] | None = None, *, running: bool = False) -> "Table":
+        """The ended trials, or those that are running, too; see `sweeps.results.load`."""
         from sweeps import results
 
-        return results.load(self.paths.root, self.name, columns=columns)
+        return results.load(self.paths.root, self.name, columns=columns, running=running)
+
+    def networks(self) -> "Table":
+        """Every trial after each of its epochs; see `sweeps.results.load_networks`."""
+        from sweeps import results
+
+        return results.load_networks(self.paths.root, self.name)
 
     def epochs(self, trials: Collection[int] | None = None) -> "Table":
         """The epochs of all trials, or of some; see `sweeps.results.load_epochs`."""
@@ -73,7 +86,10 @@ class StoredSweep:
         return confirmations.load(self.paths.confirm)
 
     def front(self) -> "Table":
-        """The front of the trials that keep the constraints; see `sweeps.pareto.front_of`."""
-        from sweeps import pareto  # imports moocore, which takes a third of a second
+        """The front of the networks that keep the constraints, with their configurations.
 
-        return pareto.front_of(self.trials(), self.space)
+        See `sweeps.pareto.front_of` and `sweeps.results.with_trials`.
+        """
+        from sweeps import pareto, results  # imports moocore, which takes a third of a second
+
+        return results.with_trials(pareto.front_of(self.networks(), self.space), self.trials(running=True))

@@ -10,6 +10,7 @@ from search_spaces import shipped
 from search_spaces.space import SearchSpace
 from sweeps.driver.options import PackOptions, SessionOptions, options_of, or_remembered
 from sweeps.errors import SweepError
+from sweeps.objectives import Key
 from sweeps.remote.root import fetch, sending
 from sweeps.results import Table
 from sweeps.store.cache import shown
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sweeps.analysis.confirmed import Confirmed
+    from sweeps.analysis.selection import Selection
     from sweeps.driver.options import Options
     from sweeps.run import Outcome
 
-Trial = dict[str, Any]
-"""Row of a trial, with the columns of `sweeps.results.TRIALS`."""
+Network = dict[str, Any]
+"""Row of a network with what is known of its trial, see `sweeps.results.with_trials`."""
 
 
 class Sweep:
@@ -137,36 +139,52 @@ class Sweep:
         """Trainings with fresh seeds, one row each, with the columns of `sweeps.confirmations.CONFIRMATIONS`."""
         return self._stored.confirmations()
 
+    def networks(self) -> Table:
+        """Every trial after each of its epochs, running ones included; see `sweeps.results.load_networks`.
+
+        Raises:
+            SweepError: If the sweep has not been run.
+        """
+        return self._stored.networks()
+
     def front(self) -> Table:
-        """The trials that keep the constraints and that no other such trial beats, best first objective first.
+        """The networks that keep the constraints and that no other such network beats, best estimate first.
+
+        A network is a trial after one of its epochs; its row has its `trial`, `epoch`, `estimate` with
+        `standard_error`, its metrics, and the configuration whose training ends with it.
 
         Raises:
             SweepError: If the sweep has not been run.
         """
         return self._stored.front()
 
-    def knee(self) -> Trial:
-        """The trial of the front where giving up more of one objective gains little of the other.
+    def knee(self) -> Network:
+        """The network of the front where giving up more of one objective gains little of the other.
 
         Raises:
             SweepError: If the front is empty, or there are not exactly two objectives.
         """
         from sweeps.analysis import selection
 
-        return selection.select(selection.Selection("knee", label="knee"), self.trials(), self.space)[0]
+        return self._select(selection.Selection("knee", label="knee"))
 
-    def best(self, bound: str) -> Trial:
-        """The trial with the fewest weights that is accurate enough, or the most accurate one that is small enough.
+    def best(self, bound: str) -> Network:
+        """The network with the fewest weights that is accurate enough, or the most accurate one that is small enough.
 
         Args:
             bound: `accuracy >= X` or `remaining <= X`, with X in [0, 1].
 
         Raises:
-            SweepError: If it is no such bound, or no finished trial keeps it and the constraints.
+            SweepError: If it is no such bound, or no network keeps it and the constraints.
         """
         from sweeps.analysis import selection
 
-        return selection.select(selection.parse_best(bound), self.trials(), self.space)[0]
+        return self._select(selection.parse_best(bound))
+
+    def _select(self, asked: "Selection") -> Network:
+        from sweeps.analysis.selection import select
+
+        return select(asked, self.networks(), self._stored.trials(running=True), self.space)[0]
 
     def run(
         self, trials: int | None = None, *, console: "Console | None" = None, **options: Unpack[SessionOptions]
@@ -223,19 +241,19 @@ class Sweep:
         console: "Console | None" = None,
         **options: Unpack[PackOptions],
     ) -> "list[Confirmed]":
-        """Trains chosen trials again with fresh seeds and reads the test set; what is trained already is kept.
+        """Trains chosen networks again with fresh seeds and reads the test set; what is trained already is kept.
 
         Args:
-            select: `front`, `knee`, `best:accuracy>=X`, `best:remaining<=X`, or trial numbers like `3,17`.
-            seeds: Fresh seeds for each trial, >= 1.
+            select: `front`, `knee`, `best:accuracy>=X`, `best:remaining<=X`, or networks like `3@20,17`.
+            seeds: Fresh seeds for each network, >= 1.
             console: For progress and messages; by default standard error, or the cell of a notebook.
             options: How and where to train; see `sweeps.driver.options.PackOptions`.
 
         Returns:
-            Means and intervals of the chosen trials, best mean test accuracy first.
+            Means and intervals of the chosen networks, best mean test accuracy first.
 
         Raises:
-            SweepError: If there is no such trial, or another process confirms.
+            SweepError: If there is no such network, or another process confirms.
         """
         from sweeps.confirm import confirm
 
@@ -272,7 +290,7 @@ def _console() -> "Console":
     return Console(stderr=True, highlight=False)
 
 
-def _draw_mask(paths: SweepPaths, trial: int) -> Path:
+def _draw_mask(paths: SweepPaths, key: Key) -> Path:
     from sweeps.figures.kept_mask import draw  # PyTorch takes seconds to import, and a drawn mask stays
 
-    return draw(paths, trial)
+    return draw(paths, key)

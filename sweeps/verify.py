@@ -8,7 +8,7 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
 from sweeps import results
-from sweeps.search.study import METRICS, StudyTrial, SweepStudy
+from sweeps.search.study import METRICS, StudyTrial, SweepStudy, told_values
 from sweeps.search.study_place import place_of
 from sweeps.stored import StoredSweep
 from sweeps.tracking import layer_metrics, mirrored, mlflow_store
@@ -98,8 +98,8 @@ def _study_and_parquet(told: StudyTrial, row: Row, space: SearchSpace) -> Iterat
     for name in ("reason", "attempt", *METRICS):
         if not _equal(told.result.get(name), row[name]):
             yield f"{name} {told.result.get(name)!r} in the study, {row[name]!r} in Parquet"
-    if told.state == "finished" and told.values != [row[name] for name in space.objectives]:
-        yield f"objectives {told.values} in the study, {[row[name] for name in space.objectives]} in Parquet"
+    if told.state == "finished" and told.values != (expected := told_values(row, space)):
+        yield f"objectives {told.values} in the study, {expected} in Parquet"
 
 
 def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:

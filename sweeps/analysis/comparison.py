@@ -124,7 +124,8 @@ def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table],
 def _at_reference(
     found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Directions
 ) -> Iterator[str]:
-    ends = " or ".join(f"{metric} {worst:.4g}" for metric, worst in Objectives(objectives).reference().items())
+    asked = Objectives.given(objectives)
+    ends = " or ".join(f"{metric} {asked.ends(metric)[0]:.4g}" for metric in asked.directions)
     for name, side, volume in zip(names, sides, found.volumes, strict=True):
         if not volume and pareto.front(side, objectives).num_rows:
             yield f"the hypervolume says nothing of {name}: all its finished trials have {ends}, or worse"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps.objectives import FRACTIONS
+from sweeps.objectives import FRACTIONS, judged_by, network_name
 from sweeps.pareto import Table
 from sweeps.results import CONFIG_COLUMNS
 
@@ -19,7 +19,7 @@ class FrontRows:
         name: Name of the sweep.
         objectives: Metrics, the most important first.
         parameters: Searched fields.
-        rows: Rows of trials with the columns of `sweeps.results.TRIALS`, best first objective first.
+        rows: Rows of networks with their trials' columns, best first objective first; see `sweeps.results.with_trials`.
     """
 
     name: str
@@ -29,12 +29,13 @@ class FrontRows:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Objectives and the test accuracy."""
-        return tuple(dict.fromkeys((*self.objectives, "test_accuracy")))
+        """Objectives, of accuracy first the estimate that it is judged by, and the test accuracy."""
+        judged = [name for metric in self.objectives for name in dict.fromkeys((judged_by(metric, _JUDGED), metric))]
+        return tuple(dict.fromkeys((*judged, "test_accuracy")))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the shown columns after the number of the trial."""
+        """Names of the shown columns after the network."""
         return (*self.metrics, *self.parameters)
 
     @property
@@ -44,18 +45,29 @@ class FrontRows:
 
     def cells(self, row: Row) -> list[str]:
         """A row of these columns as texts."""
-        return [as_text(name, row[name]) for name in self.columns]
+        texts = {name: as_text(name, row[name]) for name in self.columns}
+        if "estimate" in texts:
+            texts["estimate"] += f" ± {as_text('standard_error', row['standard_error'])}"
+        return list(texts.values())
+
+
+_JUDGED = ("estimate",)
 
 
 def front_rows(front: Table, space: SearchSpace) -> FrontRows:
     """The rows of a front.
 
     Args:
-        front: From `sweeps.pareto.front`.
+        front: From `sweeps.stored.StoredSweep.front`.
         space: Of its sweep.
     """
     searched = tuple(name for name in CONFIG_COLUMNS if name in space.parameters)
     return FrontRows(space.name, tuple(space.objectives), searched, front.to_pylist())
+
+
+def name_of(row: Row) -> str:
+    """How the network of a row is written."""
+    return network_name((row["trial"], row["epoch"]))
 
 
 def as_text(name: str, value: Any) -> str:

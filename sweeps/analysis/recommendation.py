@@ -1,7 +1,7 @@
-"""Recommends a trial: which one, at which pruning rate, and the next commands."""
+"""Recommends a network: which one, at which pruning rate, and the next commands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,37 +9,38 @@ import numpy as np
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
-from sweeps.objectives import ACCURACIES, Directions, Objectives, scaled
-from sweeps.pareto import Table, values
-from sweeps.results import CONFIG_COLUMNS
-from sweeps.store.columns import rows
+from sweeps.objectives import ACCURACIES, Key, Objectives, network_name
+from sweeps.pareto import Table, judged, values
+from sweeps.results import CONFIG_COLUMNS, with_trials
+from sweeps.store.columns import integers, rows
 
 NEAR = 0.1
 """Tolerance of near-equal trials in each objective, as a fraction of its span over the front."""
 ENOUGH = 5
 """Minimum number of near-equal trials from which to say whether the pruning rate matters."""
 SEEDS = 10
-_METRICS = ("val_accuracy", "remaining", "inverted", "test_accuracy")
+_METRICS = ("estimate", "standard_error", "val_accuracy", "remaining", "inverted", "test_accuracy")
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The recommended trial, with the evidence for it.
+    """The recommended network, with the evidence for it.
 
     Attributes:
-        trial: Its number.
-        config: What was trained.
-        metrics: What the sweep measured of it, one seed: objectives, accuracies, remaining and inverted weights.
+        key: Its trial and epoch.
+        config: What to train for it.
+        metrics: What the sweep measured of it, one seed: objectives, accuracies, remaining and inverted weights, and
+            the estimate that it is judged by with its standard error.
         confirmed: Its means and intervals on the test set over fresh seeds, if it is confirmed.
         rule: Why this one, in words.
         pruning_rate: Its pruning rate; None of a method that prunes nothing.
         pruning_rates: Least and greatest pruning rate of the near-equal trials, itself among them; likewise None.
-        near: How many near-equal trials there are, itself among them.
+        near: How many trials have a near-equal network, its own among them.
         rate_matters: Whether the near-equal trials agree on the pruning rate to half of the range that was searched.
         commands: What to do next: `confirm` it, `train` it again, `export` it.
     """
 
-    trial: int
+    key: Key
     config: dict[str, Any]
     metrics: dict[str, float | None]
     confirmed: Confirmed | None
@@ -49,6 +50,11 @@ class Recommendation:
     near: int
     rate_matters: bool
     commands: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """How it is written: `TRIAL@EPOCH`."""
+        return network_name(self.key)
 
     @property
     def confirmed_by_several(self) -> Confirmed | None:
@@ -66,57 +72,65 @@ class Recommendation:
 
 
 def recommend(
-    trials: Table, space: SearchSpace, confirmations: Table | None = None, *, asked: Sequence[Constraint] = ()
+    networks: Table,
+    trials: Table,
+    space: SearchSpace,
+    confirmations: Table | None = None,
+    *,
+    asked: Sequence[Constraint] = (),
 ) -> Recommendation | None:
-    """Recommends the knee of the front of the trials that keep to the space's constraints.
+    """Recommends the knee of the front of the networks that keep to the space's constraints.
 
     The knee needs no guess of how far single runs scatter, which a sweep of one seed a trial cannot tell: beyond it
     accuracy falls fast, before it weights are kept that buy little. Who asks for a certain accuracy gets the smallest
-    network that has it, who asks for a size the most accurate one of it. Of one objective it is the best trial, of more
-    than two the knee of the first two. Near-equal are the trials that keep to the constraints and are no more than
-    `NEAR` of the front's span worse in either objective (remaining weights by their logarithm, as the knee has them).
-    Chosen by what the sweep measured; confirmations, on the test set, only say how sure it is.
+    network that has it, who asks for a size the most accurate one of it. Of one objective it is the best network, of
+    more than two the knee of the first two. Near-equal are networks that keep to the constraints and are no more than
+    `NEAR` of the front's span worse in either objective, on its scale. Chosen by estimates from the validation part;
+    confirmations, on the test set, only say how sure it is.
 
     Args:
-        trials: From `sweeps.results.load`.
+        networks: From `sweeps.results.load_networks`.
+        trials: From `sweeps.results.load`, running ones included.
         space: Of the sweep; its name stands in the commands.
         confirmations: From `sweeps.confirmations.load`, if there are any.
-        asked: Further bounds, of the question. If they bound all objectives but one, the best trial of that one is it.
+        asked: Further bounds, of the question. If they bound all objectives but one, the best in that one is it.
 
     Returns:
-        None while no finished trial keeps to the constraints.
+        None while no network keeps to the constraints.
 
     Raises:
         SweepError: If an objective is no column.
     """
-    objectives = dict([*space.objectives.items()][:2])
+    of_all = Objectives.of(space)
+    objectives = replace(of_all, directions=dict([*space.objectives.items()][:2]))
     bounds = (*space.constraints, *asked)
-    candidates = pareto.finished(pareto.feasible(trials, bounds))
-    front = pareto.front(candidates, objectives)
+    candidates = pareto.feasible(networks, bounds)
+    front = with_trials(pareto.front(candidates, objectives), trials)
     if not front.num_rows:
         return None
-    sought = [metric for metric in objectives if metric not in {bound.metric for bound in asked}]
-    if len(objectives) == 1:
-        sought = [*objectives]  # the best is the best, bounded or not
+    sought = [metric for metric in objectives.directions if metric not in {bound.metric for bound in asked}]
+    if len(objectives.directions) == 1:
+        sought = [*objectives.directions]  # the best is the best, bounded or not
     best = _best_of(front, objectives, sought[0]) if len(sought) == 1 else pareto.knee(front, objectives)
     row = best.to_pylist()[0]
-    near = rows(candidates, _near(candidates, front, best, objectives))
-    rates = values(near, "pruning_rate")
+    near = np.unique(integers(candidates, "trial")[_near(candidates, front, best, objectives)])
+    rates = values(rows(trials, np.isin(integers(trials, "trial"), near)), "pruning_rate")
     prunes = row["method"] != "dense" and np.isfinite(rates).any()
-    name, metrics = f"{space.name}:{row['trial']}", dict.fromkeys((*_METRICS, *space.objectives))
+    key = row["trial"], row["epoch"]
+    name, metrics = f"{space.name}:{network_name(key)}", dict.fromkeys((*_METRICS, *space.objectives))
     found = summarise(confirmations.select(SUMMARISED).to_pylist()) if confirmations is not None else []
     return Recommendation(
-        trial=row["trial"],
+        key=key,
         config={field: row[field] for field in CONFIG_COLUMNS},
         metrics={metric: row[metric] for metric in metrics},
-        confirmed=next((one for one in found if one.trial == row["trial"] and one.seeds), None),
+        confirmed=next((one for one in found if one.key == key and one.seeds), None),
         rule=_rule(front, objectives, sought, bounds),
         pruning_rate=row["pruning_rate"] if prunes else None,
         pruning_rates=(float(np.nanmin(rates)), float(np.nanmax(rates))) if prunes else None,
-        near=near.num_rows,
+        near=len(near),
         rate_matters=_agree(rates, space),
         commands={
-            "confirm": f"sweeps confirm {space.name} --select {row['trial']} --seeds {SEEDS}",
+            "confirm": f"sweeps confirm {space.name} --select {network_name(key)} --seeds {SEEDS}",
             "train": f"sweeps train {name}",
             "export": f"sweeps export {name} --to torch",
         },
@@ -132,17 +146,18 @@ def line(found: Recommendation, root_option: str = "") -> str:
         numbers += f"{confirmed.seeds} fresh seeds"
         then = f"export it: {found.commands['export']}{root_option}"
     else:
-        shown = {"validation accuracy": found.metrics["val_accuracy"], "remaining": found.metrics["remaining"]}
-        numbers = ", ".join(f"{name} {100 * value:.2f} %" for name, value in shown.items() if value is not None)
+        expected, error, left = (found.metrics[name] for name in ("estimate", "standard_error", "remaining"))
+        numbers = "" if expected is None else f"expected accuracy {100 * expected:.2f} ± {100 * (error or 0):.2f} %, "
+        numbers += f"remaining {100 * (left or 0):.2f} %"
         then = f"one seed; confirm it: {found.commands['confirm']}{root_option}"
     rate = ""
     if found.pruning_rate is not None:
         rate = f"initial pruning rate {found.pruning_rate:.2f}{f' ({found.spread})' if found.spread else ''}, "
-    return f"recommended: trial {found.trial}, {rate}{numbers}; {then}"
+    return f"recommended: network {found.name}, {rate}{numbers}; {then}"
 
 
-def _best_of(front: Table, objectives: Directions, metric: str) -> Table:
-    return front.slice(int(np.argmin(Objectives(objectives).sign(metric) * values(front, metric))), 1)
+def _best_of(front: Table, objectives: Objectives, metric: str) -> Table:
+    return front.slice(int(np.argmin(objectives.sign(metric) * judged(front, metric))), 1)
 
 
 def _agree(rates: np.ndarray, space: SearchSpace) -> bool:
@@ -153,8 +168,8 @@ def _agree(rates: np.ndarray, space: SearchSpace) -> bool:
     return bool(np.nanmax(rates) - np.nanmin(rates) <= (high - low) / 2)
 
 
-def _near(candidates: Table, front: Table, best: Table, objectives: Directions) -> np.ndarray:
-    """Mask of the near-equal trials, of shape [trial]."""
+def _near(candidates: Table, front: Table, best: Table, objectives: Objectives) -> np.ndarray:
+    """Mask of the near-equal networks, of shape [network]."""
     near = np.ones(candidates.num_rows, dtype=bool)
     sides = (_costs(table, objectives) for table in (candidates, front, best))
     for of_all, of_front, of_best in zip(*sides, strict=True):
@@ -163,22 +178,24 @@ def _near(candidates: Table, front: Table, best: Table, objectives: Directions) 
     return near
 
 
-def _costs(table: Table, objectives: Directions) -> np.ndarray:
-    """Costs on the scales on which they compare, of shape [objective, trial]."""
-    return Objectives(objectives).cost_array(lambda metric: scaled(metric, values(table, metric))).T
+def _costs(table: Table, objectives: Objectives) -> np.ndarray:
+    """Costs, of shape [objective, network]."""
+    return objectives.cost_array(lambda metric: judged(table, metric)).T
 
 
-def _rule(front: Table, objectives: Directions, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
-    within = f" of the trials with {', '.join(map(str, bounds))}" if bounds else ""
+def _rule(front: Table, objectives: Objectives, sought: Sequence[str], bounds: Sequence[Constraint]) -> str:
+    within = f" of the networks with {', '.join(map(str, bounds))}" if bounds else ""
     if len(sought) == 1:
         return f"{_best_in_words(objectives, sought[0])}{within}"
     if not pareto.has_knee(front, objectives):
-        return f"{_best_in_words(objectives, next(iter(objectives)))} of the front{within}, which has no knee"
+        return (
+            f"{_best_in_words(objectives, next(iter(objectives.directions)))} of the front{within}, which has no knee"
+        )
     beyond = "a little more of one objective costs much of the other"
-    if any(objectives == {name: "maximize", "remaining": "minimize"} for name in ACCURACIES):
+    if any(objectives.directions == {name: "maximize", "remaining": "minimize"} for name in ACCURACIES):
         beyond = "fewer weights cost accuracy fast"
     return f"knee of the front{within}: beyond it, {beyond}"
 
 
-def _best_in_words(objectives: Directions, metric: str) -> str:
-    return f"{'greatest' if Objectives(objectives).sign(metric) < 0 else 'least'} {metric}"
+def _best_in_words(objectives: Objectives, metric: str) -> str:
+    return f"{'greatest' if objectives.sign(metric) < 0 else 'least'} {metric}"

@@ -1,20 +1,25 @@
-"""Selects trials by their validation metrics, never by the test set."""
+"""Selects networks by their estimates, never by the test set."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
-from sweeps.objectives import Objectives
+from sweeps.objectives import Key, Objectives, network_name
 from sweeps.pareto import Table
-from sweeps.results import CONFIG_COLUMNS
+from sweeps.results import CONFIG_COLUMNS, with_trials
+from sweeps.store.columns import integers
+from sweeps.store.columns import rows as store_rows
 
 Row = dict[str, Any]
 
 _BEST = re.compile(r"(?:(?:val_)?(accuracy)\s*>=|(remaining)\s*<=)\s*([0-9.eE+-]+)")
-_TRIALS = re.compile(r"\d{1,9}(,\d{1,9})*")
+_NETWORK = r"\d{1,9}(?:@\d{1,9})?"
+_NETWORKS = re.compile(rf"{_NETWORK}(?:,{_NETWORK})*")
 _SHOWN = 10
 
 
@@ -26,17 +31,18 @@ class Selection:
         text: As it was given.
         label: The argument and its value, for messages.
         bound: Of `best:`, else None.
-        trials: Numbers that were named, without repetition; empty when the trials are found by their metrics.
+        named: Trials that were named, each with its epoch or None, without repetition; empty when networks are found by
+            their metrics.
     """
 
     text: str
     label: str
     bound: Constraint | None = None
-    trials: tuple[int, ...] = ()
+    named: tuple[tuple[int, int | None], ...] = ()
 
 
 def parse(text: str) -> Selection:
-    """Reads `front`, `knee`, `best:accuracy>=X`, `best:remaining<=X` or trial numbers like `3,17`.
+    """Reads `front`, `knee`, `best:accuracy>=X`, `best:remaining<=X` or networks like `3@20,17`.
 
     Raises:
         SweepError: If it is none of these.
@@ -46,16 +52,21 @@ def parse(text: str) -> Selection:
     if text in ("front", "knee"):
         return Selection(text, label)
     numbers = re.sub(r"\s", "", text)
-    if _TRIALS.fullmatch(numbers):
-        return Selection(text, label, trials=tuple(dict.fromkeys(int(number) for number in numbers.split(","))))
+    if _NETWORKS.fullmatch(numbers):
+        return Selection(text, label, named=tuple(dict.fromkeys(map(_key, numbers.split(",")))))
     kind, _, asked = text.partition(":")
     bound = _bound(asked) if kind == "best" else None
     if bound is None:
         raise SweepError(
-            "--select: must be front, knee, best:accuracy>=X, best:remaining<=X with X in [0, 1], or trial numbers, "
-            f"but got {text!r}. Write for example --select 'best:accuracy>=0.975' or --select 3,17."
+            "--select: must be front, knee, best:accuracy>=X, best:remaining<=X with X in [0, 1], or networks, but "
+            f"got {text!r}. Write for example --select 'best:accuracy>=0.975' or --select 3@20,17."
         )
     return Selection(text, label, bound)
+
+
+def _key(text: str) -> tuple[int, int | None]:
+    trial, _, epoch = text.partition("@")
+    return int(trial), int(epoch) if epoch else None
 
 
 def parse_best(text: str) -> Selection:
@@ -82,61 +93,83 @@ def _bound(text: str) -> Constraint | None:
     return Constraint(metric, operator, number)
 
 
-def select(selection: Selection, trials: Table, space: SearchSpace) -> list[Row]:
-    """Rows of the selected trials.
+def select(selection: Selection, networks: Table, trials: Table, space: SearchSpace) -> list[Row]:
+    """Rows of the selected networks, see `sweeps.results.with_trials`.
 
-    * `front`: the front of the trials that keep to the space's constraints, as `sweeps pareto` prints it.
+    * `front`: the front of the networks that keep to the space's constraints, as `sweeps pareto` prints it.
     * `knee`: the one of them that `pareto.knee` finds.
-    * `best:accuracy>=X`: of the finished trials with at least this validation accuracy, the one with the fewest
-      weights remaining; `best:remaining<=X`: of those with at most this fraction remaining, the one with the best
-      validation accuracy. They keep to the space's constraints as well.
-    * numbers: these trials, in this order.
+    * `best:accuracy>=X`: of the networks whose estimate is at least this, the one with the fewest weights remaining;
+      `best:remaining<=X`: of those with at most this fraction remaining, the one with the best estimate. They keep to
+      the space's constraints as well.
+    * `TRIAL@EPOCH`: these networks, in this order; `TRIAL` is its network on the front with the best estimate, else its
+      last one.
 
     Args:
         selection: What is asked for.
-        trials: The ended trials of the sweep, from `sweeps.results.load`.
+        networks: Of the sweep, from `sweeps.results.load_networks`.
+        trials: Of the sweep, from `sweeps.results.load`, running ones included.
         space: Gives objectives and constraints.
 
     Raises:
-        SweepError: If there is no such trial.
+        SweepError: If there is no such network.
     """
-    if selection.trials:
-        return _named(selection, trials)
+    if selection.named:
+        return _named(selection, networks, trials, space)
     if selection.bound:
-        within = pareto.feasible(pareto.finished(trials), [*space.constraints, selection.bound])
-        rows = sorted(within.to_pylist(), key=_SOUGHT[selection.bound.metric].claim)[:1]
+        within = pareto.feasible(networks, [*space.constraints, selection.bound])
+        found = pareto.front(within, _BOTH)
+        found = found.slice(found.num_rows - 1 if selection.bound.metric == "val_accuracy" else 0, 1)
     else:
-        members = pareto.front_of(trials, space)
-        rows = (pareto.knee(members, space.objectives) if selection.text == "knee" else members).to_pylist()
+        found = pareto.front_of(networks, space)
+        found = pareto.knee(found, Objectives.of(space)) if selection.text == "knee" else found
+    rows = with_trials(found, trials).to_pylist()
     if not rows:
         bounds = [*space.constraints, *([selection.bound] if selection.bound else [])]
         wanted = ", ".join(map(str, bounds))
         keeping = f" that keeps to {wanted}" if wanted else ""
         raise SweepError(
-            f"{selection.label}: there must be a finished trial{keeping}, but there is none. "
+            f"{selection.label}: there must be a network{keeping}, but there is none. "
             f"See what there is: sweeps pareto {space.name}."
         )
     return _configured(rows)
 
 
-_SOUGHT = {
-    "val_accuracy": Objectives({"remaining": "minimize", "val_accuracy": "maximize"}),
-    "remaining": Objectives({"val_accuracy": "maximize", "remaining": "minimize"}),
-}
-"""Lexicographic order within the bound on a metric."""
+_BOTH = {"val_accuracy": "maximize", "remaining": "minimize"}
+"""Of the front of these two, the best in one is the last in the other: what a bound asks for."""
 
 
-def _named(selection: Selection, trials: Table) -> list[Row]:
-    rows = {row["trial"]: row for row in pareto.finished(trials).to_pylist()}
-    missing = [trial for trial in selection.trials if trial not in rows]
-    if missing:
-        there = ", ".join(map(str, sorted(rows)[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
-        raise SweepError(
-            f"{selection.label}: every trial must be a finished trial of the sweep, but "
-            f"{', '.join(map(str, missing))} {'is' if len(missing) == 1 else 'are'} not. "
-            f"Finished are: {there or 'none'}."
-        )
-    return _configured([rows[trial] for trial in selection.trials])
+def network_of(networks: Table, space: SearchSpace, trial: int) -> int | None:
+    """Epoch of the network that a trial stands for: the best of it on the front, else its last; None if it has none."""
+    own = store_rows(networks, integers(networks, "trial") == trial)
+    if not own.num_rows:
+        return None
+    front = pareto.front_of(networks, space)
+    on_front = store_rows(front, integers(front, "trial") == trial)
+    return int(integers(on_front, "epoch")[0] if on_front.num_rows else integers(own, "epoch").max())
+
+
+def _named(selection: Selection, networks: Table, trials: Table, space: SearchSpace) -> list[Row]:
+    there = set(zip(integers(networks, "trial").tolist(), integers(networks, "epoch").tolist(), strict=True))
+    known = {trial for trial, _ in there}
+    keys = list[Key]()
+    for trial, epoch in selection.named:
+        if trial not in known:
+            shown = ", ".join(map(str, sorted(known)[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
+            raise SweepError(
+                f"{selection.label}: every trial must be one of the sweep with a trained epoch, but {trial} is not. "
+                f"There are: {shown or 'none'}."
+            )
+        found = network_of(networks, space, trial) if epoch is None else epoch
+        if found is None or (trial, found) not in there:
+            last = max(at for of, at in there if of == trial)
+            raise SweepError(
+                f"{selection.label}: the epoch must be one that the trial was trained for, but {trial} has no epoch "
+                f"{epoch}: its last one is {last}. Write {network_name((trial, last))}."
+            )
+        keys.append((trial, found))
+    wanted = np.isin(integers(networks, "trial"), [trial for trial, _ in keys])
+    rows = {(row["trial"], row["epoch"]): row for row in with_trials(store_rows(networks, wanted), trials).to_pylist()}
+    return _configured([rows[key] for key in dict.fromkeys(keys)])
 
 
 def _configured(rows: list[Row]) -> list[Row]:

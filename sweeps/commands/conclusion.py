@@ -10,6 +10,7 @@ from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
 from sweeps.driver.options import Options
+from sweeps.results import with_trials
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
@@ -52,8 +53,8 @@ def conclude(
 
 
 def _show_front(sweep: StoredSweep, out: Console, err: Console, *, as_json: bool) -> None:
-    paths, space, trials = sweep.paths, sweep.space, sweep.trials()
-    rows = front_rows(pareto.front_of(trials, space), space)
+    paths, space, trials, networks = sweep.paths, sweep.space, sweep.trials(running=True), sweep.networks()
+    rows = front_rows(with_trials(pareto.front_of(networks, space), trials), space)
     if as_json:
         print_json(front.records(rows))
     else:
@@ -64,7 +65,7 @@ def _show_front(sweep: StoredSweep, out: Console, err: Console, *, as_json: bool
     _say(err, f"picture:  {paths.front_png}")
     if paths.report.exists():
         _say(err, f"report:   {paths.report}")
-    if found := recommend(trials, space, sweep.confirmations()):
+    if found := recommend(networks, trials, space, sweep.confirmations()):
         _say(err, line(found, paths.root_option))
 
 

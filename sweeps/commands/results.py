@@ -97,11 +97,11 @@ def pareto(
     svg: Annotated[Path | None, typer.Option("--svg", help="The same as SVG.")] = None,
     pdf: Annotated[Path | None, typer.Option("--pdf", help="The same as PDF, its fonts inside.")] = None,
 ) -> None:
-    """Print the front of a sweep, recommend a trial, and draw the front as ROOT/NAME/front.png.
+    """Print the front of a sweep, recommend a network, and draw the front as ROOT/NAME/front.png.
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """
-    from sweeps import objectives, pareto, results
+    from sweeps import pareto, results
     from sweeps.analysis import recommendation
     from sweeps.analysis.confirmed import SUMMARISED, summarise
     from sweeps.analysis.front_rows import front_rows
@@ -116,19 +116,20 @@ def pareto(
     ]
     sweep = StoredSweep.open(root, name, summary=True)
     paths, space, confirmed = sweep.paths, sweep.space, sweep.confirmations()
-    trials = sweep.trials({"state", *results.CONFIG_COLUMNS, *objectives.RANGES})
-    members = pareto.front_of(trials, space, asked=bounds)
-    rows = front_rows(members, space)
+    trials = sweep.trials({"state", "epochs_done", *results.CONFIG_COLUMNS, "test_accuracy"}, running=True)
+    networks = sweep.networks()
+    members = pareto.front_of(networks, space, asked=bounds)
+    rows = front_rows(results.with_trials(members, trials), space)
     if as_json:
         print_json(front.records(rows))
     elif as_csv:
         sys.stdout.write(front.as_csv(rows))
     elif as_latex:
-        found = {one.trial: one for one in summarise(confirmed.select(SUMMARISED).to_pylist())}
+        found = {one.key: one for one in summarise(confirmed.select(SUMMARISED).to_pylist())}
         sys.stdout.write(latex.as_latex(rows, found))
     else:
         out.print(front.table(rows))
-    recommended = recommendation.recommend(trials, space, confirmed, asked=bounds)
+    recommended = recommendation.recommend(networks, trials, space, confirmed, asked=bounds)
     nothing = (
         f"{pareto.why_empty((*space.constraints, *bounds))}. "
         f"See how far the sweep is: sweeps status {name}{paths.root_option}"
@@ -138,10 +139,10 @@ def pareto(
         enough = f"sweeps pareto {name} --min accuracy=0.97{paths.root_option}"
         err.print(f"the smallest network that is accurate enough: {enough}", soft_wrap=True)
     for path in figures:
-        front.draw_for_paper(path, space, trials, members)
+        front.draw_for_paper(path, space, networks, members, trials=trials)
         err.print(f"figure: {path}", soft_wrap=True)
     if not front.is_drawn(paths):
-        front.draw(sweep, trials)
+        front.draw(sweep, networks, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
 
 

@@ -7,13 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
-from sweeps.analysis.front_rows import FrontRows
+from sweeps.analysis.front_rows import FrontRows, name_of
 from sweeps.analysis.recommendation import recommend
 from sweeps.display.fitting_table import Column, FittingTable
+from sweeps.display.panel import count
 from sweeps.errors import SweepError
-from sweeps.objectives import FRACTIONS, RANGES
+from sweeps.objectives import FRACTIONS, RANGES, Key
 from sweeps.pareto import Table as ArrowTable
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers, rows
@@ -48,11 +51,14 @@ def parse_bound(text: str, operator: str) -> Constraint:
 
 
 def records(front: FrontRows) -> list[dict[str, Any]]:
-    """Plain records: trial, the objectives and the whole configuration."""
-    metrics = dict.fromkeys(("val_accuracy", "remaining", *front.objectives))
+    """Plain records: trial, epoch, the objectives, the estimate and the whole configuration."""
+    metrics = dict.fromkeys(("remaining", *front.objectives))
     return [
         {
             "trial": row["trial"],
+            "epoch": row["epoch"],
+            "val_accuracy": row["val_accuracy"],
+            "estimate": {"accuracy": row["estimate"], "standard_error": row["standard_error"]},
             **{name: row[name] for name in metrics},
             "config": {name: row[name] for name in CONFIG_COLUMNS},
         }
@@ -62,9 +68,11 @@ def records(front: FrontRows) -> list[dict[str, Any]]:
 
 def as_csv(front: FrontRows) -> str:
     """CSV with exact values: one column per metric and field, and the test accuracy."""
-    metrics = dict.fromkeys(("val_accuracy", "remaining", *front.metrics))
+    metrics = dict.fromkeys(("estimate", "standard_error", "val_accuracy", "remaining", *front.metrics))
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["trial", *metrics, *CONFIG_COLUMNS], lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(
+        text, ["trial", "epoch", *metrics, *CONFIG_COLUMNS], lineterminator="\n", extrasaction="ignore"
+    )
     writer.writeheader()
     writer.writerows(front.rows)
     return text.getvalue()
@@ -73,44 +81,53 @@ def as_csv(front: FrontRows) -> str:
 def table(front: FrontRows) -> FittingTable:
     """A table for a terminal: objectives, test accuracy, and the searched parameters."""
     shown = [front.cells(row) for row in front.rows]
-    columns = [Column("trial", [str(row["trial"]) for row in front.rows])]
+    columns = [Column("network", [name_of(row) for row in front.rows])]
     for place, (name, heading) in enumerate(zip(front.columns, front.headings, strict=True)):
-        rank = int(name in front.parameters)
+        rank = 2 if name == "val_accuracy" else int(name in front.parameters)
         columns.append(Column(heading, [cells[place] for cells in shown], rank=rank))
-    return FittingTable(columns, title=f"front of {front.name}: {len(shown)} trials")
+    return FittingTable(columns, title=f"front of {front.name}: {count(len(shown), 'network')}")
 
 
 def is_drawn(paths: SweepPaths) -> bool:
     """Whether `front.png` is newer than all that it shows."""
     try:
         drawn = paths.front_png.stat().st_mtime_ns
-        return all(path.stat().st_mtime_ns < drawn for path in (paths.space, *paths.trials.glob("*.parquet")))
+        return all(path.stat().st_mtime_ns < drawn for path in _drawn_from(paths))
     except FileNotFoundError:  # not drawn yet, or a part has just been merged into another
         return False
 
 
-def draw(sweep: StoredSweep, trials: ArrowTable) -> None:
+def _drawn_from(paths: SweepPaths) -> list[Path]:
+    return [paths.space, *paths.trials.glob("*.parquet"), *paths.epochs.glob("*.parquet")]
+
+
+def draw(sweep: StoredSweep, networks: ArrowTable, trials: ArrowTable) -> None:
     """Draws the front of a sweep as `front.png`.
 
     Args:
         sweep: The sweep.
-        trials: Its ended trials.
+        networks: Its networks.
+        trials: Its trials, running ones included.
     """
     from sweeps.figures import drawing, published  # matplotlib takes most of a second to import
 
     space = sweep.space
-    members = pareto.front_of(trials, space)
-    recommended = recommend(trials, space)
+    recommended = recommend(networks, trials, space)
     figure = drawing.front_figure(
-        trials,
-        members,
+        networks,
+        pareto.front_of(networks, space),
         space.objectives,
         title=f"{space.name}: {_title(space)}",
-        subtitle=_subtitle(pareto.finished(trials)),
+        subtitle=_subtitle(networks, trials),
         references=published.signed_supermask(published.kinds_of(trials)),
-        recommended=rows(trials, integers(trials, "trial") == recommended.trial) if recommended else None,
+        recommended=_one(networks, recommended.key) if recommended else None,
     )
     drawing.save(figure, sweep.paths.front_png)
+
+
+def _one(networks: ArrowTable, key: Key) -> ArrowTable:
+    """The row of one network."""
+    return rows(networks, (integers(networks, "trial") == key[0]) & (integers(networks, "epoch") == key[1]))
 
 
 def _title(space: SearchSpace) -> str:
@@ -134,7 +151,9 @@ def check_figure(path: Path, kind: str) -> Path:
     return path
 
 
-def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: ArrowTable) -> None:
+def draw_for_paper(
+    path: Path, space: SearchSpace, networks: ArrowTable, members: ArrowTable, *, trials: ArrowTable
+) -> None:
     """Writes a figure as wide as a column, as PNG, SVG or PDF by the suffix of its path.
 
     Raises:
@@ -143,18 +162,17 @@ def draw_for_paper(path: Path, space: SearchSpace, trials: ArrowTable, members: 
     from sweeps.figures import drawing, paper, published
 
     references = published.signed_supermask(published.kinds_of(trials))
-    figure = paper.front_figure(trials, members, space.objectives, references=references)
+    figure = paper.front_figure(networks, members, space.objectives, references=references)
     try:
         drawing.save(figure, path)
     except OSError as error:
         raise SweepError(f"writing {path} failed: {error.strerror}. Choose another place.") from error
 
 
-def _subtitle(finished: ArrowTable) -> str:
-    if not finished.num_rows:
+def _subtitle(networks: ArrowTable, trials: ArrowTable) -> str:
+    if not networks.num_rows:
         return ""
-    epochs = sorted(set(finished.column("epochs").to_pylist()))
-    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
-    held_out = set(finished.column("validation_fraction").to_pylist())
+    number = count(len(np.unique(integers(networks, "trial"))), "trial")
+    held_out = set(trials.column("validation_fraction").to_pylist())
     of_all = f" of {100 * held_out.pop():g} % of the training set" if len(held_out) == 1 else ""
-    return f"{finished.num_rows} finished trials of {length}, one seed each; validation part{of_all}"
+    return f"{count(networks.num_rows, 'network')}: {number} after each epoch; validation part{of_all}, estimates"

@@ -8,23 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed
-from sweeps.analysis.front_rows import FrontRows, as_text
+from sweeps.analysis.front_rows import FrontRows, as_text, name_of
 from sweeps.analysis.intervals import Interval
-from sweeps.objectives import FRACTIONS
+from sweeps.objectives import FRACTIONS, Key, judged_by
 
+_JUDGED = ("estimate",)
 _SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "_%&#${}"})
 
 
-def as_latex(front: FrontRows, confirmed: Mapping[int, Confirmed]) -> str:
-    """A `tabular` with the objectives, the test accuracy and the searched parameters of each trial.
+def as_latex(front: FrontRows, confirmed: Mapping[Key, Confirmed]) -> str:
+    """A `tabular` with the objectives, the test accuracy and the searched parameters of each network.
 
     Args:
         front: The front.
-        confirmed: Summaries by trial. A confirmed trial's test accuracy is the mean over its fresh seeds with its
-            interval; any other's is that of the sweep's one run, and marked.
+        confirmed: Summaries by trial and epoch. A confirmed network's test accuracy is the mean over its fresh seeds
+            with its interval; any other's is that of the sweep's one run, and marked.
     """
-    metrics = [name for name in front.objectives if name != "test_accuracy"]
-    heads = [["trial"], *map(_heading, (*metrics, "test_accuracy", *front.parameters))]
+    metrics = [judged_by(name, _JUDGED) for name in front.objectives if name != "test_accuracy"]
+    heads = [["network"], *map(_heading, (*metrics, "test_accuracy", *front.parameters))]
     deepest = max(map(len, heads))
     lines = [
         f"% Front of {front.name}. Test accuracy: mean [{INTERVAL_NAME}] over fresh seeds; with a dagger, one run.",
@@ -38,8 +39,11 @@ def as_latex(front: FrontRows, confirmed: Mapping[int, Confirmed]) -> str:
     ]
     for row in front.rows:
         cells = [_text(name, row[name]) for name in metrics]
-        cells += [_test(row, confirmed.get(row["trial"])), *(_text(name, row[name]) for name in front.parameters)]
-        lines.append(_row([str(row["trial"]), *cells]))
+        cells += [
+            _test(row, confirmed.get((row["trial"], row["epoch"]))),
+            *(_text(name, row[name]) for name in front.parameters),
+        ]
+        lines.append(_row([name_of(row), *cells]))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 

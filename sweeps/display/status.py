@@ -16,7 +16,7 @@ _RANKS = {"stopped": 3, "waiting": 2, "running": 1}
 
 
 def status(sweep: StoredSweep) -> dict[str, Any]:
-    """Name, state, trials by state, hypervolume of all finished trials and seconds of all sessions.
+    """Name, state, trials by state, hypervolume of all networks and seconds of all sessions.
 
     The hypervolume leaves constraints aside, so it may be more than the shown front dominates.
 
@@ -41,7 +41,7 @@ def status(sweep: StoredSweep) -> dict[str, Any]:
         "name": sweep.name,
         "state": session["state"],
         "trials": counts,
-        "hypervolume": pareto.hypervolume(trials, sweep.space.objectives),
+        "hypervolume": pareto.hypervolume(sweep.networks(), sweep.objectives),
         "seconds": session["seconds"],
     }
 

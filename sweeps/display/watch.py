@@ -69,16 +69,16 @@ def _goes_on(row: Mapping[str, Any]) -> bool:
 
 
 def _view(sweep: StoredSweep) -> tuple[SweepView, dict[str, Any]]:
-    row, trials, budget = status(sweep), sweep.trials(), sweep.space.trials
-    ended = trials.num_rows
+    row, networks, budget = status(sweep), sweep.networks(), sweep.space.trials
+    ended = sum(row["trials"][state] for state in ("finished", "stopped", "failed"))
     left = row["seconds"] / ended * (budget - ended) if ended else None
     view = SweepView(
         name=sweep.name,
         budget=budget,
         counts=row["trials"],
         packs=(),
-        best=tuple(pareto.best_at(trials, LEVELS)),
-        hypervolume=row["hypervolume"] if ended else None,
+        best=tuple(pareto.best_at(networks, LEVELS)),
+        hypervolume=row["hypervolume"] if networks.num_rows else None,
         seconds=row["seconds"],
         seconds_left=left,
         notes=session_notes(sweep.paths),

@@ -35,7 +35,7 @@ class Dispatcher:
         session: Where reports go.
         share: How many packs may be handed out at a time, and which are to be given back.
         end: Whether the session was asked to end.
-        rivals: What finished trials must not be beaten by for their trained networks to be wanted; None wants none.
+        rivals: What a network must not be beaten by to be wanted; None wants none.
         prefetch: Samples trials in the background; None where all trials are known.
     """
 

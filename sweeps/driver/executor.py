@@ -89,11 +89,6 @@ def executing(options: Options, datasets: Mapping[str, Dataset], console: Consol
         yield executor
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things in words."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def say(console: Console, text: str) -> None:
     """Writes a line as it is, however long."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)

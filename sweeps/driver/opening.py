@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps import results
+from sweeps.driver.archive import NetworkArchive
 from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.executor import Executor
-from sweeps.driver.leaders import Leaders
 from sweeps.driver.plan import PackPlan
 from sweeps.driver.queue import TrialQueue, open_lanes
 from sweeps.driver.reconciliation import Found, reconcile
@@ -22,7 +23,6 @@ from sweeps.search.study_place import Place
 from sweeps.search.warm_start import Earlier
 from sweeps.signals import OrderlyEnd
 from sweeps.store.lease import Lease
-from sweeps.store.masks import MaskStore
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.mirror import Mirror
 
@@ -110,13 +110,10 @@ def open_session(
     study = SweepStudy(space, place, earlier=tuple(learned), check=lease.check)
     writer = ResultsWriter(paths.folder, check=lease.check)
     found = reconcile(paths, study, writer)
-    finished = [row for row in found.rows if row["state"] == "finished"]
     checkpoints = executor.start_store(paths.checkpoints, name=space.name)
     executor.start_judge(paths, space)
-    masks, leaders = MaskStore(paths, space, finished), Leaders(space.objectives, finished)
-    recorder = Recorder(
-        writer, study, mirror, masks=masks, leaders=leaders, lease=lease, forget=checkpoints.forget
-    )  # fmt: skip
+    archive = NetworkArchive(paths, space, results.load_networks(paths.root, paths.name))
+    recorder = Recorder(writer, study, mirror, archive=archive, lease=lease, forget=checkpoints.forget)
     prefetch = Prefetch(study, trials=space.trials, lanes=plan.lanes, settled=recorder.wait)
     queue = TrialQueue(
         prefetch,
@@ -132,7 +129,7 @@ def open_session(
         session,
         share=executor.share(plan, queue, most=most_packs),
         end=end,
-        rivals=lambda: masks.rivals,
+        rivals=lambda: archive.rivals,
         prefetch=prefetch,
     )
     lease.tell(session.describe)

@@ -3,16 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
 
-from sweeps.driver.leaders import Leaders
-from sweeps.driver.running_pack import Ended, Row
+from sweeps.driver.archive import NetworkArchive
+from sweeps.driver.running_pack import Row
 from sweeps.errors import SweepError
+from sweeps.objectives import Key, network_name
 from sweeps.results import ResultsWriter, Table, trials_table
 from sweeps.search.study import SweepStudy
 from sweeps.store.lease import Lease
-from sweeps.store.masks import MaskStore
 from sweeps.tracking.mirror import Mirror
 from sweeps.worker.messages import Lane
 
@@ -27,20 +28,20 @@ _LOG = logging.getLogger(__name__)
 class Records(Protocol):
     """Where a session's results go; nothing of it waits for a disk or a network."""
 
-    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
-        """Lanes of a pack are being trained."""
+    def started(self, rows: Sequence[Row]) -> None:
+        """Rows of trials that are being trained."""
         ...
 
     def waiting(self, lanes: Sequence[Lane]) -> None:
         """Lanes that were in training, or are trained in part, are left to the next session."""
         ...
 
-    def epochs(self, epochs: Table, *, now: bool) -> None:
-        """Rows of `sweeps.results.EPOCHS`, to be written soon, or now."""
+    def epochs(self, epochs: Table, networks: Mapping[Key, bytes], *, now: bool) -> None:
+        """Rows of `sweeps.results.EPOCHS` and the artifacts of some of them, to be written soon, or now."""
         ...
 
-    def ended(self, ends: Sequence[Ended]) -> None:
-        """Rows of trials that have ended, with their trained networks."""
+    def ended(self, rows: Sequence[Row]) -> None:
+        """Rows of trials that have ended."""
         ...
 
     def writing_failed(self, reason: str) -> None:
@@ -49,17 +50,16 @@ class Records(Protocol):
 
 
 class Recorder:
-    """Keeps one order for all trials: Parquet, then the study, then MLflow and the masks.
+    """Keeps one order for all trials: trained networks, Parquet, then the study and MLflow.
 
-    So what the study calls ended is always in Parquet. Of a full disk nobody but the display hears: the rows stay in
-    memory and are tried again.
+    So a network on the front has its artifact, and what the study calls ended is always in Parquet. Of a full disk
+    nobody but the display hears: the rows stay in memory and are tried again.
 
     Args:
         writer: Of the Parquet files.
         study: Told how trials ended.
         mirror: In MLflow.
-        masks: Where trained masks are kept.
-        leaders: Best trials, for the display.
+        archive: The front, with the trained networks.
         lease: Of the sweep: who has lost it writes nothing any more.
         forget: Called with trials whose end is written everywhere: nobody will train them again.
     """
@@ -70,20 +70,19 @@ class Recorder:
         study: SweepStudy,
         mirror: Mirror,
         *,
-        masks: MaskStore,
-        leaders: Leaders,
+        archive: NetworkArchive,
         lease: Lease,
         forget: Callable[[list[int]], None],
     ) -> None:
         self.disk_fault: str | None = None
         self._is_faulty = False
         self._writer, self._study, self._mirror = writer, study, mirror
-        self._masks, self.leaders, self._forget = masks, leaders, forget
-        self._lease, self._front = lease, masks.trials
-        self._started: dict[int, int] = {}
-        self._epochs: list[Any] = []
-        self._ended: list[Ended] = []
-        self._unwritten: list[Ended] = []
+        self.archive, self._forget = archive, forget
+        self._lease, self._front = lease, archive.front
+        self._started: list[Row] = []
+        self._epochs: list[tuple[Table, Mapping[Key, bytes]]] = []
+        self._ended: list[Row] = []
+        self._unwritten: list[Row] = []
         self.untold: list[Row] = []
         self._booked = self._tried = 0
         self._urgent = self._closing = False
@@ -93,34 +92,32 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
-        """Takes lanes of a pack that are being trained."""
+    def started(self, rows: Sequence[Row]) -> None:
+        """Takes rows of trials that are being trained."""
         with self._changed:
             self._check()
-            self._started |= {lane.trial: lane.attempt for lane in lanes}
+            self._started += rows
             self._book_now()
-        self._mirror.trials_started(
-            [{"trial": lane.trial, "attempt": lane.attempt, "pack": pack, **lane.config.to_dict()} for lane in lanes]
-        )
+        self._mirror.trials_started(rows)
 
     def waiting(self, lanes: Sequence[Lane]) -> None:
         """Takes lanes that are left to the next session."""
         self._mirror.trials_waiting({"trial": lane.trial, "attempt": lane.attempt} for lane in lanes)
 
-    def epochs(self, epochs: Table, *, now: bool = False) -> None:
-        """Takes rows of `sweeps.results.EPOCHS`, to be written within `FLUSH_SECONDS`, or now."""
+    def epochs(self, epochs: Table, networks: Mapping[Key, bytes], *, now: bool = False) -> None:
+        """Takes rows of `sweeps.results.EPOCHS` and artifacts, to be written within `FLUSH_SECONDS`, or now."""
         with self._changed:
             self._check()
-            self._epochs.append(epochs)
+            self._epochs.append((epochs, networks))
             self._booked += 1
             if now:
                 self._book_now()
 
-    def ended(self, ends: Sequence[Ended]) -> None:
-        """Takes rows of `sweeps.results.TRIALS`, each with its trained network if that was sent, to be written now."""
+    def ended(self, rows: Sequence[Row]) -> None:
+        """Takes rows of `sweeps.results.TRIALS`, to be written now."""
         with self._changed:
             self._check()
-            self._ended += ends
+            self._ended += rows
             self._book_now()
 
     def writing_failed(self, reason: str) -> None:
@@ -239,21 +236,29 @@ class Recorder:
 
     def _take(self) -> None:
         with self._changed:
-            started, self._started = self._started, {}
+            started, self._started = self._started, []
             epochs, self._epochs = self._epochs, []
             ended, self._ended = self._ended, []
         self._note_starts(started)
-        for table in epochs:
+        for table, networks in epochs:
             self._writer.add_epochs(table)
-        self._writer.add_trials(trials_table(row for row, _ in ended))
+            self._keep(table, networks)
+        self._writer.add_trials(trials_table([*started, *ended]))
         self._unwritten += ended
 
-    def _note_starts(self, attempts: dict[int, int]) -> None:
+    def _keep(self, table: Table, networks: Mapping[Key, bytes]) -> None:
+        try:
+            self.archive.add(table, networks)
+        except OSError as error:
+            # Without its artifact a network on the front can be trained again; the sweep goes on.
+            _LOG.warning("networks %s: could not be kept: %s", ", ".join(map(network_name, networks)), error)
+
+    def _note_starts(self, rows: Sequence[Row]) -> None:
         """Before any epoch of these trials is written: a later session must know that they had been started."""
-        if not attempts:
+        if not rows:
             return
         try:
-            self._study.start(attempts)
+            self._study.start({row["trial"]: row["attempt"] for row in rows})
         except OSError as error:  # kept by the study, as in `_settle`
             self.disk_fault = str(error)
 
@@ -280,15 +285,12 @@ class Recorder:
     def _settle(self) -> None:
         """What is in Parquet now goes everywhere else."""
         written, self._unwritten = self._unwritten, []
-        rows = [row for row, _ in written]
-        self.untold += rows
+        self.untold += written
         self._mirror.parts_written()
-        for row, artifact in written:
-            if row["state"] == "finished":
-                self.leaders.add(row)
-                self._keep(row, artifact)
-        if self._masks.trials != self._front:
-            self._front = self._masks.trials
+        with suppress(OSError):  # what is left over is found by the next session
+            self.archive.settle()
+        if self.archive.front != self._front:
+            self._front = self.archive.front
             self._mirror.mark_front(self._front)
         if not self.untold:
             return
@@ -299,10 +301,3 @@ class Recorder:
             return
         told, self.untold = self.untold, []
         self._forget([row["trial"] for row in told])
-
-    def _keep(self, row: Row, artifact: bytes | None) -> None:
-        try:
-            self._masks.offer(row, artifact)
-        except OSError as error:
-            # Without its masks a trial on the front can be trained again; the sweep goes on.
-            _LOG.warning("trial %d: its masks could not be kept: %s", row["trial"], error)

@@ -5,17 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supermask.metrics import RECORDED
-from sweeps.results import Table, of_trials
+from sweeps.results import RUNNING, Table, of_trials
 from sweeps.worker.messages import Lane, PackOrder, Place
 
 Row = dict[str, Any]
-Ended = tuple[Row, bytes | None]
-"""A row of `sweeps.results.TRIALS`, and the trained network if that was sent."""
-
 _NOTHING: Row = {
     "epochs_done": 0,
-    **dict.fromkeys((*RECORDED, "test_loss", "test_accuracy", "seconds")),
-    **dict.fromkeys(("layers", "host", "device", "dtype")),
+    **dict.fromkeys((*RECORDED, "estimate", "standard_error", "test_loss", "test_accuracy", "seconds")),
+    **dict.fromkeys(("layers", "host", "device", "dtype", "classes")),
 }
 """A trial row of which nothing is known yet."""
 
@@ -68,7 +65,7 @@ class RunningPack:
     def _columns(self) -> Row:
         """Where it trains, as a trial's row says it."""
         place = self.place
-        return {"host": place.host, "device": place.device, "dtype": place.dtype} if place else {}
+        return {name: getattr(place, name) for name in ("host", "device", "dtype", "classes")} if place else {}
 
     def reached(self, lane: Lane) -> Row:
         """How far a lane has come that never ends: its epochs, and its metrics after the last one."""
@@ -76,12 +73,17 @@ class RunningPack:
         last = max(rows, key=lambda row: row["epoch"], default=None)
         if last is None:
             return {"epochs_done": lane.epoch}
-        return {"epochs_done": last["epoch"]} | {name: last[name] for name in (*RECORDED, "layers")}
+        return {"epochs_done": last["epoch"]} | {
+            name: last[name] for name in (*RECORDED, "estimate", "standard_error", "layers")
+        }
 
-    def complete(self, lane: Lane, end: Ended, *, commit: str | None) -> Ended:
-        """A row of `sweeps.results.TRIALS`, and the trained network."""
-        row, artifact = end
+    def running(self, lane: Lane, *, commit: str | None) -> Row:
+        """A row of `sweeps.results.TRIALS` of a lane that is in training."""
+        return self.complete(lane, {"trial": lane.trial, "attempt": lane.attempt, "state": RUNNING}, commit=commit)
+
+    def complete(self, lane: Lane, row: Row, *, commit: str | None) -> Row:
+        """A row of `sweeps.results.TRIALS` out of what is known of the lane's end."""
         complete = _NOTHING | {"pack": self.order.number, "lane": self._places[lane.trial], "commit": commit}
         complete |= lane.config.to_dict() | self._columns | row
         complete["started"] = lane.started or self.started
-        return complete, artifact
+        return complete

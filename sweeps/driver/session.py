@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeps.driver.queue import TrialQueue
 from sweeps.driver.recorder import Records
-from sweeps.driver.running_pack import Ended, Row, RunningPack
+from sweeps.driver.running_pack import Row, RunningPack
 from sweeps.errors import SweepError
 from sweeps.results import of_trials
 from sweeps.store.columns import integers
@@ -108,7 +108,7 @@ class Session:
         order, pack.place, pack.begun = pack.order, place, time.monotonic()
         since = f" from epoch {order.epoch} on" if order.epoch else ""
         _LOG.info("pack %d: trials %s%s", order.number, ", ".join(str(lane.trial) for lane in order.lanes), since)
-        self._records.started(order.lanes, pack=order.number)
+        self._records.started([pack.running(lane, commit=self._commit) for lane in order.lanes])
 
     def preempt(self, numbers: Iterable[int], *, ending: bool = False) -> None:
         """Tells packs to write checkpoints and end; their trials wait for the next pack.
@@ -141,8 +141,9 @@ class Session:
         if epochs:
             pack.epoch, pack.latest = report.epoch, epochs
             # A checkpoint that is kept before the epochs that led to it are on disk would be of no use after a crash.
-            self._records.epochs(epochs, now=report.keeps)
-        self._end(pack, [(lane.to_row(), lane.artifact) for lane in report.ended if lane.trial in pack.open])
+            networks = {key: content for key, content in report.networks.items() if key[0] in pack.open}
+            self._records.epochs(epochs, networks, now=report.keeps)
+        self._end(pack, [lane.to_row() for lane in report.ended if lane.trial in pack.open])
         for paused in report.paused:
             lane = pack.open.pop(paused.trial)
             if paused.epoch > lane.epoch:
@@ -174,7 +175,7 @@ class Session:
         end = {"state": "failed", "reason": reason, "ended": datetime.now(UTC)}
         known = [{"trial": lane.trial, "attempt": lane.attempt} for lane in given_up]
         rows = [pack.reached(lane) | row | end for lane, row in zip(given_up, known, strict=True)]
-        self._end(pack, [(row, None) for row in rows])
+        self._end(pack, rows)
 
     def lose_packs(self, reason: str) -> None:
         """All packs in training were lost together.
@@ -209,11 +210,11 @@ class Session:
             self._checkpoints.settle()
         return len(lanes)
 
-    def _end(self, pack: RunningPack, ends: Sequence[Ended]) -> None:
-        if not ends:
+    def _end(self, pack: RunningPack, rows: Sequence[Row]) -> None:
+        if not rows:
             return
-        self._records.ended([pack.complete(pack.open.pop(end[0]["trial"]), end, commit=self._commit) for end in ends])
-        for row, _ in ends:
+        self._records.ended([pack.complete(pack.open.pop(row["trial"]), row, commit=self._commit) for row in rows])
+        for row in rows:
             self.ended[row["state"]] += 1
             if row["state"] == "failed":
                 kind = str(row["reason"]).split(":")[0]

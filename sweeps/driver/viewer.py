@@ -1,14 +1,15 @@
 """Turns a session's books into what is shown of it."""
 
 import time
-from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps import pareto, results
+from sweeps import pareto
 from sweeps.display.panel import PackView, SweepView
 from sweeps.display.time_left import TimeLeft
 from sweeps.display.watch import LEVELS
 from sweeps.driver.opening import Driver
+from sweeps.objectives import Objectives
+from sweeps.pareto import Table
 from sweeps.tracking.mirror import Mirror
 
 LAG_ROWS = 1000
@@ -18,10 +19,11 @@ LAG_ROWS = 1000
 class Viewer:
     """Looks at a running session; called from the display's thread."""
 
-    def __init__(self, space: SearchSpace, driver: Driver, mirror: Mirror) -> None:
+    def __init__(self, space: SearchSpace, driver: Driver, mirror: Mirror, *, classes: int = 10) -> None:
+        self._objectives = Objectives.of(space, classes=classes)
         self._space, self._session, self._recorder, self._mirror = space, driver.session, driver.recorder, mirror
         self._time_left = TimeLeft()
-        self._known: tuple[tuple[dict[str, Any], ...], float | None] = ((), None)
+        self._known: tuple[Table | None, float | None] = (None, None)
 
     def look(self) -> SweepView:
         """The view of this moment."""
@@ -37,14 +39,14 @@ class Viewer:
             for number, pack in list(session.packs.items())
             if pack.begun is not None
         )
-        rows = self._recorder.leaders.rows
+        leaders = self._recorder.archive.leaders
         return SweepView(
             name=self._space.name,
             budget=self._space.trials,
             counts=session.counts,
             packs=packs,
-            best=tuple((level, _best_within(rows, level)) for level in LEVELS),
-            hypervolume=self._volume(rows),
+            best=tuple(pareto.best_at(leaders, LEVELS)),
+            hypervolume=self._volume(leaders),
             seconds=session.seconds,
             seconds_left=self._time_left.estimate(
                 time.monotonic(), budget=self._space.trials, ended=sum(session.ended.values()), packs=packs
@@ -52,9 +54,9 @@ class Viewer:
             notes=self._notes(),
         )
 
-    def _volume(self, rows: tuple[dict[str, Any], ...]) -> float | None:
-        if rows is not self._known[0]:
-            self._known = rows, pareto.hypervolume(results.trials_table(rows), self._space.objectives)
+    def _volume(self, leaders: Table) -> float | None:
+        if leaders.num_rows and leaders is not self._known[0]:
+            self._known = leaders, pareto.hypervolume(leaders, self._objectives)
         return self._known[1]
 
     def _notes(self) -> tuple[str, ...]:
@@ -65,7 +67,3 @@ class Viewer:
         if self._mirror.lag > LAG_ROWS:
             notes.append(f"MLflow lags by {self._mirror.lag} rows; the sweep goes on")
         return tuple(notes)
-
-
-def _best_within(rows: tuple[dict[str, Any], ...], level: float) -> float | None:
-    return max((row["val_accuracy"] for row in rows if row["remaining"] <= level), default=None)

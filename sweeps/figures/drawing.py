@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from sweeps.errors import SweepError
-from sweeps.objectives import ACCURACIES, Directions, Objectives
-from sweeps.pareto import Table, values
-from sweeps.store.columns import equals, rows
+from sweeps.objectives import ACCURACIES, Directions, Objectives, network_name
+from sweeps.pareto import Table, judged
 from sweeps.store.paths import replacing
 
 # Okabe-Ito: told apart by the colour-blind, and in grey print by lightness and marker.
@@ -36,7 +35,7 @@ _LABELS = {
 }
 """Axis label of a metric, and the factor from stored to drawn values."""
 
-_CROWD = 2000
+_CROWD, _MOST_DOTS = 2000, 50_000
 """Number of dots above which they are rasterized in an SVG or PDF, which would otherwise take megabytes."""
 
 _WINDOW_POINTS = (5.0, 15.0)
@@ -59,7 +58,7 @@ class Reference:
 
 
 def front_figure(
-    trials: Table,
+    networks: Table,
     front: Table,
     objectives: Directions,
     *,
@@ -68,23 +67,23 @@ def front_figure(
     references: Sequence[Reference] = (),
     recommended: Table | None = None,
 ) -> Figure:
-    """Draws the trials of a sweep and their front.
+    """Draws the networks of a sweep and their front, each where its estimate has it.
 
     Accuracy against remaining weights gets a logarithmic axis, the references, and a window on the part worth reading;
-    how many trials lie outside it is said in the picture. Of more than two objectives the first two are drawn.
+    how many networks lie outside it is said in the picture. Of more than two objectives the first two are drawn.
 
     Args:
-        trials: The ended trials of the sweep; finished ones are drawn filled, stopped ones hollow.
+        networks: All of the sweep; of more than `_MOST_DOTS` an even choice is drawn.
         front: Their front, from `sweeps.pareto.front`.
         objectives: What the front is of.
         title: The first line.
-        subtitle: What the numbers are: trials, epochs, seeds, validation or test.
+        subtitle: What the numbers are: networks, trials, validation or test.
         references: Points to compare with; drawn only beside accuracy against remaining weights.
-        recommended: The one trial to take, if there is one; it gets a ring.
+        recommended: The one network to take, if there is one; it gets a ring.
     """
     figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    draw_trials_and_front(axes, trials, front, objectives, references=references)
+    draw_networks_and_front(axes, networks, front, objectives, references=references)
     if recommended is not None:
         _draw_ring(axes, recommended, *axes_of(objectives))
     draw_legend(figure, columns=2)
@@ -93,19 +92,19 @@ def front_figure(
     return figure
 
 
-def draw_trials_and_front(
-    axes: Axes, trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
+def draw_networks_and_front(
+    axes: Axes, networks: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> None:
     """Draws the axes of `front_figure`."""
     across, up = axes_of(objectives)
-    _draw_trials(axes, trials, across, up)
+    _draw_networks(axes, networks, across, up)
     if front.num_rows:
         _draw_front(axes, points_of(front, across, up), step=step_of(objectives, across))
     else:
-        axes.text(0.5, 0.5, "no trial on the front", transform=axes.transAxes, ha="center", color="0.4")
+        axes.text(0.5, 0.5, "no network on the front", transform=axes.transAxes, ha="center", color="0.4")
     if across == "remaining" and up in ACCURACIES:
         draw_references(axes, references)
-        focus(axes, points_of(trials, across, up), points_of(front, across, up), references)
+        focus(axes, points_of(networks, across, up), points_of(front, across, up), references)
     draw_frame(axes, across, up)
 
 
@@ -169,9 +168,9 @@ def factor_of(column: str) -> float:
 
 
 def points_of(table: Table, across: str, up: str) -> np.ndarray:
-    """Finite points of a table in drawn units, of shape [point, 2]."""
+    """Finite points of a table in drawn units, of shape [point, 2]; accuracy is the estimate, where there is one."""
     scales = [factor_of(column) for column in (across, up)]
-    points = np.column_stack([values(table, across), values(table, up)]) * scales
+    points = np.column_stack([judged(table, across), judged(table, up)]) * scales
     return points[np.isfinite(points).all(axis=1)]
 
 
@@ -182,26 +181,25 @@ def step_of(objectives: Directions, across: str) -> _Step:
     return "steps-post" if Objectives(objectives).sign(across) > 0 else "steps-pre"
 
 
-def _draw_trials(axes: Axes, trials: Table, across: str, up: str) -> None:
-    for state, filled in (("stopped", False), ("finished", True)):
-        points = points_of(rows(trials, equals(trials, "state", state)), across, up)
-        if len(points):
-            # Thousands of full-sized dots would run into one grey plain.
-            crowd = min(1.0, (400 / len(points)) ** 0.5)
-            edge = to_rgba(_GREY, max(0.15, 0.55 * crowd))
-            # Invisible, not "none": of dots with one fill and one edge matplotlib draws the first and stamps the rest.
-            look = {"facecolors": [edge if filled else (1, 1, 1, 0)], "edgecolors": [edge], "linewidths": 0.6}
-            label = _count(len(points), f"{state} trial")
-            size = max(4, 14 * crowd) * (rcParams["lines.markersize"] / 6) ** 2
-            dots = axes.scatter(points[:, 0], points[:, 1], s=size, label=label, zorder=2, **look)
-            dots.set_rasterized(len(points) > _CROWD)
+def _draw_networks(axes: Axes, networks: Table, across: str, up: str) -> None:
+    points = points_of(networks, across, up)
+    if not len(points):
+        return
+    label = _count(len(points), "network")
+    points = points[np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_DOTS)).astype(int))]
+    # Thousands of full-sized dots would run into one grey plain.
+    crowd = min(1.0, (400 / len(points)) ** 0.5)
+    size = max(4, 14 * crowd) * (rcParams["lines.markersize"] / 6) ** 2
+    colour = to_rgba(_GREY, max(0.15, 0.55 * crowd))
+    dots = axes.scatter(points[:, 0], points[:, 1], s=size, label=label, zorder=2, color=[colour], linewidths=0)
+    dots.set_rasterized(len(points) > _CROWD)
 
 
 def _draw_front(axes: Axes, points: np.ndarray, *, step: _Step) -> None:
     points = points[np.argsort(points[:, 0])]
     (line,) = axes.plot(points[:, 0], points[:, 1], color=_BLUE, linewidth=1.6, marker="o", zorder=3)
     line.set_markersize((4 if len(points) < 100 else 2.5) * rcParams["lines.markersize"] / 6)
-    line.set_label(f"front, {_count(len(points), 'trial')}")
+    line.set_label(f"front, {_count(len(points), 'network')}")
     if step:
         line.set_drawstyle(step)
     else:
@@ -210,7 +208,8 @@ def _draw_front(axes: Axes, points: np.ndarray, *, step: _Step) -> None:
 
 def _draw_ring(axes: Axes, recommended: Table, across: str, up: str) -> None:
     points = points_of(recommended, across, up)
-    label = f"recommended: trial {recommended.column('trial')[0].as_py()}"
+    trial, epoch = (recommended.column(name)[0].as_py() for name in ("trial", "epoch"))
+    label = f"recommended: {network_name((trial, epoch))}"
     look = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.4}
     axes.scatter(points[:, 0], points[:, 1], s=110, label=label, zorder=5, **look)
 
@@ -229,28 +228,30 @@ def draw_references(axes: Axes, references: Sequence[Reference]) -> None:
         axes.scatter([x], [y], s=size, marker=marker, color=_VERMILLION, edgecolors="black", zorder=4, label=label)
 
 
-def focus(axes: Axes, trials: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
-    """Sets a logarithmic x axis and the window, and annotates how many trials lie outside."""
+def focus(axes: Axes, networks: np.ndarray, front: np.ndarray, references: Sequence[Reference]) -> None:
+    """Sets a logarithmic x axis and the window, and annotates how many networks lie outside."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     marks = np.array([(100 * point.remaining, 100 * point.accuracy) for point in references]).reshape(-1, 2)
-    (left, right), (bottom, top) = window(trials, front, marks)
+    (left, right), (bottom, top) = window(networks, front, marks)
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    inside = (trials >= (left, bottom)).all(axis=1) & (trials <= (right, top)).all(axis=1)
-    outside = len(trials) - int(inside.sum())
+    inside = (networks >= (left, bottom)).all(axis=1) & (networks <= (right, top)).all(axis=1)
+    outside = len(networks) - int(inside.sum())
     if outside:
-        text = f"{outside:,} of {_count(len(trials), 'trial')} outside this window"
+        text = f"{outside:,} of {_count(len(networks), 'network')} outside this window"
         # Beside the axis' name where there is room, else below it.
         down, size = (-24, 7.5) if rcParams["font.size"] >= 10 else (-31, 6)
         place = {"xycoords": "axes fraction", "xytext": (0, down), "textcoords": "offset points"}
         axes.annotate(text, (1, 0), ha="right", va="top", fontsize=size, color="0.3", **place)
 
 
-def window(trials: np.ndarray, front: np.ndarray, marks: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
+def window(
+    networks: np.ndarray, front: np.ndarray, marks: np.ndarray
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """The part of the picture worth reading, for arrays of (remaining, accuracy) in percent.
 
     It reaches up to the best point, and down to the lower fifth of the front's accuracies (of a short front: the
@@ -260,7 +261,7 @@ def window(trials: np.ndarray, front: np.ndarray, marks: np.ndarray) -> tuple[tu
     Returns:
         The limits across and up.
     """
-    shown = np.concatenate([trials, front, marks])
+    shown = np.concatenate([networks, front, marks])
     shown = shown[shown[:, 0] > 0]  # A network without weights has no place on a logarithmic axis.
     if not len(shown):
         return (0.1, 100.0), (0.0, 100.0)

@@ -20,13 +20,13 @@ _LINES = (("#000000", "-", "o"), ("#D55E00", "--", "s"), ("#0072B2", ":", "^"), 
 
 
 def front_figure(
-    trials: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
+    networks: Table, front: Table, objectives: Directions, *, references: Sequence[Reference] = ()
 ) -> Figure:
     """Draws `drawing.front_figure` at column width, without a title: the caption belongs to the paper."""
     with _small():
         figure = _canvas()
         axes = figure.add_subplot()
-        drawing.draw_trials_and_front(axes, trials, front, objectives, references=references)
+        drawing.draw_networks_and_front(axes, networks, front, objectives, references=references)
         drawing.draw_legend(figure, columns=1, size=_POINTS)
     return figure
 

@@ -17,6 +17,7 @@ from sweeps.analysis.recommendation import Recommendation, recommend
 from sweeps.display.panel import duration
 from sweeps.errors import SweepError
 from sweeps.figures import drawing, published
+from sweeps.objectives import Key
 from sweeps.pareto import Table
 from sweeps.report import answer, charts, parameters, tables
 from sweeps.report.page import embed_png, render
@@ -29,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 MOST_BESIDE = 3
 """Maximum number of other sweeps: each needs a colour, dash and marker of its own."""
-DrawMask = Callable[[SweepPaths, int], Path]
+DrawMask = Callable[[SweepPaths, Key], Path]
 """Draws the first layer's mask of a trial; see `sweeps.figures.kept_mask`."""
 
 

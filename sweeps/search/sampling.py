@@ -135,7 +135,7 @@ def _finished(space: SearchSpace, earlier: Earlier) -> FrozenTrial:
     return create_trial(
         params=earlier.params,
         distributions={name: space.parameters[name].distribution for name in earlier.params},
-        values=[earlier.metrics[metric] for metric in space.objectives],
+        values=[Objectives.of(space).scaled_value(metric, earlier.metrics[metric]) for metric in space.objectives],
         constraints={str(bound): bound.violation(earlier.metrics[bound.metric]) for bound in space.constraints},
     )
 

@@ -21,6 +21,7 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_tria
 from search_spaces.space import SearchSpace
 from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
+from sweeps.objectives import Objectives, judged_value
 from sweeps.search.database import Database
 from sweeps.search.journal import Journal
 from sweeps.search.sampling import Drawn, Sampling
@@ -29,7 +30,17 @@ from sweeps.search.warm_start import Earlier, drawn_value
 
 CONFIG, ATTEMPT, RESULT = "config", "attempt", "result"
 """Names of the user attributes of an Optuna trial: its configuration, how often it was started, how it ended."""
-METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy")
+METRICS = (
+    "train_loss",
+    "val_loss",
+    "val_accuracy",
+    "estimate",
+    "standard_error",
+    "remaining",
+    "inverted",
+    "test_loss",
+    "test_accuracy",
+)
 """The final metrics of a trial, as stored in the study, in Parquet and in MLflow."""
 
 
@@ -276,8 +287,8 @@ class SweepStudy:
             self._study.tell(trial, state=told)
             return
         for constraint in self._space.constraints:
-            trial.set_constraint(str(constraint), constraint.violation(row[constraint.metric]))
-        self._study.tell(trial, [row[metric] for metric in self._space.objectives])
+            trial.set_constraint(str(constraint), constraint.violation(judged_value(row, constraint.metric)))
+        self._study.tell(trial, told_values(row, self._space))
 
     def trials(self) -> list[StudyTrial]:
         """Every trial of the study, by number."""
@@ -298,6 +309,12 @@ class SweepStudy:
     def _trials(self, *states: TrialState) -> Sequence[FrozenTrial]:
         with self.together():
             return self._storage.get_all_trials(self._id, deepcopy=False, states=states or None)
+
+
+def told_values(row: Mapping[str, Any], space: SearchSpace) -> list[float]:
+    """What the study is told of a finished trial: the metrics that its last network is judged by, on their scales."""
+    objectives = Objectives.of(space)
+    return [objectives.scaled_value(metric, judged_value(row, metric)) for metric in space.objectives]
 
 
 def _id_of(frozen: FrozenTrial) -> int:

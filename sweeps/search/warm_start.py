@@ -16,6 +16,7 @@ from search_spaces.space import CategoricalDistribution, Distribution, SearchSpa
 from supermask.config import TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
+from sweeps.objectives import judged_value
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.paths import replacing
 
@@ -135,7 +136,8 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
     for name in CONFIG_COLUMNS:
         if getattr(own, name) != getattr(wanted, name):
             return f"{name} is {getattr(own, name)}, not {getattr(wanted, name)}"
-    metrics = {name: row[name] for name in (*space.objectives, *(bound.metric for bound in space.constraints))}
+    metrics = {bound.metric: judged_value(row, bound.metric) for bound in space.constraints}
+    metrics |= {metric: judged_value(row, metric) for metric in space.objectives}
     missing = [name for name, value in metrics.items() if value is None or not math.isfinite(value)]
     return f"{missing[0]} is no number" if missing else Earlier(row["trial"], params, metrics)
 

@@ -178,6 +178,10 @@ class SweepPaths:
         """The picture of the front."""
         return self.folder / "front.png"
 
+    def mask(self, trial: int, epoch: int) -> Path:
+        """The artifact of a trained network of the front."""
+        return self.masks / f"{trial}-{epoch}.safetensors"
+
     @property
     def report(self) -> Path:
         """The page about the sweep."""

@@ -121,7 +121,7 @@ class Batch:
         epochs = parts.read_after(paths.epochs, EPOCHS, offset.epochs, most_rows=most_rows)
         newest = newest if epochs.is_all else offset.trials
         trials = parts.read_after(paths.trials, TRIALS, offset.trials, up_to=newest)
-        self._ended = parts.newest(trials.rows, ("trial", "attempt"), per=("trial",))
+        self._ended = parts.newest(results.ended_only(trials.rows), ("trial", "attempt"), per=("trial",))
         order = np.argsort(integers(epochs.rows, "trial"), kind="stable")
         self._epochs, self._stamps = rows(epochs.rows, order), epochs.stamps[order]
         self.epochs, self.trials = epochs.last, trials.last

@@ -39,6 +39,7 @@ class Reached:
         seconds: Time that these took.
         started: When they began.
         config: Fingerprint of its configuration.
+        accuracies: On the validation part after each of the last epochs, as `sweeps.estimate` needs them.
     """
 
     trial: int
@@ -47,6 +48,7 @@ class Reached:
     seconds: float
     started: datetime
     config: str
+    accuracies: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Checkpoint:
         try:
             content: dict[str, Any] = json.loads(text)
             plateaus, started = content.pop("plateaus"), datetime.fromisoformat(content.pop("started"))
-            reached = Reached(started=started, **content)
+            reached = Reached(started=started, accuracies=tuple(content.pop("accuracies", ())), **content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"checkpoint {where}: must be of a trial, but got {error!r}. Remove it.") from error
         return cls(reached, plateaus, arrays)

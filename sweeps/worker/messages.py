@@ -1,13 +1,13 @@
 """What driver and worker tell each other: an order to train a pack, and reports of how far its lanes are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
 from supermask.config import TrainConfig
 from supermask.metrics import LayerFractions
-from sweeps.objectives import Claim
+from sweeps.objectives import Claim, Key
 from sweeps.results import Table, epochs_table
 from sweeps.worker.checkpoints import Reached
 
@@ -23,6 +23,7 @@ class Lane:
         epoch: Epochs that it is trained already.
         seconds: Time that these took.
         started: When they began; None while there are none.
+        tested: Epochs after which the test set is read, beside the last one.
     """
 
     trial: int
@@ -31,6 +32,7 @@ class Lane:
     epoch: int = 0
     seconds: float = 0.0
     started: datetime | None = None
+    tested: frozenset[int] = frozenset()
 
     def again(self, reached: Reached | None) -> "Lane":
         """The lane after its training was cut off.
@@ -40,7 +42,7 @@ class Lane:
                 attempt.
         """
         if reached is None or reached.attempt != self.attempt:
-            return Lane(self.trial, self.attempt + 1, self.config)
+            return Lane(self.trial, self.attempt + 1, self.config, tested=self.tested)
         return replace(self, epoch=reached.epoch, seconds=reached.seconds, started=reached.started)
 
     @property
@@ -57,8 +59,7 @@ class PackOrder:
         number: Counts the packs of a sweep, from 0.
         lanes: The trials, equal in structure and epoch. A lane that starts after epoch 0 has a checkpoint.
         slots: Most trials of a pack.
-        rivals: What a finished trial must not be beaten by for its trained network to be worth sending; None where
-            nobody wants any.
+        rivals: What a network must not be beaten by to be worth sending; None where nobody wants any.
     """
 
     number: int
@@ -81,6 +82,7 @@ class Place:
         device: Name of the GPU, or `cpu`.
         dtype: Of the matrix products.
         started: When the worker took the pack.
+        classes: Number of classes of its dataset.
         node: Ray's name of the machine; empty without Ray.
         is_fresh: Whether the worker process has trained no pack before.
     """
@@ -89,6 +91,7 @@ class Place:
     device: str
     dtype: str
     started: datetime
+    classes: int
     node: str = ""
     is_fresh: bool = True
 
@@ -100,11 +103,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class EndedLane:
-    """A trial that has ended: a row of `sweeps.results.TRIALS` as far as the worker knows it.
-
-    Attributes:
-        artifact: The trained network, where no rival beats it.
-    """
+    """A trial that has ended: a row of `sweeps.results.TRIALS` as far as the worker knows it."""
 
     trial: int
     attempt: int
@@ -114,6 +113,8 @@ class EndedLane:
     train_loss: float
     val_loss: float
     val_accuracy: float
+    estimate: float | None
+    standard_error: float | None
     remaining: float
     inverted: float
     layers: tuple[LayerFractions, ...]
@@ -121,11 +122,10 @@ class EndedLane:
     test_accuracy: float | None = None
     ended: datetime
     seconds: float
-    artifact: bytes | None = field(default=None, repr=False)
 
     def to_row(self) -> dict[str, Any]:
         """The columns of the row."""
-        row = {known.name: getattr(self, known.name) for known in fields(self) if known.name != "artifact"}
+        row = {known.name: getattr(self, known.name) for known in fields(self)}
         return row | {"layers": layer_rows(self.layers)}
 
 
@@ -155,6 +155,7 @@ class PackReport:
         place: Where it trains, in its first report, before its first epoch.
         epochs: Rows of `sweeps.results.EPOCHS`, one per lane and epoch.
         epoch: The latest of these epochs.
+        networks: Content of the artifacts of networks of these epochs that no rival beats, by trial and epoch.
         ended: Lanes that have ended.
         paused: Lanes that wait for another pack.
         keeps: Whether the next step begins with sending checkpoints: the epochs up to here must be on disk by then.
@@ -169,6 +170,7 @@ class PackReport:
     place: Place | None = None
     epochs: Table = field(default_factory=lambda: epochs_table([]))
     epoch: int = 0
+    networks: Mapping[Key, bytes] = field(default_factory=dict, repr=False)
     ended: tuple[EndedLane, ...] = ()
     paused: tuple[PausedLane, ...] = ()
     keeps: bool = False

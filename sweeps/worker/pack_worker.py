@@ -14,18 +14,16 @@ import torch
 
 from search_spaces.space import Stopping
 from supermask import lane_states, memory
-from supermask.artifact import Artifact
 from supermask.data import Dataset
-from supermask.metrics import RECORDED, EpochMetrics, Evaluation
 from supermask.pack import Pack
 from supermask.program import compile_pays
-from sweeps.objectives import Objectives, is_beaten
 from sweeps.results import epochs_table
 from sweeps.search.halving import is_rung, remaining_before
 from sweeps.worker.cadence import Cadence
 from sweeps.worker.checkpoints import Checkpoint, Reached, fingerprint
 from sweeps.worker.device import device_of
 from sweeps.worker.messages import EndedLane, Lane, PackOrder, PackReport, PausedLane, Place, layer_rows
+from sweeps.worker.networks import Network, PackNetworks
 from sweeps.worker.services import Checkpoints, Judge, WorkerSettings
 
 REPORT_SECONDS = 1.0
@@ -81,6 +79,7 @@ class PackWorker:
         self._order, self._lanes = order, order.lanes
         self._pack: Pack | None = None
         self._seconds = [lane.seconds for lane in order.lanes]
+        self._networks = PackNetworks(self._settings.objectives, order)
         self._started = datetime.now(UTC)
         self._pausing = self._keeping = self._preempted = self._broken = False
         self._cadence.begin()
@@ -107,6 +106,7 @@ class PackWorker:
             place=draft.place,
             epochs=epochs_table(draft.epochs),
             epoch=draft.epoch,
+            networks=self._networks.take(),
             ended=tuple(draft.ended),
             paused=tuple(draft.paused),
             keeps=draft.keeps,
@@ -179,6 +179,7 @@ class PackWorker:
         pack = Pack(configs, data, device=device, compiled=compiled, slots=self._order.slots)
         if self._order.epoch and self._checkpoints:
             found = self._checkpoints.take([lane.trial for lane in self._lanes], self._order.epoch)
+            self._networks.go_on([one.reached.accuracies for one in found])
             states = [lane_states.from_arrays(one.reached.epoch, one.plateaus, one.arrays) for one in found]
             pack.load_state_dict(lane_states.join(states))
         self._share(time.perf_counter() - started, pack.lanes)
@@ -188,7 +189,15 @@ class PackWorker:
         fresh, self._is_fresh = self._is_fresh, False
         device = torch.cuda.get_device_name(pack.device) if pack.device.type == "cuda" else "cpu"
         dtype = str(pack.dtype).removeprefix("torch.")
-        return Place(socket.gethostname(), device, dtype, self._started, node=self._node, is_fresh=fresh)
+        return Place(
+            socket.gethostname(),
+            device,
+            dtype,
+            self._started,
+            classes=pack.network.classes,
+            node=self._node,
+            is_fresh=fresh,
+        )
 
     def _epoch(self, pack: Pack, draft: _Draft) -> None:
         """One epoch of every lane; lanes that diverged or are done have ended and leave the pack.
@@ -198,23 +207,26 @@ class PackWorker:
             draft: Takes the rows of the epoch before anything else can break: no lane may have ended without them.
         """
         before = remaining_before(pack, self._settings.stopping)
-        metrics = pack.train_epoch()
-        draft.epochs += [_epoch_row(self._lanes[found.lane], found) for found in metrics]
+        metrics, started = pack.train_epoch(), time.perf_counter()
+        networks = self._networks.see(pack, metrics)
+        self._share(time.perf_counter() - started, pack.lanes)
+        draft.epochs += [_epoch_row(self._lanes[one.measured.lane], one) for one in networks]
         draft.epoch = pack.epoch
-        for found in metrics:
-            self._share(found.seconds, [found.lane])
-        failed = [found for found in metrics if found.fault]
-        draft.ended += [self._ended(found, "failed", reason=found.fault) for found in failed]
-        pack.drop(found.lane for found in failed)
-        if complete := pack.complete():
-            self._finish(pack, [found for found in metrics if found.lane in complete], draft)
+        for one in networks:
+            self._share(one.measured.seconds, [one.measured.lane])
+        failed = [one for one in networks if one.measured.fault]
+        draft.ended += [self._ended(one, "failed", reason=one.measured.fault) for one in failed]
+        pack.drop(one.measured.lane for one in failed)
+        complete = pack.complete()
+        draft.ended += [self._ended(one, "finished") for one in networks if one.measured.lane in complete]
+        pack.drop(complete)
         if pack.lanes and self._judge and self._settings.stopping and is_rung(pack.epoch, self._settings.stopping):
-            self._stop(pack, metrics, before, draft, judge=self._judge, stopping=self._settings.stopping)
+            self._stop(pack, networks, before, draft, judge=self._judge, stopping=self._settings.stopping)
 
     def _stop(
         self,
         pack: Pack,
-        metrics: list[EpochMetrics],
+        networks: list[Network],
         before: dict[int, float],
         draft: _Draft,
         *,
@@ -225,18 +237,15 @@ class PackWorker:
 
         A judge that does not answer stops nobody: a healthy pack is worth more than what the rung would save.
         """
-        lanes = {self._lanes[found.lane].trial: found for found in metrics if found.lane in pack.lanes}
-        reached = {
-            trial: {name: getattr(found, name) for name in RECORDED} | {"remaining_before": before.get(found.lane)}
-            for trial, found in lanes.items()
-        }
+        lanes = {self._lanes[one.measured.lane].trial: one for one in networks if one.measured.lane in pack.lanes}
+        reached = {trial: one.row | {"remaining_before": before.get(one.measured.lane)} for trial, one in lanes.items()}
         try:
             stopped = judge.judge(pack.epoch, reached)
         except TimeoutError:
             return
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{stopping.eta} of the trials that came so far"
         draft.ended += [self._ended(lanes[trial], "stopped", reason=reason) for trial in stopped]
-        pack.drop(lanes[trial].lane for trial in stopped)
+        pack.drop(lanes[trial].measured.lane for trial in stopped)
         self._pausing = bool(stopped and pack.lanes)
 
     def _is_due(self, pack: Pack) -> bool:
@@ -277,51 +286,23 @@ class PackWorker:
             seconds=self._seconds[lane],
             started=known.started or self._started,
             config=fingerprint(known.config.to_dict()),
+            accuracies=self._networks.accuracies[lane],
         )
         return Checkpoint(reached, state["plateaus"], lane_states.to_arrays(state))
 
-    def _finish(self, pack: Pack, metrics: list[EpochMetrics], draft: _Draft) -> None:
-        """These lanes are through: test accuracy, masks, and their end."""
-        started = time.perf_counter()
-        tests = {test.lane: test for test in pack.evaluate("test")}
-        self._share(time.perf_counter() - started, pack.lanes)
-        for found in metrics:  # one by one: what breaks at the next must not take this one along
-            artifact = self._artifact(pack, found, tests)
-            draft.ended.append(self._ended(found, "finished", test=tests[found.lane], artifact=artifact))
-        pack.drop(found.lane for found in metrics)
-
-    def _artifact(self, pack: Pack, found: EpochMetrics, tests: Mapping[int, Evaluation]) -> bytes | None:
-        rivals, metrics = self._order.rivals, {name: getattr(found, name) for name in RECORDED}
-        trial = {"trial": self._lanes[found.lane].trial}
-        if rivals is None or is_beaten(Objectives(self._settings.objectives).claim(metrics | trial), rivals):
-            return None
-        test = tests[found.lane]
-        numbers = metrics | {"test_loss": test.loss, "test_accuracy": test.accuracy}
-        return Artifact.of(pack, found.lane, numbers).to_bytes()
-
-    def _ended(
-        self,
-        found: EpochMetrics,
-        state: str,
-        *,
-        reason: str | None = None,
-        test: Evaluation | None = None,
-        artifact: bytes | None = None,
-    ) -> EndedLane:
-        lane = self._lanes[found.lane]
+    def _ended(self, network: Network, state: str, *, reason: str | None = None) -> EndedLane:
+        row = network.row
+        lane, epoch = self._lanes[network.measured.lane], row.pop("epoch")
         return EndedLane(
             trial=lane.trial,
             attempt=lane.attempt,
             state=state,
             reason=reason,
-            epochs_done=found.epoch,
-            **{name: getattr(found, name) for name in RECORDED},
-            layers=found.layers,
-            test_loss=test and test.loss,
-            test_accuracy=test and test.accuracy,
+            epochs_done=epoch,
+            **row,
+            layers=network.measured.layers,
             ended=datetime.now(UTC),
-            seconds=self._seconds[found.lane],
-            artifact=artifact,
+            seconds=self._seconds[network.measured.lane],
         )
 
     def _share(self, seconds: float, lanes: list[int]) -> None:
@@ -330,10 +311,10 @@ class PackWorker:
             self._seconds[lane] += seconds / len(lanes)
 
 
-def _epoch_row(lane: Lane, found: EpochMetrics) -> Row:
+def _epoch_row(lane: Lane, network: Network) -> Row:
     """A row of `sweeps.results.EPOCHS`."""
-    metrics = {name: getattr(found, name) for name in ("epoch", *RECORDED, "seconds")}
-    return {"trial": lane.trial, "attempt": lane.attempt, **metrics, "layers": layer_rows(found.layers)}
+    known = {"trial": lane.trial, "attempt": lane.attempt, "seconds": network.measured.seconds}
+    return known | network.row | {"layers": layer_rows(network.measured.layers), "ended": datetime.now(UTC)}
 
 
 def _state_bytes(pack: Pack) -> int:

@@ -1,10 +1,11 @@
 """What a worker is given beside its packs: settings, the checkpoint store, and who decides at a rung."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from search_spaces.space import Stopping
+from sweeps.objectives import Objectives
 from sweeps.worker.checkpoints import Checkpoint, Reached
 from sweeps.worker.watchdog import HANG_SECONDS
 
@@ -66,7 +67,7 @@ class WorkerSettings:
     Attributes:
         cpus: Threads of a pack.
         gpus: GPUs of a pack, or a share of one; with none it trains on the CPU, also where there is one.
-        objectives: Metrics to `maximize` or `minimize`.
+        objectives: What is good, and what a network must keep to be wanted.
         stopping: Where the rungs are; None trains every trial to its end.
         hang_seconds: Time without a step of training from which a pack is given up, see `sweeps.worker.watchdog`.
         checkpoint_seconds: Training between two checkpoints on disk; None chooses, see `sweeps.worker.cadence`.
@@ -74,7 +75,7 @@ class WorkerSettings:
 
     cpus: int = 1
     gpus: float = 0
-    objectives: Mapping[str, str] = field(default_factory=dict)
+    objectives: Objectives = field(default_factory=lambda: Objectives({}))
     stopping: Stopping | None = None
     hang_seconds: float = HANG_SECONDS
     checkpoint_seconds: float | None = None

@@ -1,0 +1,103 @@
+"""The front of a session as it grows: for the display, and for the trained networks that are kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+from sweeps import pareto
+from sweeps.objectives import Claim, Key, Objectives, ParetoArchive
+from sweeps.results import Table
+from sweeps.store.columns import rows
+from sweeps.store.paths import SweepPaths, replacing
+
+SHOWN = {"val_accuracy": "maximize", "remaining": "minimize"}
+"""What the display names the best networks by, beside the objectives."""
+
+Row = dict[str, Any]
+
+
+class NetworkArchive:
+    """All networks that no other beats, with the artifacts of those that also keep the constraints.
+
+    Of the others nothing is kept in memory, so that it does not matter how many there are. An artifact is written when
+    its network comes, and removed after what beat it is on disk: at any time the folder has those of the front that
+    Parquet holds.
+
+    Args:
+        paths: Where the sweep is kept.
+        space: Gives objectives and constraints.
+        networks: Of earlier sessions.
+    """
+
+    def __init__(self, paths: SweepPaths, space: SearchSpace, networks: Table) -> None:
+        self._paths, self._objectives = paths, Objectives.of(space)
+        shown = Objectives(SHOWN | space.objectives)
+        members = pareto.front_of(networks, space)
+        self._front = ParetoArchive(self._objectives, map(self._objectives.claim, members.to_pylist()))
+        leaders = pareto.front(networks, shown)
+        self._leaders = ParetoArchive(shown, map(shown.claim, leaders.to_pylist()))
+        self.leaders = leaders
+        """Networks that no other beats, constraints aside; replaced as a whole, so any thread may read it."""
+        self._beaten: set[Key] = set()
+        paths.masks.mkdir(exist_ok=True)
+        wanted = {paths.mask(*key).name for key in self._front.claims}
+        for path in paths.masks.glob("*.safetensors"):
+            if path.name not in wanted:
+                path.unlink()
+
+    @property
+    def rivals(self) -> list[Claim]:
+        """Claims of the front so far: a network beaten by one of these need not be sent."""
+        return list(self._front.claims.values())
+
+    @property
+    def front(self) -> dict[int, tuple[int, ...]]:
+        """Epochs of the networks on the front by trial, rising."""
+        found: dict[int, tuple[int, ...]] = {}
+        for trial, epoch in sorted(self._front.claims):
+            found[trial] = (*found.get(trial, ()), epoch)
+        return found
+
+    def add(self, epochs: Table, artifacts: Mapping[Key, bytes]) -> None:
+        """Takes networks.
+
+        Args:
+            epochs: Their rows, with the columns of `sweeps.results.EPOCHS`.
+            artifacts: Of those that may be on the front, by trial and epoch.
+
+        Raises:
+            OSError: If an artifact cannot be written.
+        """
+        entered = list[Row]()
+        for row in self._unbeaten(epochs):
+            if self._leaders.add(row) is not None:
+                entered.append(row)
+            displaced = self._front.add(row)
+            if displaced is not None:
+                self._beaten.update(displaced)
+        if entered:
+            known = self.leaders.to_pylist() + entered
+            kept = [row for row in known if (row["trial"], row["epoch"]) in self._leaders.claims]
+            self.leaders = Table.from_pylist(kept, schema=self.leaders.schema)
+        for key in artifacts.keys() & self._front.claims.keys():
+            with replacing(self._paths.mask(*key)) as temporary:
+                temporary.write_bytes(artifacts[key])
+
+    def settle(self) -> None:
+        """What was added is on disk: artifacts of networks that it beats are of no more use."""
+        beaten, self._beaten = self._beaten, set()
+        for key in beaten - self._front.claims.keys():
+            self._paths.mask(*key).unlink(missing_ok=True)
+
+    def _unbeaten(self, epochs: Table) -> list[Row]:
+        """Rows that some archive may want; most are beaten by far, and are never made into objects."""
+        table = epochs.drop_columns(["layers"]) if "layers" in epochs.column_names else epochs
+        keep = np.zeros(table.num_rows, dtype=bool)
+        for objectives, archive in ((self._objectives, self._front), (self._leaders.objectives, self._leaders)):
+            costs = objectives.cost_array(lambda metric: pareto.judged(table, metric))
+            members = np.array([claim[:-2] for claim in archive.claims.values()]).reshape(-1, costs.shape[1])
+            no_worse, better = members[None] <= costs[:, None], members[None] < costs[:, None]
+            keep |= ~(no_worse.all(axis=2) & better.any(axis=2)).any(axis=1)
+        return rows(table, keep).to_pylist()

@@ -1,0 +1,89 @@
+"""Networks of a pack in training: their estimates, and the trained ones that nobody beats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supermask.artifact import Artifact
+from supermask.metrics import RECORDED, EpochMetrics, Evaluation
+from supermask.pack import Pack
+from sweeps.estimate import WINDOW, Estimate, estimate
+from sweeps.objectives import Key, Objectives, ParetoArchive
+from sweeps.worker.messages import PackOrder
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a lane is after an epoch.
+
+    Attributes:
+        measured: Metrics of the epoch.
+        judged: Its estimate; None of a lane that has diverged.
+        test: On the test set, where that was read.
+    """
+
+    measured: EpochMetrics
+    judged: Estimate | None
+    test: Evaluation | None = None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Epoch, metrics and estimate, as rows of epochs and trials have them."""
+        judged = vars(self.judged) if self.judged else {"estimate": None, "standard_error": None}
+        test = {"test_loss": self.test and self.test.loss, "test_accuracy": self.test and self.test.accuracy}
+        return {name: getattr(self.measured, name) for name in ("epoch", *RECORDED)} | judged | test
+
+
+class PackNetworks:
+    """Judges every network of a pack, and copies those that may be on the front: their lanes train on.
+
+    A copy is of the masks, and of what else is trained beside them, as `supermask.artifact.Artifact` has it. It is made
+    only of a network that no rival beats, and is dropped when a later one of the pack beats it before the report.
+
+    Args:
+        objectives: What is good, and what a network must keep to be wanted.
+        order: The pack, with the rivals of its networks.
+    """
+
+    def __init__(self, objectives: Objectives, order: PackOrder) -> None:
+        self._lanes, self._is_wanted = order.lanes, order.rivals is not None
+        self._front = ParetoArchive(objectives, order.rivals or ())
+        self._kept: dict[Key, Artifact] = {}
+        self.accuracies: list[tuple[float, ...]] = [()] * len(order.lanes)
+        """On the validation part, after the last epochs of each lane."""
+
+    def go_on(self, accuracies: Sequence[tuple[float, ...]]) -> None:
+        """The lanes go on from checkpoints, after epochs with these accuracies."""
+        self.accuracies = list(accuracies)
+
+    def see(self, pack: Pack, metrics: Sequence[EpochMetrics]) -> list[Network]:
+        """Judges the networks after an epoch, tests those that ask for it, and copies those that nobody beats.
+
+        Args:
+            pack: As the epoch has left it.
+            metrics: Of each lane in training.
+        """
+        ended = set(pack.complete())
+        wanted = {one.lane for one in metrics if one.lane in ended or one.epoch in self._lanes[one.lane].tested}
+        tests = {test.lane: test for test in pack.evaluate("test")} if wanted else {}
+        return [self._see(pack, one, tests.get(one.lane) if one.lane in wanted else None) for one in metrics]
+
+    def _see(self, pack: Pack, found: EpochMetrics, test: Evaluation | None) -> Network:
+        if found.fault:
+            return Network(found, None)
+        self.accuracies[found.lane] = (*self.accuracies[found.lane], found.val_accuracy)[-WINDOW:]
+        network = Network(found, estimate(self.accuracies[found.lane], pack.validation_images), test)
+        if self._is_wanted:
+            key = self._lanes[found.lane].trial, found.epoch
+            displaced = self._front.add(network.row | {"trial": key[0]})
+            if displaced is not None:
+                for beaten in displaced:
+                    self._kept.pop(beaten, None)
+                reached = {name: value for name, value in network.row.items() if value is not None and name != "epoch"}
+                self._kept[key] = Artifact.of(pack, found.lane, reached)
+        return network
+
+    def take(self) -> dict[Key, bytes]:
+        """Content of the artifacts since the last call, by trial and epoch."""
+        kept, self._kept = self._kept, {}
+        return {key: artifact.to_bytes() for key, artifact in kept.items()}
