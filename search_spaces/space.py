@@ -111,7 +111,7 @@ class SearchSpace:
         fixed: Fields with one value for all trials.
         parameters: Searched fields; brought into an order in which each follows those its condition names.
         objectives: Metric to `maximize` or `minimize`, in the order of the objectives.
-        scales: `log` or `linear` for objectives that do not have their usual scale: `log` of `remaining`, else `linear`.
+        scales: `log` or `linear` of objectives whose scale is not the usual one: `log` of `remaining`, else `linear`.
         constraints: Bounds that wanted trials keep.
         trials: How many trials to run.
         sampler: How trials are proposed.

@@ -145,13 +145,13 @@ class Objectives:
             SweepError: If an objective has no range.
         """
         gains = np.column_stack([self._gains(metric, column(metric)) for metric in self.directions])
-        gains = np.nan_to_num(gains, nan=0.0)
-        gains[(gains <= 0).any(axis=1)] = 0
+        gains[~(gains > 0).all(axis=1)] = 0
         return gains
 
     def _gains(self, metric: str, values: np.ndarray) -> np.ndarray:
         worst, best = (self.scaled(metric, np.array([end]))[0] for end in self.ends(metric))
-        return np.clip((self.scaled(metric, values) - worst) / (best - worst), 0.0, 1.0)
+        gains = np.clip((self.scaled(metric, values) - worst) / (best - worst), 0.0, 1.0)
+        return np.where(np.isfinite(values), gains, 0.0)
 
     def ends(self, metric: str) -> tuple[float, float]:
         """The reference and the best value of a metric, for the hypervolume.

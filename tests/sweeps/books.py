@@ -21,8 +21,16 @@ from sweeps.worker.messages import EndedLane, PackOrder, PackReport, PausedLane,
 from sweeps.worker.services import WorkerSettings
 
 BEGAN = datetime(2026, 5, 4, 12, tzinfo=UTC)
-PLACE = Place("node7", "cpu", "float32", BEGAN, node="abcd")
-FINAL: dict[str, Any] = {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.8, "remaining": 0.2, "inverted": 0.1}
+PLACE = Place("node7", "cpu", "float32", BEGAN, classes=10, node="abcd")
+FINAL: dict[str, Any] = {
+    "train_loss": 0.3,
+    "val_loss": 0.4,
+    "val_accuracy": 0.8,
+    "estimate": 0.79,
+    "standard_error": 0.01,
+    "remaining": 0.2,
+    "inverted": 0.1,
+}
 Row = dict[str, Any]
 
 

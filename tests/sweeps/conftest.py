@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+METRICS = ("train_loss", "val_loss", "val_accuracy", "estimate", "standard_error", "remaining", "inverted")
 SPACE = SearchSpace(
     name="small",
     fixed={"network": "fcn", "dataset": "digits", "epochs": 2, "batch_size": 64, "validation_fraction": 0.2},
@@ -76,8 +76,8 @@ class RecordingMirror:
     def parts_written(self) -> None:
         self._keep("parts", [])
 
-    def mark_front(self, trials: Iterable[int]) -> None:
-        self._keep("front", ({"trial": trial} for trial in sorted(trials)))
+    def mark_front(self, front: Mapping[int, Iterable[int]]) -> None:
+        self._keep("front", ({"trial": trial, "epochs": epochs} for trial, epochs in front.items()))
 
     def numbers(self, kind: str) -> list[int]:
         """The trials of all calls of one kind."""
@@ -121,7 +121,8 @@ def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
     row |= {"host": "here", "device": "cpu", "dtype": "float32", "commit": "abc"}
     if state == "failed":
         row |= {"reason": "diverged: train_loss is nan after epoch 1", "test_loss": None, "test_accuracy": None}
-    return row | changes
+    row |= changes
+    return {"estimate": row["val_accuracy"], "standard_error": 0.01} | row
 
 
 def epoch_rows(row: Row) -> list[Row]:

@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from supermask.config import TrainConfig
-from sweeps.objectives import Claim
-from sweeps.worker.messages import EndedLane, Lane, PackOrder, PackReport
+from sweeps.objectives import Claim, Key, Objectives
+from sweeps.worker.messages import Lane, PackOrder, PackReport
 from sweeps.worker.pack_worker import PackWorker
 from sweeps.worker.services import WorkerSettings
 
 EPOCHS = 2
-SETTINGS = WorkerSettings(objectives={"val_accuracy": "maximize", "remaining": "minimize"})
-UNBEATABLE: list[Claim] = [(-1.0, 0.0, 0)]
+SETTINGS = WorkerSettings(objectives=Objectives({"val_accuracy": "maximize", "remaining": "minimize"}))
+UNBEATABLE: list[Claim] = [(-1.0, -9.0, 0, 1)]
 Row = dict[str, Any]
 Start = Callable[..., PackWorker]
 """Gives a pack to a new worker."""
@@ -66,8 +66,9 @@ def gather(reports: list[PackReport], part: str) -> list[Row]:
         return [dict(vars(report.place)) for report in reports if report.place]
     if part == "paused":
         return [dict(vars(lane)) for report in reports for lane in report.paused]
-    return [_row(lane) for report in reports for lane in report.ended]
+    return [lane.to_row() for report in reports for lane in report.ended]
 
 
-def _row(lane: EndedLane) -> Row:
-    return lane.to_row() | ({"artifact": lane.artifact} if lane.artifact else {})
+def artifacts(reports: list[PackReport]) -> dict[Key, bytes]:
+    """Content of all artifacts, by trial and epoch."""
+    return {key: content for report in reports for key, content in report.networks.items()}

@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from search_spaces.space import Constraint
 from sweeps.errors import SweepError
-from sweeps.objectives import RANGES
+from sweeps.objectives import Objectives
 from sweeps.pareto import (
     best_at,
+    best_of_trials,
     feasible,
     front,
     has_knee,
     hypervolume,
     hypervolume_history,
+    judged,
     knee,
+    resampled_hypervolumes,
     values,
     why_empty,
 )
@@ -83,13 +86,16 @@ def test_nothing_finished_is_an_empty_front_of_no_volume() -> None:
 
 
 def test_the_hypervolume_by_hand() -> None:
-    # Boxes from each front point to accuracy 0 and remaining 1, the overlaps counted once.
-    area = 0.95 * 0.80 + 0.90 * 0.10 + 0.20 * 0.05
+    # Boxes from each front point to accuracy 0.1 and remaining 1, in decades; the overlaps counted once.
+    tenth, fifth, twentieth = (-math.log10(left) / 3 for left in (0.1, 0.2, 0.05))
+    first = 0.8 / 0.9 * tenth
+    second = 0.85 / 0.9 * fifth + 0.8 / 0.9 * (tenth - fifth)
+    area = second + 0.1 / 0.9 * (twentieth - tenth)
     assert hypervolume(TABLE, DEFAULT) == pytest.approx(area)
     history = hypervolume_history(TABLE, DEFAULT)
-    assert history["finished"].to_pylist() == list(range(1, 10))
+    assert history["networks"].to_pylist() == list(range(1, 10))
     assert history["trial"].to_pylist() == [0, 1, 2, 3, 4, 7, 8, 9, 10]
-    steps = [0.81, *[0.95 * 0.80 + 0.09] * 7, area]
+    steps = [first, *[second] * 7, area]
     assert history["hypervolume"].to_pylist() == pytest.approx(steps)
 
 
@@ -97,20 +103,74 @@ def test_the_history_goes_by_the_time_of_the_end() -> None:
     rows = TABLE.slice(0, 2).set_column(2, "ended", TABLE["ended"].take([1, 0]))
     history = hypervolume_history(rows, DEFAULT)
     assert history["trial"].to_pylist() == [1, 0]
-    assert history["hypervolume"].to_pylist() == pytest.approx([0.76, 0.85])
+    alone = hypervolume(rows.slice(1, 1), DEFAULT)
+    assert history["hypervolume"].to_pylist() == pytest.approx([alone, hypervolume(rows, DEFAULT)])
     assert history["ended"].to_pylist() == rows["ended"].to_pylist()[::-1]
+
+
+def test_a_perfect_network_of_a_thousandth_of_its_weights_has_all_of_the_hypervolume() -> None:
+    assert hypervolume(table([("finished", 1.0, 0.001)]), DEFAULT) == 1
+    assert hypervolume(table([("finished", 1.0, 0.0)]), DEFAULT) == 1
+    assert hypervolume(table([("finished", 0.1, 0.001), ("finished", 1.0, 1.0)]), DEFAULT) == 0
+    linear = Objectives(DEFAULT, scales={"remaining": "linear"})
+    assert hypervolume(table([("finished", 1.0, 0.25)]), linear) == pytest.approx(0.75)
 
 
 def test_the_reference_is_the_worst_value_of_each_metric() -> None:
     metrics = ("val_loss", "inverted")
     rows = table([("finished", 1.0, 0.25), ("finished", 5.0, 0.0)], metrics=metrics)
     minimal = {"val_loss": "minimize", "inverted": "minimize"}
-    assert hypervolume(rows, minimal) == pytest.approx((math.log(100) - 1) * 0.75)  # The second is worse than log(100).
-    assert hypervolume(rows, {"val_loss": "minimize", "inverted": "maximize"}) == pytest.approx(
-        (math.log(100) - 1) * 0.25
-    )
-    assert hypervolume(rows, {"val_loss": "minimize"}) == pytest.approx(math.log(100) - 1)
-    assert RANGES["remaining"] == RANGES["val_accuracy"] == (0, 1)
+    loss = 1 - 1 / math.log(100)  # the second is worse than log(100)
+    assert hypervolume(rows, minimal) == pytest.approx(loss * 0.75)
+    assert hypervolume(rows, {"val_loss": "minimize", "inverted": "maximize"}) == pytest.approx(loss * 0.25)
+    assert hypervolume(rows, {"val_loss": "minimize"}) == pytest.approx(loss)
+
+
+def networks(rows: Sequence[tuple[int, int, float, float, float]]) -> pa.Table:
+    """Rows of (trial, epoch, accuracy, estimate, remaining)."""
+    names = ("trial", "epoch", "val_accuracy", "estimate", "remaining")
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+NETWORKS = networks(
+    [
+        (0, 1, 0.9, 0.70, 0.5),
+        (0, 2, 0.8, 0.80, 0.1),  # front
+        (1, 1, 0.7, 0.80, 0.1),  # the same point, of a later trial
+        (1, 2, 0.95, 0.75, 0.2),
+        (1, 3, 0.6, 0.60, 0.01),  # front
+        (1, 4, 0.6, 0.60, 0.01),  # the same point, of a later epoch
+    ]
+)
+
+
+def test_every_network_counts_and_is_judged_by_its_estimate() -> None:
+    found = front(NETWORKS, DEFAULT)
+    assert list(zip(numbers(found), found["epoch"].to_pylist(), strict=True)) == [(0, 2), (1, 3)]
+    assert best_at(NETWORKS, [0.05, 0.5]) == [(0.05, 0.6), (0.5, 0.8)]
+    assert numbers(feasible(NETWORKS, [Constraint("val_accuracy", ">=", 0.76)])) == [0, 1]
+    backwards = NETWORKS.take(list(range(len(NETWORKS)))[::-1])
+    assert front(backwards, DEFAULT).equals(found)
+
+
+def test_what_an_older_version_did_not_judge_stands_for_itself() -> None:
+    older = NETWORKS.set_column(3, "estimate", pa.array([None, 0.2, *[None] * 4], pa.float64()))
+    assert judged(older, "val_accuracy").tolist() == [0.9, 0.2, 0.7, 0.95, 0.6, 0.6]
+
+
+def test_the_best_network_of_a_trial_has_the_largest_box_and_keeps_the_constraints() -> None:
+    best = best_of_trials(NETWORKS, DEFAULT)
+    assert list(zip(numbers(best), best["epoch"].to_pylist(), strict=True)) == [(0, 2), (1, 3)]
+    strict = Objectives(DEFAULT, [Constraint("val_accuracy", ">=", 0.7)])
+    best = best_of_trials(NETWORKS, strict)
+    assert list(zip(numbers(best), best["epoch"].to_pylist(), strict=True)) == [(0, 2), (1, 1)]
+
+
+def test_a_resample_draws_trials_with_all_of_their_networks() -> None:
+    whole = hypervolume(NETWORKS, DEFAULT)
+    alone = [hypervolume(NETWORKS.slice(*part), DEFAULT) for part in ((0, 2), (2, 4))]
+    found = resampled_hypervolumes(NETWORKS, DEFAULT, 200, generator=np.random.default_rng(0))
+    assert set(np.round(found, 9)) == set(np.round([whole, *alone], 9))
 
 
 @pytest.mark.parametrize(
@@ -128,9 +188,9 @@ def test_feasible_rows_keep_to_every_constraint(constraints: list[Constraint], e
 
 
 def test_an_empty_front_is_explained_by_what_its_trials_had_to_keep_to() -> None:
-    assert why_empty([]) == "no trial has finished"
+    assert why_empty([]) == "no epoch has ended"
     bounds = [Constraint("val_accuracy", ">=", 0.95), Constraint("remaining", "<=", 0.2)]
-    assert why_empty(bounds) == "no finished trial keeps to: val_accuracy >= 0.95, remaining <= 0.2"
+    assert why_empty(bounds) == "no network keeps to: val_accuracy >= 0.95, remaining <= 0.2"
 
 
 def test_best_at_looks_at_finished_trials_up_to_the_level() -> None:
@@ -175,9 +235,9 @@ def test_values_are_floats_with_nan_for_null() -> None:
     assert values(TABLE, "trial").dtype == np.float64
 
 
-# A coarse grid makes ties and duplicates common; what lies outside [0, 1] is worse than the reference.
-GRID = st.sampled_from([-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5])
-METRIC = st.one_of(GRID, GRID, st.floats(0, 1, width=16), st.none(), st.just(math.nan))
+# A coarse grid makes ties and duplicates common; what lies above 1 is worse than the reference.
+GRID = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.5])
+METRIC = st.one_of(GRID, GRID, st.floats(0.0009765625, 1, width=16), st.none(), st.just(math.nan))
 STATE = st.sampled_from(["finished", "finished", "finished", "stopped", "failed"])
 
 
@@ -201,10 +261,15 @@ def slow_front(rows: list[tuple[Any, ...]]) -> set[int]:
     }
 
 
+def slow_gain(place: int, value: float) -> float:
+    """Of remaining weights in three decades, of inverted ones as they are."""
+    return 1 - value if place else 1.0 if value <= 0.001 else -math.log10(value) / 3
+
+
 def slow_volume(rows: list[tuple[Any, ...]]) -> float:
     """Counts the cells of the grid spanned by all coordinates that some point's box covers."""
     points = [
-        (row[1], *(1 - value for value in row[2:]))
+        (min((row[1] - 0.1) / 0.9, 1.0), *(slow_gain(place, value) for place, value in enumerate(row[2:])))
         for row in rows
         if row[0] == "finished" and all(value is not None and math.isfinite(value) for value in row[1:])
     ]
@@ -264,8 +329,8 @@ def test_many_trials_of_three_objectives_are_measured_at_checkpoints() -> None:
     trials = table([("finished", *point) for point in points], metrics=tuple(THREE))
     history = hypervolume_history(trials, THREE)
     assert history.num_rows == 100
-    assert history["finished"].to_pylist()[0] == 1
-    assert history["finished"].to_pylist()[-1] == 1000
+    assert history["networks"].to_pylist()[0] == 1
+    assert history["networks"].to_pylist()[-1] == 1000
     assert history["hypervolume"].to_pylist()[-1] == pytest.approx(hypervolume(trials, THREE))
 
 
@@ -302,5 +367,5 @@ def test_the_knee_is_farthest_from_the_chord(points: list[tuple[float, float]], 
 
 
 def test_a_knee_needs_two_objectives() -> None:
-    with pytest.raises(SweepError, match=r"^knee: the sweep must have two objectives, but has 1\. Choose trials by"):
+    with pytest.raises(SweepError, match=r"^knee: the sweep must have two objectives, but has 1\. Choose by"):
         knee_of([(0.9, 0.1)], {"val_accuracy": "maximize"})

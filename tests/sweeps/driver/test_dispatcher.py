@@ -1,5 +1,6 @@
 """The dispatcher over a real session, called by Ray Tune's searcher as Tune calls that."""
 
+import math
 import os
 import pickle
 import signal
@@ -96,10 +97,10 @@ def test_a_suggestion_is_a_whole_pack(sweep: Sweep) -> None:
     assert [lane.config for lane in order.lanes] == [trial.config for trial in sweep.driver.study.open_trials()]
 
 
-def test_a_pack_is_told_whom_its_trials_must_beat(sweep: Sweep) -> None:
+def test_a_pack_is_told_what_its_networks_must_beat(sweep: Sweep) -> None:
     sweep.searcher.on_trial_complete("a", end(sweep.suggest("a")))
     sweep.driver.recorder.wait()
-    assert sweep.suggest("b").rivals == ((-0.8, 0.2, 0),)
+    assert sweep.suggest("b").rivals == ((-0.79, math.log10(0.2), 0, 1),)
 
 
 def test_when_nothing_is_left_tune_waits_for_packs_in_training_and_then_ends(sweep: Sweep) -> None:

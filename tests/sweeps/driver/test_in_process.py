@@ -13,7 +13,6 @@ from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.in_process import InProcessExecutor
 from sweeps.driver.plan import PackPlan
 from sweeps.driver.queue import LOSSES, TrialQueue
-from sweeps.driver.running_pack import Ended
 from sweeps.driver.session import Session
 from sweeps.errors import SweepError
 from sweeps.signals import OrderlyEnd
@@ -32,17 +31,18 @@ class Records:
         self.packs, self.rows = list[list[int]](), list[Row]()
         self.left = list[int]()
 
-    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
-        self.packs.append([lane.trial for lane in lanes])
+    def started(self, rows: Sequence[Row]) -> None:
+        assert {row["state"] for row in rows} == {"running"}
+        self.packs.append([row["trial"] for row in rows])
 
     def waiting(self, lanes: Sequence[Lane]) -> None:
         self.left += [lane.trial for lane in lanes]
 
-    def epochs(self, epochs: Any, *, now: bool) -> None:
-        pass
+    def epochs(self, epochs: Any, networks: Any, *, now: bool) -> None:
+        assert networks == {}  # nobody wants any
 
-    def ended(self, ends: Sequence[Ended]) -> None:
-        self.rows += [row for row, _ in ends]
+    def ended(self, rows: Sequence[Row]) -> None:
+        self.rows += rows
 
     def writing_failed(self, reason: str) -> None:
         raise AssertionError(reason)

@@ -37,7 +37,10 @@ def test_a_pack_from_start_to_end(driver: Driver) -> None:
     assert kinds == ["started", "front"]
     assert ("parts", []) in driver.mirror.calls
     assert driver.mirror.numbers("front") == [0]
-    assert [row["trial"] for row in driver.recorder.leaders.rows] == [0]  # the others are as good
+    assert driver.recorder.archive.front == {0: (1,)}  # the others are as good
+    assert driver.recorder.archive.leaders.column("trial").to_pylist() == [0]
+    begun = results.load(driver.paths.root, "small", running=True)
+    assert begun.column("state").to_pylist() == ["finished"] * 3
 
 
 def test_a_diverged_lane_is_a_failed_trial_and_its_neighbours_go_on(driver: Driver) -> None:

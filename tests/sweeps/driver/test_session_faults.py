@@ -88,7 +88,7 @@ def test_a_crash_between_parquet_and_the_study_is_repaired_by_telling_the_rows_a
     assert study.open_trials() == []
     rows = {row["trial"]: row for row in driver.written()}
     for trial in study.trials():
-        assert trial.values == [rows[trial.number]["val_accuracy"], rows[trial.number]["remaining"]]
+        assert trial.values == [rows[trial.number]["estimate"], math.log10(rows[trial.number]["remaining"])]
 
 
 def test_a_disk_fault_keeps_the_rows_and_the_sweep_goes_on(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
