@@ -1,7 +1,7 @@
 """Networks of a pack in training: their estimates, and the trained ones that nobody beats."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from supermask.artifact import Artifact
@@ -25,6 +25,11 @@ class Network:
     measured: EpochMetrics
     judged: Estimate | None
     test: Evaluation | None = None
+
+    @property
+    def lane(self) -> int:
+        """Place of the trial in the pack's configurations."""
+        return self.measured.lane
 
     @property
     def row(self) -> dict[str, Any]:
@@ -56,32 +61,36 @@ class PackNetworks:
         """The lanes go on from checkpoints, after epochs with these accuracies."""
         self.accuracies = list(accuracies)
 
-    def see(self, pack: Pack, metrics: Sequence[EpochMetrics]) -> list[Network]:
-        """Judges the networks after an epoch, tests those that ask for it, and copies those that nobody beats.
+    def judge(self, pack: Pack, metrics: Sequence[EpochMetrics]) -> list[Network]:
+        """The networks after an epoch, with their estimates."""
+        return [self._judge(pack, found) for found in metrics]
 
-        Args:
-            pack: As the epoch has left it.
-            metrics: Of each lane in training.
-        """
-        ended = set(pack.complete())
-        wanted = {one.lane for one in metrics if one.lane in ended or one.epoch in self._lanes[one.lane].tested}
-        tests = {test.lane: test for test in pack.evaluate("test")} if wanted else {}
-        return [self._see(pack, one, tests.get(one.lane) if one.lane in wanted else None) for one in metrics]
-
-    def _see(self, pack: Pack, found: EpochMetrics, test: Evaluation | None) -> Network:
+    def _judge(self, pack: Pack, found: EpochMetrics) -> Network:
         if found.fault:
             return Network(found, None)
         self.accuracies[found.lane] = (*self.accuracies[found.lane], found.val_accuracy)[-WINDOW:]
-        network = Network(found, estimate(self.accuracies[found.lane], pack.validation_images), test)
-        if self._is_wanted:
-            key = self._lanes[found.lane].trial, found.epoch
-            displaced = self._front.add(network.row | {"trial": key[0]})
-            if displaced is not None:
-                for beaten in displaced:
-                    self._kept.pop(beaten, None)
-                reached = {name: value for name, value in network.row.items() if value is not None and name != "epoch"}
-                self._kept[key] = Artifact.of(pack, found.lane, reached)
-        return network
+        return Network(found, estimate(self.accuracies[found.lane], pack.validation_images))
+
+    def test(self, pack: Pack, networks: Sequence[Network]) -> list[Network]:
+        """Reads the test set for the lanes that are through, and for those that are to be tested after this epoch."""
+        ended = set(pack.complete())
+        wanted = {lane for lane in pack.lanes if lane in ended or pack.epoch in self._lanes[lane].tested}
+        tests = {test.lane: test for test in pack.evaluate("test")} if wanted else {}
+        return [replace(one, test=tests[one.lane]) if one.lane in wanted else one for one in networks]
+
+    def keep(self, pack: Pack, network: Network) -> None:
+        """Copies a network that nobody beats, as the epoch has left it."""
+        if not self._is_wanted or network.judged is None:
+            return
+        row = network.row
+        key = self._lanes[network.lane].trial, network.measured.epoch
+        displaced = self._front.add(row | {"trial": key[0]})
+        if displaced is None:
+            return
+        for beaten in displaced:
+            self._kept.pop(beaten, None)
+        reached = {name: value for name, value in row.items() if value is not None and name != "epoch"}
+        self._kept[key] = Artifact.of(pack, network.lane, reached)
 
     def take(self) -> dict[Key, bytes]:
         """Content of the artifacts since the last call, by trial and epoch."""

@@ -207,21 +207,36 @@ class PackWorker:
             draft: Takes the rows of the epoch before anything else can break: no lane may have ended without them.
         """
         before = remaining_before(pack, self._settings.stopping)
-        metrics, started = pack.train_epoch(), time.perf_counter()
-        networks = self._networks.see(pack, metrics)
-        self._share(time.perf_counter() - started, pack.lanes)
-        draft.epochs += [_epoch_row(self._lanes[one.measured.lane], one) for one in networks]
+        networks = self._networks.judge(pack, pack.train_epoch())
+        rows = {one.lane: _epoch_row(self._lanes[one.lane], one) for one in networks}
+        draft.epochs += rows.values()
         draft.epoch = pack.epoch
         for one in networks:
-            self._share(one.measured.seconds, [one.measured.lane])
+            self._share(one.measured.seconds, [one.lane])
         failed = [one for one in networks if one.measured.fault]
         draft.ended += [self._ended(one, "failed", reason=one.measured.fault) for one in failed]
-        pack.drop(one.measured.lane for one in failed)
-        complete = pack.complete()
-        draft.ended += [self._ended(one, "finished") for one in networks if one.measured.lane in complete]
-        pack.drop(complete)
+        pack.drop(one.lane for one in failed)
+        self._take_stock(pack, self._test(pack, networks, rows), draft)
         if pack.lanes and self._judge and self._settings.stopping and is_rung(pack.epoch, self._settings.stopping):
             self._stop(pack, networks, before, draft, judge=self._judge, stopping=self._settings.stopping)
+
+    def _test(self, pack: Pack, networks: list[Network], rows: Mapping[int, Row]) -> list[Network]:
+        """Reads the test set where that is due, and completes the rows of the epoch."""
+        started = time.perf_counter()
+        networks = self._networks.test(pack, networks)
+        self._share(time.perf_counter() - started, pack.lanes)
+        for one in networks:
+            rows[one.lane].update(one.row)
+        return networks
+
+    def _take_stock(self, pack: Pack, networks: list[Network], draft: _Draft) -> None:
+        """Keeps what may be on the front; lanes that are through have ended, and leave the pack."""
+        complete = pack.complete()
+        for one in networks:  # one by one: what breaks at the next must not take this one along
+            self._networks.keep(pack, one)
+            if one.lane in complete:
+                draft.ended.append(self._ended(one, "finished"))
+        pack.drop(complete)
 
     def _stop(
         self,
@@ -237,15 +252,15 @@ class PackWorker:
 
         A judge that does not answer stops nobody: a healthy pack is worth more than what the rung would save.
         """
-        lanes = {self._lanes[one.measured.lane].trial: one for one in networks if one.measured.lane in pack.lanes}
-        reached = {trial: one.row | {"remaining_before": before.get(one.measured.lane)} for trial, one in lanes.items()}
+        lanes = {self._lanes[one.lane].trial: one for one in networks if one.lane in pack.lanes}
+        reached = {trial: one.row | {"remaining_before": before.get(one.lane)} for trial, one in lanes.items()}
         try:
             stopped = judge.judge(pack.epoch, reached)
         except TimeoutError:
             return
         reason = f"stopped after epoch {pack.epoch}: not among the best 1/{stopping.eta} of the trials that came so far"
         draft.ended += [self._ended(lanes[trial], "stopped", reason=reason) for trial in stopped]
-        pack.drop(lanes[trial].measured.lane for trial in stopped)
+        pack.drop(lanes[trial].lane for trial in stopped)
         self._pausing = bool(stopped and pack.lanes)
 
     def _is_due(self, pack: Pack) -> bool:
@@ -292,7 +307,7 @@ class PackWorker:
 
     def _ended(self, network: Network, state: str, *, reason: str | None = None) -> EndedLane:
         row = network.row
-        lane, epoch = self._lanes[network.measured.lane], row.pop("epoch")
+        lane, epoch = self._lanes[network.lane], row.pop("epoch")
         return EndedLane(
             trial=lane.trial,
             attempt=lane.attempt,
@@ -302,7 +317,7 @@ class PackWorker:
             **row,
             layers=network.measured.layers,
             ended=datetime.now(UTC),
-            seconds=self._seconds[network.measured.lane],
+            seconds=self._seconds[network.lane],
         )
 
     def _share(self, seconds: float, lanes: list[int]) -> None:

@@ -141,6 +141,37 @@ def test_every_sampler_metric_and_field_is_accepted(tmp_path: Path) -> None:
         assert (space.objectives, space.constraints) == ({metric: "minimize"}, (Constraint(metric, "<=", 0.5),))
 
 
+def test_an_objective_may_say_its_scale(tmp_path: Path) -> None:
+    text = "objectives: {val_accuracy: maximize, remaining: {direction: minimize, scale: linear}}"
+    space = load(write(tmp_path, f"{HEAD}{SEARCH}{text}"))
+    assert space.objectives == {"val_accuracy": "maximize", "remaining": "minimize"}
+    assert space.scales == {"remaining": "linear"}
+    assert load(write(tmp_path, space.to_yaml())) == space
+    usual = load(write(tmp_path, f"{HEAD}{SEARCH}{text.replace('linear', 'log')}"))
+    assert usual.scales == {}
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{direction: up}", ("objectives.remaining.direction: must be maximize or minimize", "'up'")),
+        ("{direction: minimize, scale: lin}", ("objectives.remaining.scale: must be log or linear", "'lin'", "linear")),
+        ("{scale: log}", ("objectives.remaining.direction: must be given", "direction: minimize")),
+        ("{direction: minimize, base: 2}", ("objectives.remaining.base: must be a known key", "'base'")),
+        ("[minimize]", ("objectives.remaining: must be maximize or minimize",)),
+    ],
+)
+def test_what_an_objective_cannot_be_is_named(tmp_path: Path, entry: str, said: tuple[str, ...]) -> None:
+    (fault,) = faults_of(write(tmp_path, f"{HEAD}{SEARCH}objectives: {{remaining: {entry}}}"))
+    assert all(part in fault for part in said)
+
+
+def test_accuracy_counts_as_it_is(tmp_path: Path) -> None:
+    entry = "objectives: {val_accuracy: {direction: maximize, scale: log}}"
+    (fault,) = faults_of(write(tmp_path, f"{HEAD}{SEARCH}{entry}"))
+    assert fault.startswith("objectives.val_accuracy.scale: must be linear for this metric, but got 'log'")
+
+
 SCALARS = (
     st.none()
     | st.booleans()

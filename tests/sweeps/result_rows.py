@@ -24,6 +24,8 @@ def trial_row(trial: int, *, attempt: int = 1, state: str = "finished", **other:
         **dict.fromkeys(
             ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "test_loss", "test_accuracy"), 0.25
         ),
+        "estimate": 0.25,
+        "standard_error": 0.01,
         "layers": [{"name": "linear1", "remaining": 0.5, "inverted": 0.25}],
         "started": START,
         "ended": START + timedelta(seconds=trial),
@@ -31,6 +33,7 @@ def trial_row(trial: int, *, attempt: int = 1, state: str = "finished", **other:
         "host": "here",
         "device": "cpu",
         "dtype": "float32",
+        "classes": 10,
         "commit": None,
     }
     return row | other
@@ -39,7 +42,8 @@ def trial_row(trial: int, *, attempt: int = 1, state: str = "finished", **other:
 def epoch_row(trial: int, epoch: int, *, attempt: int = 1, **other: Any) -> dict[str, Any]:
     metrics = dict.fromkeys(("train_loss", "val_loss", "val_accuracy", "remaining", "inverted", "seconds"), 0.5)
     layers = [{"name": name, "remaining": 0.5, "inverted": 0.125} for name in ("conv1", "linear1")]
-    return {"trial": trial, "attempt": attempt, "epoch": epoch, **metrics, "layers": layers, **other}
+    judged = {"estimate": 0.5, "standard_error": 0.01, "test_loss": None, "test_accuracy": None, "ended": START}
+    return {"trial": trial, "attempt": attempt, "epoch": epoch, **metrics, **judged, "layers": layers, **other}
 
 
 def write(folder: Path, trials: list[dict[str, Any]], epochs: list[dict[str, Any]] | None = None) -> None:

@@ -50,7 +50,8 @@ for _ in range(int(sys.argv[3])):
     asked = study.ask()
     config = asked.config.to_dict()
     quality = 1 - abs(math.log10(config["learning_rate"]) + 1) / 3 - config["pruning_rate"] / 5
-    values = dict.fromkeys(METRICS, 0.5) | {"val_accuracy": quality, "remaining": 1 - config["pruning_rate"]}
+    values = dict.fromkeys(METRICS, 0.5) | {"val_accuracy": quality, "estimate": quality}
+    values["remaining"] = 1 - config["pruning_rate"]
     study.tell([{"trial": asked.number, "state": "finished", "reason": None, "attempt": 1, **values}])
     print(json.dumps(config))
 """
@@ -101,7 +102,7 @@ def test_the_random_sampler_goes_on_as_if_it_had_never_stopped(
 @pytest.mark.parametrize(
     ("state", "told", "values"),
     [
-        ("finished", TrialState.COMPLETE, [0.75, 0.25]),
+        ("finished", TrialState.COMPLETE, [0.75, math.log10(0.25)]),
         ("stopped", TrialState.PRUNED, None),
         ("failed", TrialState.FAIL, None),
     ],

@@ -119,7 +119,7 @@ def test_a_lane_that_ended_before_one_beside_it_broke_the_pack_has_all_its_rows(
     of = Artifact.of
 
     def fail_for_the_second(pack: Pack, lane: int, numbers: Any) -> Artifact:
-        if lane:
+        if lane and pack.epoch == EPOCHS:
             raise RuntimeError("bang")
         return of(pack, lane, numbers)
 

@@ -14,7 +14,7 @@ from sweeps.worker.checkpoint_store import CheckpointStore
 from sweeps.worker.checkpoints import Checkpoint
 from sweeps.worker.messages import Lane, PackOrder, PackReport, PausedLane
 from sweeps.worker.pack_worker import PackWorker
-from tests.sweeps.orders import SETTINGS, Row, Start, config, first, gather, order, renumbered, train
+from tests.sweeps.orders import SETTINGS, Row, Start, artifacts, config, first, gather, order, renumbered, train
 
 LATE = "the checkpoint store must take a checkpoint within 300 s, but did not."
 
@@ -124,7 +124,9 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_one_that_was_not_in_whatever_pa
 ) -> None:
     changes: Row = {"epochs": 4, "schedule": schedule} | ({"plateau_patience": 1} if schedule == "plateau" else {})
     lanes = [config(seed, **changes) for seed in range(3)]
-    straight = {row["trial"]: row for row in gather(train(start(order(lanes, rivals=[]))), "ended")}
+    whole = train(start(order(lanes, rivals=[])))
+    straight = {row["trial"]: row for row in gather(whole, "ended")}
+    judged = {(row["trial"], row["epoch"]): row["estimate"] for row in gather(whole, "epochs")}
     worker = begin({}, checkpoint_seconds=0)
     worker.take(order(lanes))
     worker.step()
@@ -141,10 +143,12 @@ def test_a_trial_cut_off_after_any_epoch_ends_as_one_that_was_not_in_whatever_pa
     other = replace(order([lanes[2], lanes[0]], number=1, rivals=[]), lanes=tuple(more))
     after = race(begin({}, checkpoint_seconds=0), [other])
     assert [row["epoch"] for row in gather(after, "epochs")] == [epoch for epoch in range(cut + 1, 5) for _ in range(2)]
+    assert all(row["estimate"] == judged[row["trial"], row["epoch"]] for row in gather(after, "epochs"))
+    kept_before, kept_after = artifacts(whole), artifacts(after)
+    assert all(kept_after[key] == kept_before[key] for key in kept_after.keys() & kept_before.keys())
     for row in gather(after, "ended"):
         expected = straight[row["trial"]]
         assert {name: row[name] for name in RESULT} == {name: expected[name] for name in RESULT}
-        assert row["artifact"] == expected["artifact"]
         assert row["attempt"] == found[row["trial"]].attempt
         assert row["seconds"] > found[row["trial"]].seconds
     later = kept.reached([10])[10]

@@ -7,7 +7,7 @@ import pytest
 from supermask.artifact import Artifact
 from sweeps.objectives import Claim
 from sweeps.results import trials_table
-from tests.sweeps.orders import EPOCHS, UNBEATABLE, Start, config, gather, order, train
+from tests.sweeps.orders import EPOCHS, UNBEATABLE, Start, artifacts, config, gather, order, train
 
 
 def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Start) -> None:
@@ -16,7 +16,7 @@ def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Start) -> N
     assert {report.pack for report in reports} == {4}
     assert {report.error for report in reports} == {None}
     (place,) = gather(reports, "place")
-    assert set(place) == {"is_fresh", "node", "host", "device", "dtype", "started"}
+    assert set(place) == {"is_fresh", "node", "host", "device", "dtype", "started", "classes"}
     assert place["started"] >= before
     epochs = gather(reports, "epochs")
     assert [(row["trial"], row["attempt"], row["epoch"]) for row in epochs] == [
@@ -30,8 +30,9 @@ def test_a_pack_reports_every_epoch_and_the_end_of_every_lane(start: Start) -> N
     for row, last in zip(ended, epochs[3:], strict=True):
         # Parquet keeps the numbers of layers in single precision.
         (written,) = trials_table([{name: row[name] for name in last if name != "epoch"}]).to_pylist()
-        assert {name: written[name] for name in last if name not in ("epoch", "seconds")} == {
-            name: value for name, value in last.items() if name not in ("epoch", "seconds")
+        own = ("epoch", "seconds", "ended")
+        assert {name: written[name] for name in last if name not in own} == {
+            name: value for name, value in last.items() if name not in own
         }
         assert (row["epochs_done"], row["reason"]) == (EPOCHS, None)
         assert 0 <= row["test_accuracy"] <= 1
@@ -87,12 +88,14 @@ def test_short_epochs_travel_together_and_long_ones_alone(start: Start, monkeypa
     assert [len(report.epochs) for report in train(start(order([config(0)])))] == [1] * EPOCHS
 
 
-@pytest.mark.parametrize(("rivals", "sent"), [([], True), (UNBEATABLE, False), ([(1.0, 1.0, 0)], True)])
-def test_masks_are_sent_unless_a_rival_beats_the_trial(start: Start, rivals: list[Claim], sent: bool) -> None:
-    (row,) = gather(train(start(order([config(3)], rivals=rivals))), "ended")
-    assert ("artifact" in row) is sent
+@pytest.mark.parametrize(("rivals", "sent"), [([], True), (UNBEATABLE, False), ([(1.0, 1.0, 0, 1)], True)])
+def test_a_network_is_sent_unless_a_rival_beats_it(start: Start, rivals: list[Claim], sent: bool) -> None:
+    reports = train(start(order([config(3)], rivals=rivals)))
+    (row,) = gather(reports, "ended")
+    found = artifacts(reports)
+    assert ((10, EPOCHS) in found) is sent
     if sent:
-        artifact = Artifact.from_bytes(row["artifact"], "test")
+        artifact = Artifact.from_bytes(found[10, EPOCHS], "test")
         assert artifact.config == config(3)
         assert artifact.metrics["test_accuracy"] == row["test_accuracy"]
         entries = sum(mask.numel() for mask in artifact.masks.values())
