@@ -105,6 +105,29 @@ def front_of(table: Table, space: "SearchSpace", *, asked: "Iterable[Constraint]
     return front(feasible(table, (*space.constraints, *asked)), Objectives.of(space))
 
 
+def own_fronts(networks: Table, objectives: Asked) -> Table:
+    """The networks that no other of their trial beats: all that can be on a front, and a small part of all.
+
+    Of more than two objectives, these are all networks.
+
+    Args:
+        networks: Networks, sorted by trial and epoch.
+        objectives: What is good.
+    """
+    costs = Objectives.given(objectives).cost_array(lambda metric: judged(networks, metric))
+    places = np.flatnonzero(np.isfinite(costs).all(axis=1))
+    if costs.shape[1] > 2 or not len(places):
+        return rows(networks, places)
+    trials = np.unique(values(networks, "trial")[places], return_inverse=True)[1]
+    first, last = costs[places, 0], np.unique(costs[places, -1], return_inverse=True)[1]
+    order = np.lexsort((last, first, trials))
+    # Along the first objective the second must fall. Whole numbers that fall from trial to trial begin anew at each.
+    falling = last[order] - trials[order] * (int(last.max()) + 1)
+    least = np.minimum.accumulate(falling)
+    keep = np.append(True, falling[1:] < least[:-1])
+    return rows(networks, np.sort(places[order[keep]]))
+
+
 def best_of_trials(networks: Table, objectives: Asked) -> Table:
     """The network of each trial that alone has the largest hypervolume; one that keeps the constraints before others.
 

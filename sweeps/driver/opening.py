@@ -123,7 +123,8 @@ def open_session(
         first_pack=_next_pack(found.rows),
     )
     ended = Counter(row["state"] for row in found.rows)
-    session = Session(paths, queue, recorder, checkpoints, commit=commit, ended=ended, seconds=seconds)
+    trained = sum(row["epochs_done"] or 0 for row in found.rows)
+    session = Session(paths, queue, recorder, checkpoints, commit=commit, ended=ended, epochs=trained, seconds=seconds)
     dispatcher = Dispatcher(
         queue,
         session,

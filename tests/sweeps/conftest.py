@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
-from sweeps.results import ResultsWriter, epochs_table, trials_table
+from sweeps.results import ResultsWriter, Table, epochs_table, trials_table
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mlflow_store
@@ -123,6 +123,12 @@ def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
         row |= {"reason": "diverged: train_loss is nan after epoch 1", "test_loss": None, "test_accuracy": None}
     row |= changes
     return {"estimate": row["val_accuracy"], "standard_error": 0.01} | row
+
+
+def network_table(rows: Iterable[Row]) -> Table:
+    """The last networks of ended trials with what is known of these, see `sweeps.results.with_trials`."""
+    trials = trials_table(rows)
+    return trials.append_column("epoch", trials.column("epochs_done")).drop_columns(["state"])
 
 
 def epoch_rows(row: Row) -> list[Row]:
