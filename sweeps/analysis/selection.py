@@ -118,7 +118,8 @@ def select(selection: Selection, networks: Table, trials: Table, space: SearchSp
     if selection.bound:
         within = pareto.feasible(networks, [*space.constraints, selection.bound])
         found = pareto.front(within, _BOTH)
-        found = found.slice(found.num_rows - 1 if selection.bound.metric == "val_accuracy" else 0, 1)
+        last = selection.bound.metric == "val_accuracy"
+        found = found.slice(max(found.num_rows - 1, 0) if last else 0, 1)
     else:
         found = pareto.front_of(networks, space)
         found = pareto.knee(found, Objectives.of(space)) if selection.text == "knee" else found
@@ -174,7 +175,7 @@ def _named(selection: Selection, networks: Table, trials: Table, space: SearchSp
 
 def _configured(rows: list[Row]) -> list[Row]:
     """Checks that the trials can be retrained: a damaged or foreign file may hold results only."""
-    without = [row["trial"] for row in rows if all(row[name] is None for name in CONFIG_COLUMNS)]
+    without = [row["trial"] for row in rows if all(row[name] is None for name in CONFIG_COLUMNS if name != "epochs")]
     if without:
         raise SweepError(
             f"trial {without[0]}: its row must hold its configuration, but every field is null. Choose other trials."

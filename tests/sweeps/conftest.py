@@ -135,7 +135,17 @@ def epoch_rows(row: Row) -> list[Row]:
     """The rows of all epochs of an ended trial."""
     metrics = {name: row[name] for name in METRICS}
     identity = {"trial": row["trial"], "attempt": row["attempt"]}
-    return [identity | {"epoch": epoch, **metrics, "seconds": 0.5} for epoch in range(1, row["epochs_done"] + 1)]
+    found = [identity | {"epoch": epoch, **metrics, "seconds": 0.5} for epoch in range(1, row["epochs_done"] + 1)]
+    for epoch in found:
+        epoch["ended"] = row["started"] + (row["ended"] - row["started"]) * epoch["epoch"] / len(found)
+    if found and row["state"] == "finished":
+        found[-1] |= {name: row[name] for name in ("test_loss", "test_accuracy")}
+    return found
+
+
+def last_networks(rows: Iterable[Row]) -> Table:
+    """The last network of each of these trials, as `sweeps.results.load_networks` has it."""
+    return epochs_table(epoch_rows(row)[-1] for row in rows).drop_columns(["layers"])
 
 
 @pytest.fixture
