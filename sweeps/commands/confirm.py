@@ -34,8 +34,8 @@ def confirm(
         typer.Option(
             "--select",
             help="front, knee (of the front: the network farthest from the line between its ends), "
-            "best:accuracy>=X (fewest weights), best:remaining<=X (best accuracy), or networks like 3@20,17: TRIAL@EPOCH, "
-            "or TRIAL for its network on the front, else its last one.",
+            "best:accuracy>=X (fewest weights), best:remaining<=X (best accuracy), or networks like 3@20,17: "
+            "TRIAL@EPOCH, or TRIAL for its network on the front, else its last one.",
         ),
     ] = "front",
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=10_000, help="Fresh seeds for each network.")] = 10,
