@@ -53,6 +53,7 @@ def confirmed(tmp_path: Path, ended_row: EndedRow) -> Callable[..., Table]:
                 "epoch": 2,
                 "seed_index": index,
                 "state": "finished",
+                "val_accuracy": 0.97,
                 "test_accuracy": accuracy,
                 "remaining": 0.02,
             }
