@@ -18,6 +18,8 @@ from sweeps.store.columns import floats
 
 WINDOW = 5
 """Most epochs that an estimate is the mean of."""
+_NINE_IN_TEN = 1.645
+"""Standard deviations within which nine of ten normal draws lie."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,16 @@ def with_estimates(networks: Table) -> Table:
         known = networks.column(name).combine_chunks().fill_null(column)
         networks = networks.set_column(networks.column_names.index(name), name, known)
     return networks
+
+
+def fresh_interval(accuracy: float, standard_error: float) -> tuple[float, float]:
+    """Where the accuracy of a training with a fresh seed is expected, in nine of ten cases.
+
+    Such a training scatters about what is expected of it as the one did that the estimate is of.
+
+    Args:
+        accuracy: The estimate.
+        standard_error: Its standard error.
+    """
+    reach = _NINE_IN_TEN * math.sqrt(2) * standard_error
+    return accuracy - reach, accuracy + reach

@@ -243,7 +243,12 @@ def load_networks(root: Path | str, name: str, *, trials: Collection[int] | None
         SweepError: If there is no such sweep.
     """
     where = None if trials is None else pc.field("trial").isin(list(trials))
-    table = newest(read(_folder(root, name).epochs, NETWORKS, where=where), _NETWORK_KEYS, per=("trial", "epoch"))
+    return networks_of(read(_folder(root, name).epochs, NETWORKS, where=where))
+
+
+def networks_of(epochs: Table) -> Table:
+    """The networks out of rows with the columns of `NETWORKS`, as they were written; see `load_networks`."""
+    table = newest(epochs, _NETWORK_KEYS, per=("trial", "epoch"))
     measured = np.column_stack([floats(table, metric) for metric in ("train_loss", "val_loss", "val_accuracy")])
     sound = np.isfinite(measured).all(axis=1)
     return with_estimates(table if sound.all() else rows(table, sound))

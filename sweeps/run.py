@@ -12,6 +12,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
+from sweeps import candidates
 from sweeps.display.panel import Display, count
 from sweeps.driver import pack_size, provenance
 from sweeps.driver.executor import Executor, executing, say
@@ -277,6 +278,7 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
     sweep = StoredSweep(work.paths, work.space)
     try:
         networks, trials = sweep.networks(), sweep.trials(running=True)
+        candidates.write(work.paths, work.space, networks)
         if trials.num_rows:
             with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
                 draw(sweep, networks, trials)

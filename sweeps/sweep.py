@@ -184,7 +184,12 @@ class Sweep:
     def _select(self, asked: "Selection") -> Network:
         from sweeps.analysis.selection import select
 
-        return select(asked, self.networks(), self._stored.trials(running=True), self.space)[0]
+        return select(
+            asked,
+            self._stored.candidates([asked.bound] if asked.bound else []),
+            self._stored.trials(running=True),
+            self.space,
+        )[0]
 
     def run(
         self, trials: int | None = None, *, console: "Console | None" = None, **options: Unpack[SessionOptions]

@@ -117,7 +117,7 @@ def pareto(
     sweep = StoredSweep.open(root, name, summary=True)
     paths, space, confirmed = sweep.paths, sweep.space, sweep.confirmations()
     trials = sweep.trials({"state", "epochs_done", *results.CONFIG_COLUMNS, "test_accuracy"}, running=True)
-    networks = sweep.networks()
+    networks = sweep.candidates(bounds)
     members = pareto.front_of(networks, space, asked=bounds)
     rows = front_rows(results.with_trials(members, trials), space)
     if as_json:

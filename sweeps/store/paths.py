@@ -165,6 +165,11 @@ class SweepPaths:
         return self.folder / "log.txt"
 
     @property
+    def candidates(self) -> Path:
+        """The networks that can be on a front; follows from the epochs."""
+        return self.folder / "candidates.parquet"
+
+    @property
     def confirm(self) -> Path:
         """The Parquet files with one row per confirmed trial and fresh seed."""
         return self.folder / "confirm"
