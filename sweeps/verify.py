@@ -3,23 +3,48 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
 from sweeps import results
+from sweeps.objectives import Objectives
+from sweeps.results import Table
 from sweeps.search.study import METRICS, StudyTrial, SweepStudy, told_values
 from sweeps.search.study_place import place_of
+from sweeps.store.columns import floats, integers
 from sweeps.stored import StoredSweep
-from sweeps.tracking import layer_metrics, mirrored, mlflow_store
+from sweeps.tracking import best_network, layer_metrics, mirrored, mlflow_store
 from sweeps.tracking.mirrored import MirroredTrial
 from sweeps.tracking.notes import NOTE, trial_note
-from sweeps.tracking.overview import FRONT, Overview, overview
+from sweeps.tracking.overview import FRONT, Overview, front_tag, overview
 from sweeps.tracking.store import Run
 
 Row = Mapping[str, Any]
 LONGEST = 2**31
 """An epoch beyond the last one of any training."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A trial in the three stores.
+
+    Attributes:
+        study: In the study.
+        row: Its end in Parquet.
+        epochs: How many of its epochs Parquet has.
+        best: The best network of these.
+        run: In MLflow.
+    """
+
+    study: StudyTrial | None
+    row: Row | None
+    epochs: int
+    best: Row | None
+    run: MirroredTrial | None
 
 
 def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
@@ -38,8 +63,10 @@ def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
     rows = {row["trial"]: row for row in sweep.trials().to_pylist()}
     # The last try of a trial that was given up may have come less far than an earlier one.
     last = {trial: row["epochs_done"] if row["state"] == "failed" else LONGEST for trial, row in rows.items()}
-    counted = results.up_to(sweep.epochs(), last)
-    epochs = Counter(counted.column("trial").to_pylist())
+    written = sweep.epochs()
+    counted = integers(results.up_to(written, last), "trial")
+    epochs = Counter(dict(zip(*(found.tolist() for found in np.unique(counted, return_counts=True)), strict=True)))
+    best = _best_networks(sweep, written)
     study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
     runs = mirrored.read(uri, paths.name, root=paths.root, count_steps=True)
     mirror = {run.trial: run for run in runs}
@@ -48,14 +75,15 @@ def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
     differences = [f"trial {trial}: finished more than once" for trial in twice]
     differences += [f"trial {trial}: {count} runs in MLflow" for trial, count in _repeated(runs)]
     for number in sorted(study.keys() | rows.keys() | mirror.keys()):
-        found = _differences(study.get(number), rows.get(number), mirror.get(number), space, epochs[number])
-        differences += [f"trial {number}: {text}" for text in found]
+        stored = _Stored(study.get(number), rows.get(number), epochs[number], best.get(number), mirror.get(number))
+        differences += [f"trial {number}: {text}" for text in _differences(stored, space)]
     if rows and not differences:  # what follows from the trials can only differ more
         whole = overview(sweep)
         parent = mirrored.read_parent(uri, paths.name, root=paths.root)
         differences = [f"sweep: {text}" for text in _of_sweep(whole, parent)]
-        for number, row in rows.items():
-            differences += [f"trial {number}: {text}" for text in _of_front_and_note(row, mirror[number], whole)]
+        for number in sorted(mirror.keys() | whole.front.keys()):
+            found = _of_front_and_note(mirror.get(number), rows.get(number), best.get(number), whole)
+            differences += [f"trial {number}: {text}" for text in found]
     return {
         "ok": not differences,
         "trials": len(study),
@@ -69,9 +97,16 @@ def _repeated(runs: list[MirroredTrial]) -> list[tuple[int, int]]:
     return [(trial, count) for trial, count in Counter(run.trial for run in runs).items() if count > 1]
 
 
-def _differences(
-    told: StudyTrial | None, row: Row | None, run: MirroredTrial | None, space: SearchSpace, epochs: int
-) -> Iterator[str]:
+def _best_networks(sweep: StoredSweep, epochs: Table) -> dict[int, Row]:
+    """The best network of each trial that has ended, by its number."""
+    found = best_network.best_of_all(sweep.networks(), sweep.trials(), Objectives.of(sweep.space))
+    # Of estimates that an older version did not write nobody knows by one trial how sure they are.
+    unsure = np.unique(integers(epochs, "trial")[np.isnan(floats(epochs, "standard_error"))]).tolist()
+    return found | {trial: found[trial] | {"standard_error": None} for trial in unsure if trial in found}
+
+
+def _differences(stored: _Stored, space: SearchSpace) -> Iterator[str]:
+    told, row, epochs, run = stored.study, stored.row, stored.epochs, stored.run
     if told is None:
         yield "not in the study"
     elif row is None and told.state != "waiting":
@@ -85,7 +120,7 @@ def _differences(
     if run is None:
         yield "not in MLflow"
     else:
-        yield from _parquet_and_mlflow(row, run)
+        yield from _parquet_and_mlflow(row, best_network.metrics_of(stored.best, Objectives.of(space)), run)
 
 
 def _study_and_parquet(told: StudyTrial, row: Row, space: SearchSpace) -> Iterator[str]:
@@ -102,7 +137,7 @@ def _study_and_parquet(told: StudyTrial, row: Row, space: SearchSpace) -> Iterat
         yield f"objectives {told.values} in the study, {expected} in Parquet"
 
 
-def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:
+def _parquet_and_mlflow(row: Row, best: Mapping[str, float], run: MirroredTrial) -> Iterator[str]:
     for name in ("state", "attempt"):
         if getattr(run, name) != row[name]:
             yield f"{name} {row[name]!r} in Parquet, {getattr(run, name)!r} in MLflow"
@@ -111,7 +146,7 @@ def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:
         if text is None or rule.kind(text) != row[name]:
             yield f"{name} {row[name]!r} in Parquet, {text!r} in MLflow"
     # The layers' last values came with the run, so that they cost no request; those of earlier epochs are not read.
-    for name, value in ({name: row[name] for name in METRICS} | layer_metrics.of_end(row)).items():
+    for name, value in ({name: row[name] for name in METRICS} | layer_metrics.of_end(row) | best).items():
         if value is not None and math.isfinite(value) and run.metrics.get(name) != value:
             yield f"{name} {value!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
     if "val_accuracy" not in run.non_finite and run.steps != row["epochs_done"]:
@@ -131,11 +166,14 @@ def _of_sweep(whole: Overview, parent: Run | None) -> Iterator[str]:
             yield f"its tag {name} in MLflow is out of date"
 
 
-def _of_front_and_note(row: Row, run: MirroredTrial, whole: Overview) -> Iterator[str]:
-    tagged = run.tags.get(FRONT) == "true"
-    if tagged != (run.trial in whole.front):
-        yield "not on the front, but tagged so in MLflow" if tagged else "on the front, but not tagged so in MLflow"
-    if run.tags.get(NOTE) != trial_note(whole.space.name, row):
+def _of_front_and_note(run: MirroredTrial | None, row: Row | None, best: Row | None, whole: Overview) -> Iterator[str]:
+    if run is None:
+        yield "on the front, but not in MLflow"
+        return
+    on_front = front_tag(whole.front[run.trial]) if run.trial in whole.front else None
+    if run.tags.get(FRONT) != on_front:
+        yield f"epochs on the front {on_front!r} in Parquet, {run.tags.get(FRONT)!r} in MLflow"
+    if row is not None and run.tags.get(NOTE) != trial_note(whole.space.name, row, best):
         yield "its note in MLflow is out of date"
 
 

@@ -20,6 +20,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     """
     from sweeps import results
     from sweeps.analysis import confirmed
+    from sweeps.objectives import Objectives
     from sweeps.store import lease
     from sweeps.store.lease import read_session
     from sweeps.tracking import mlflow_store
@@ -34,8 +35,9 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     with sending(paths, say, what="mlflow", mlflow=not named):
         sweep = StoredSweep.at(paths)
         trials = results.load(paths.root, name, columns=()).num_rows
-        changed = sync(uri, name, root=paths.root, state=read_session(paths)["state"], overview=overview(sweep))
-        rows = confirmed.by_trial(sweep.confirmations().to_pylist())
+        found, state = overview(sweep), read_session(paths)["state"]
+        changed = sync(uri, name, root=paths.root, objectives=Objectives.of(sweep.space), state=state, overview=found)
+        rows = confirmed.by_network(sweep.confirmations().to_pylist())
         added, _ = mlflow_store.send_confirmations(uri, name, root=paths.root, confirmations=rows)
     out.print(f"{trials} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)
 

@@ -11,24 +11,25 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps.tracking import layer_metrics
+from sweeps.objectives import Objectives
+from sweeps.tracking import best_network, layer_metrics
 from sweeps.tracking.backlog import News, Offset
+from sweeps.tracking.best_network import BestNetworks
 from sweeps.tracking.notes import NOTE, trial_note
-from sweeps.tracking.overview import DIGEST, FRONT, Overview, digest
-from sweeps.tracking.store import Run, Store
+from sweeps.tracking.overview import DIGEST, FRONT, Overview, digest, front_tag
+from sweeps.tracking.store import ENDED, Run, Store
 from sweeps.tracking.trajectory import FINAL_METRICS, Trajectory, milliseconds
 from sweeps.tracking.views import experiment_tags
 
 OFFSET = "parts"
 """The tag of a sweep's run that says up to which Parquet parts its rows are there."""
 
-_ENDED = ("finished", "stopped", "failed")
 _TAGS = ("trial", "attempt", "pack", "lane", "seed", "commit", "host", "device", "dtype", "state", "reason")
 _LONGEST_TAG = 5000
 
@@ -45,12 +46,14 @@ class Experiment:
     Args:
         store: Of the runs.
         sweep: The sweep's name.
+        objectives: The sweep's: which network of a trial is its best.
         is_live: Whether a driver is at work. Otherwise every run that is found is compared with all rows of its trial,
             and trials that have not ended wait for the next session.
     """
 
-    def __init__(self, store: Store, sweep: str, *, is_live: bool = True) -> None:
+    def __init__(self, store: Store, sweep: str, objectives: Objectives, *, is_live: bool = True) -> None:
         self.removed = 0
+        self._best = BestNetworks(objectives)
         self.changed: set[int] = set()
         self._store, self._sweep, self._open_state = store, sweep, "running" if is_live else "waiting"
         self._parent: Run | None = None
@@ -102,9 +105,16 @@ class Experiment:
         """
         run, told = self._runs.get(news.trial), Trajectory(news, now=_now())
         if run and not told.ended and self._is_late(run, told):
+            self._best.forget(news.trial)
             return True
         if news.trial in self._unchecked or not _follows(run, told):
             return False
+        if run and _is_complete(run, told):
+            return True
+        is_known = self._best.follow(news, since=run.last if run else 0, last=told.last)
+        if told.ended and not is_known:
+            return False
+        self._conclude(news, told)
         self._write(run, told)
         return True
 
@@ -116,6 +126,8 @@ class Experiment:
         """
         run, told = self._runs.get(news.trial), Trajectory(news, now=_now(), is_whole=True)
         if news.epochs or news.ended:
+            self._best.follow(news, since=0, last=told.last, is_whole=True)
+            self._conclude(news, told)
             is_right = run is None or self._extends(run, told)
             if not is_right:
                 self._remove(self._runs.pop(news.trial))
@@ -129,26 +141,33 @@ class Experiment:
         Nothing of it lasts: a run that has epochs of an earlier attempt keeps them until there are rows of this one.
         """
         run = self._runs.get(int(values["trial"]))
-        if run and run.tags.get("state") in _ENDED:
+        if run and run.tags.get("state") in ENDED:
             return
         other = run and run.latest and (run.attempt != values.get("attempt", 1) or run.differs(_params(values)))
         run = run or self._create(values, stamp)
         run.describe(*(({"state": values["state"]}, {}) if other else (_tags(values), _params(values))))
+        self._best.expect(values.get("classes"))
         self._store.send(run, stamp)
 
-    def mark_front(self, front: Container[int]) -> None:
-        """Tags the runs of these trials, and those of all others no more."""
+    def mark_front(self, front: Mapping[int, Sequence[int]]) -> None:
+        """Tags the runs of trials with these epochs on the front, and those of all others no more."""
         for trial, run in self._runs.items():
-            if trial in front and FRONT not in run.tags:
-                run.describe({FRONT: "true"}, {})
-                self._store.send(run, _now())
-            elif trial not in front and FRONT in run.tags:
+            if trial in front:
+                run.describe({FRONT: front_tag(front[trial])}, {})
+                if run.new_tags:
+                    self._store.send(run, _now())
+            elif FRONT in run.tags:
                 self._store.untag(run.run_id, FRONT)
                 del run.tags[FRONT]
 
+    def _conclude(self, news: News, told: Trajectory) -> None:
+        if told.ended:
+            best = self._best.take(news)
+            told.conclude(best, self._best.metrics(best))
+
     def _is_late(self, run: Run, told: Trajectory) -> bool:
         """Whether rows are about an attempt that was given up, or a trial whose end is there."""
-        is_over = run.tags.get("state") in _ENDED and run.attempt >= told.attempt
+        is_over = run.tags.get("state") in ENDED and run.attempt >= told.attempt
         return (is_over or (bool(run.latest) and run.attempt > told.attempt)) and told.trial not in self._unchecked
 
     def _extends(self, run: Run, told: Trajectory) -> bool:
@@ -159,11 +178,12 @@ class Experiment:
             return not run.latest
         wanted = {(step, name): value for step, of_step in told.metrics.items() for name, value in of_step.items()}
         wanted = {at: value for at, value in wanted.items() if value is not None and math.isfinite(value)}
-        # A layer's metric that is wanted at the end only needs no request: its last point says whether it is right.
+        # A metric that is wanted at the end only needs no request: its last point says whether it is right.
         often = {*FINAL_METRICS, *(name for step, name in wanted if step < told.last)}
         points = [(step, name, v) for name in often for step, v in self._store.history(run.run_id, name)]
-        layers = (name for name in run.latest if layer_metrics.is_one(name) and name not in often)
-        points += [(run.latest[name][0], name, run.latest[name][1]) for name in layers]
+        kinds = (layer_metrics, best_network)
+        once = (name for name in run.latest if any(kind.is_one(name) for kind in kinds) and name not in often)
+        points += [(run.latest[name][0], name, run.latest[name][1]) for name in once]
         found = {(step, name): value for step, name, value in points}
         right = len(found) == len(points) and all(wanted.get(at) == value for at, value in found.items())
         return right and all(at in found for at in wanted if at[0] < run.last)
@@ -177,7 +197,7 @@ class Experiment:
             run.put(step, metrics, told.stamps[step])
         if told.ended:
             cleared = {"reason": ""} if "reason" in run.tags else {}
-            note = {NOTE: trial_note(self._sweep, told.ended)}
+            note = {NOTE: trial_note(self._sweep, told.ended, told.best)}
             run.describe({**cleared, **_tags(told.ended), **note}, _params(told.ended))
         else:
             state = self._open_state if is_new or told.trial in self._unchecked else run.tags.get("state", "running")
@@ -239,6 +259,12 @@ def _follows(run: Run | None, told: Trajectory) -> bool:
     return [step for step in told.metrics if step > last] == [*range(last + 1, told.last + 1)]
 
 
+def _is_complete(run: Run, told: Trajectory) -> bool:
+    """Whether a run that rows could be added to has all of its trial already, to the best network, which comes last."""
+    is_there = run.tags.get("state") == (told.ended and told.ended["state"]) and run.attempt == told.attempt
+    return is_there and run.last == told.last and any(map(best_network.is_one, run.latest))
+
+
 def _in_order(runs: Sequence[Run]) -> list[Run]:
     """Of several runs of a trial, or of the sweep, puts that last which is to stay.
 
@@ -250,7 +276,7 @@ def _in_order(runs: Sequence[Run]) -> list[Run]:
         return (
             run.attempt,
             children[run.run_id],
-            run.tags.get("state") in _ENDED,
+            run.tags.get("state") in ENDED,
             run.last,
             len(run.params),
             len(run.tags),

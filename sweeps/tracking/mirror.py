@@ -3,11 +3,12 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from sweeps.objectives import Objectives
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.mlflow_store import explain, open_store, redact
@@ -32,13 +33,18 @@ class Mirror:
         uri: A store of MLflow: a database or a server's address.
         sweep: The sweep's name, which becomes the experiment's.
         root: The folder of all sweeps; artifacts are kept there if `uri` is its default store.
+        objectives: The sweep's.
         interval_seconds: Least time between two turns.
     """
 
-    def __init__(self, uri: str, sweep: str, *, root: Path, interval_seconds: float = 2.0) -> None:
+    def __init__(
+        self, uri: str, sweep: str, *, root: Path, objectives: Objectives, interval_seconds: float = 2.0
+    ) -> None:
         self._name, self._interval_seconds = redact(uri), interval_seconds
         self._uploader = Uploader(
-            lambda: Experiment(open_store(uri, sweep, root), sweep), SweepPaths(root, sweep), name=self._name
+            lambda: Experiment(open_store(uri, sweep, root), sweep, objectives),
+            SweepPaths(root, sweep),
+            name=self._name,
         )
         self._has_failed = False
         self._wake, self._closing, self._over = threading.Event(), threading.Event(), threading.Event()
@@ -78,10 +84,10 @@ class Mirror:
         """Trials were interrupted and wait for the next session: `trial` and `attempt`."""
         self._hint(rows, "waiting")
 
-    def mark_front(self, trials: Iterable[int]) -> None:
-        """These trials are the front now: their runs are tagged, and those of the trials that left it no more."""
-        front = frozenset(trials)
-        self._tell({"front": lambda experiment: experiment.mark_front(front)})
+    def mark_front(self, front: Mapping[int, Sequence[int]]) -> None:
+        """The networks of these epochs, by trial, are the front now: the runs of all trials are tagged accordingly."""
+        epochs = dict(front)
+        self._tell({"front": lambda experiment: experiment.mark_front(epochs)})
 
     def parts_written(self) -> None:
         """There may be new Parquet parts."""

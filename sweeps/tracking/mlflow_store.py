@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepError
+from sweeps.objectives import Key, network_name
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.confirmed_runs import add_confirmations
 from sweeps.tracking.identity import SWEEP_ID, make_id, read_id
-from sweeps.tracking.store import Run, Store
+from sweeps.tracking.store import ENDED, Run, Store
 from sweeps.tracking.views import ALL, FRONT, run_address, view_address
 
 if TYPE_CHECKING:
@@ -120,34 +121,38 @@ def open_store(uri: str, sweep: str, root: Path) -> Store:
 
 
 def send_confirmations(
-    uri: str, sweep: str, *, root: Path, confirmations: Mapping[int, Sequence[Mapping[str, Any]]]
-) -> tuple[int, list[int]]:
-    """Adds what trials reached with fresh seeds to their runs. Makes and removes no run; doing it again adds nothing.
+    uri: str, sweep: str, *, root: Path, confirmations: Mapping[Key, Sequence[Mapping[str, Any]]]
+) -> tuple[int, list[str]]:
+    """Adds what networks reached with fresh seeds to their trials' runs.
+
+    Makes and removes no run; doing it again adds nothing.
 
     Args:
         uri: See `sweeps.tracking.mirror.Mirror`.
         sweep: See `sweeps.tracking.mirror.Mirror`.
         root: See `sweeps.tracking.mirror.Mirror`.
-        confirmations: All rows of `sweeps.confirmations` of each trial.
+        confirmations: All rows of `sweeps.confirmations` of each network, see `sweeps.analysis.confirmed.by_network`.
 
     Returns:
-        The number of runs that changed, and the trials whose runs are not there or not complete.
+        The number of runs that changed, and the networks whose trials' runs are not there or have not ended.
 
     Raises:
         SweepError: If the store does not answer or refuses.
     """
+    names = {key: network_name(key) for key in sorted(confirmations)}
     if is_missing(uri) or read_id(SweepPaths(root, sweep)) is None:
-        return 0, sorted(confirmations)
+        return 0, [*names.values()]
     with answering(uri):
         if experiment_id(connect(uri), sweep) is None:
-            return 0, sorted(confirmations)
+            return 0, [*names.values()]
         store = open_store(uri, sweep, root)
-        trials = (run for run in store.runs() if run.tags["role"] == "trial" and run.tags.get("state") == "finished")
+        trials = (run for run in store.runs() if run.tags["role"] == "trial" and run.tags.get("state") in ENDED)
         runs = {int(run.tags["trial"]): run for run in trials}
-        changed = sum(
-            add_confirmations(store, runs[trial], confirmations[trial]) for trial in confirmations.keys() & runs.keys()
-        )
-        return changed, sorted(confirmations.keys() - runs.keys())
+        own: dict[int, dict[int, Sequence[Mapping[str, Any]]]] = {}
+        for trial, epoch in names:
+            own.setdefault(trial, {})[epoch] = confirmations[trial, epoch]
+        changed = sum(add_confirmations(store, runs[trial], own[trial]) for trial in own.keys() & runs.keys())
+        return changed, [name for (trial, _), name in names.items() if trial not in runs]
 
 
 def ui_command(uri: str, *, root: Path, port: int) -> list[str]:

@@ -4,10 +4,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from sweeps.errors import SweepError
+from sweeps.objectives import Key, network_name
 from sweeps.tracking import mirrored, mlflow_store, onnx_model
 
 MODEL_NAME = "network"
@@ -34,6 +36,17 @@ def run_of(uri: str, sweep: str, trial: int, *, root: Path) -> str:
     return runs[0]
 
 
+def tags_of(sweep: str, key: Key) -> dict[str, str]:
+    """What a model is tagged with, for `log` and `register`: which network it is.
+
+    Args:
+        sweep: Name of the sweep.
+        key: Trial and epoch of the network.
+    """
+    trial, epoch = key
+    return {"sweep": sweep, "network": network_name(key), "trial": str(trial), "epoch": str(epoch)}
+
+
 def check_name(name: str) -> str:
     """Returns `name` if MLflow registers models under it.
 
@@ -54,7 +67,7 @@ def register(uri: str, model_id: str, name: str, *, tags: Mapping[str, str]) -> 
         uri: MLflow store.
         model_id: MLflow's name of the model; `log` returns its address, `models:/` and this.
         name: To register it under, see `check_name`.
-        tags: Of the version.
+        tags: Of the version, see `tags_of`.
 
     Returns:
         The address that `mlflow.pyfunc.load_model` takes.
@@ -78,7 +91,9 @@ def register(uri: str, model_id: str, name: str, *, tags: Mapping[str, str]) -> 
     return f"models:/{name}/{version.version}"
 
 
-def log(uri: str, run_id: str, *, model: bytes, images: np.ndarray) -> str:
+def log(
+    uri: str, run_id: str, *, model: bytes, images: np.ndarray, tags: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Logs a model, with its signature and an example of its input, to a run.
 
     Args:
@@ -86,6 +101,7 @@ def log(uri: str, run_id: str, *, model: bytes, images: np.ndarray) -> str:
         run_id: See `run_of`.
         model: Content of an ONNX file, see `sweeps.tracking.onnx_model`.
         images: The example: uint8, `[batch, channel, height, width]`.
+        tags: Of the model, see `tags_of`.
 
     Returns:
         The address that `mlflow.pyfunc.load_model` takes.
@@ -103,7 +119,8 @@ def log(uri: str, run_id: str, *, model: bytes, images: np.ndarray) -> str:
         outputs = TensorSpec(logits.dtype, (-1, *logits.shape[1:]), onnx_model.OUTPUT)
         client = mlflow_store.connect(uri)
         # Made here and not by MLflow, which would put it into its default experiment.
-        logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, MODEL_NAME, run_id)
+        experiment = client.get_run(run_id).info.experiment_id
+        logged = client.create_logged_model(experiment, MODEL_NAME, run_id, dict(tags))
         # Not mlflow.onnx.log_model, which needs the run to be active: it would end anew, at another time.
         found = Model.log(
             None,

@@ -4,57 +4,61 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps.analysis.front_rows import FrontRows
+from sweeps.analysis.front_rows import FrontRows, name_of
 from sweeps.analysis.recommendation import Recommendation
+from sweeps.objectives import judged_value
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow's page shows as a description."""
 MOST_ROWS = 12
-"""Trials of the front that a note lists."""
+"""Networks of the front that a note lists."""
 
 Row = Mapping[str, Any]
 
 
-def trial_note(sweep: str, row: Row) -> str:
-    """What a trial reached, and the command that trains it again.
+def trial_note(sweep: str, row: Row, best: Row | None) -> str:
+    """How a trial ended, its best network, and the command that trains that again.
 
     Args:
         sweep: Name of the sweep.
         row: The ended trial, with the columns of `sweeps.results`.
+        best: Its best network; None if it has none.
     """
     epochs = row["epochs_done"] or 0
     after = f"after {epochs} epoch{'' if epochs == 1 else 's'}"
-    if row["state"] == "failed":
-        said = f"**Failed** {after}: {row['reason']}"
-    else:
-        word = "" if row["state"] == "finished" else f"**Stopped early** {after}: "
-        said = f"{word}{_percent(row['val_accuracy'])} validation accuracy at {_percent(row['remaining'])} remaining"
-        said += f" {after}" if row["state"] == "finished" else ""
-    return f"{said}. Train it again: `sweeps train {sweep}:{row['trial']}`"
+    word = {"failed": "**Failed**", "stopped": "**Stopped early**"}.get(row["state"], "Finished")
+    said = f"{word} {after}" + (f": {row['reason']}" if row["state"] == "failed" else "")
+    if best is None:
+        return f"{said}. Train it again: `sweeps train {sweep}:{row['trial']}`"
+    reached = (
+        f"{_percent(judged_value(best, 'val_accuracy'))} expected accuracy at {_percent(best['remaining'])} remaining"
+    )
+    name = name_of({"trial": row["trial"], "epoch": best["epoch"]})
+    return f"{said}. Best network: **{name}**, {reached}. Train it again: `sweeps train {sweep}:{name}`"
 
 
 def sweep_note(
     space: SearchSpace, front: FrontRows, recommended: Recommendation | None, counts: Mapping[str, int]
 ) -> str:
-    """What a sweep found: the recommended trial, the front, what to search for and what to do next.
+    """What a sweep found: the recommended network, the front, what to search for and what to do next.
 
     Args:
         space: As it was run.
         front: Its front.
-        recommended: The trial to take; None while there is none.
+        recommended: The network to take; None while there is none.
         counts: Ended trials by state.
     """
     fixed = space.fixed
     what = f"{fixed.get('network', 'networks')} on {fixed.get('dataset', 'data')}"
     ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none ended"
     if recommended is None:
-        return f"**No trial to recommend yet**: {what}; trials: {ended}."
+        return f"**No network to recommend yet**: {what}; trials: {ended}."
     reached = recommended.metrics
     lines = [
-        f"**Recommended: trial {recommended.trial}**, {_percent(reached['val_accuracy'])} validation accuracy at "
+        f"**Recommended: network {recommended.name}**, {_percent(reached['estimate'])} expected accuracy at "
         f"{_percent(reached['remaining'])} remaining weights; {what}; trials: {ended}.",
         "",
-        "Search: `tags.front = 'true'` or `metrics.remaining < 0.03 and metrics.val_accuracy > 0.97`. Next:",
+        "Search: `tags.front LIKE '%'` or `metrics.best_remaining < 0.03 and metrics.best_estimate > 0.97`. Next:",
         "",
         "```sh",
         *recommended.commands.values(),
@@ -66,11 +70,11 @@ def sweep_note(
 
 
 def _front_lines(front: FrontRows) -> list[str]:
-    lines = [_line(["trial", *front.headings]), "|" + "---|" * (1 + len(front.headings))]
+    lines = [_line(["network", *front.headings]), "|" + "---|" * (1 + len(front.headings))]
     step = max(1, -(-len(front.rows) // MOST_ROWS))
-    lines += [_line([str(row["trial"]), *front.cells(row)]) for row in front.rows[::step]]
+    lines += [_line([name_of(row), *front.cells(row)]) for row in front.rows[::step]]
     if step > 1:
-        lines += ["", f"The front has {len(front.rows)} trials; every {step}th is shown."]
+        lines += ["", f"The front has {len(front.rows)} networks; every {step}th is shown."]
     return lines
 
 

@@ -1,31 +1,36 @@
-"""A sweep as a whole, as MLflow's users browse it: its numbers, a note, its files, and which trials are the front.
+"""A sweep as a whole, as MLflow's users browse it: its numbers, a note, its files, and which networks are the front.
 
 All of it follows from the search space and the Parquet files, so that a mirror that was rebuilt shows the same.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search_spaces.space import SearchSpace
 from sweeps import pareto, results
 from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
-from sweeps.results import Table
+from sweeps.results import Table, with_trials
+from sweeps.store.columns import floats, rows
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking.notes import NOTE, sweep_note
+from sweeps.tracking.store import ENDED
 
 FRONT = "front"
-"""The tag of trials on the front; its value is `true`. Others do not have it."""
+"""The tag of trials with networks on the front: the epochs of these. Others do not have it."""
 DIGEST = "artifacts_digest"
 """The tag of a sweep's run that says which content its artifacts have."""
 
-_ENDED = ("finished", "stopped", "failed")
+_RECOMMENDED = ("estimate", "standard_error", "val_accuracy", "remaining")
+_LONGEST_TAG = 5000
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,11 @@ class Overview:
 
     Attributes:
         space: As it was run.
-        tags: The note, the commit and the number of the recommended trial.
-        metrics: The sweep's numbers now; steps count finished trials.
-        step: How many trials have finished.
-        history: The hypervolume where it rose: step, moment, value.
-        front: Numbers of the trials that no other beats, within the constraints.
+        tags: The note, the commit and the name of the recommended network.
+        metrics: The sweep's numbers now; steps count networks.
+        step: How many networks there are.
+        history: The hypervolume where it rose: step, moment (None in a sweep of an older version), value.
+        front: Epochs of the networks that no other beats, within the constraints, by trial and rising.
         files: Makes what is attached, where there is need in the folder it is given, and says where it is.
     """
 
@@ -46,8 +51,8 @@ class Overview:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     step: int
-    history: tuple[tuple[int, datetime, float], ...]
-    front: frozenset[int]
+    history: tuple[tuple[int, datetime | None, float], ...]
+    front: Mapping[int, tuple[int, ...]]
     files: Callable[[Path], list[Path]]
 
 
@@ -57,30 +62,29 @@ def overview(sweep: StoredSweep) -> Overview:
     Raises:
         SweepError: If there is no such sweep.
     """
-    trials, space = sweep.trials(), sweep.space
-    front = pareto.front_of(trials, space)
+    networks, trials, space = sweep.networks(), sweep.trials(running=True), sweep.space
+    front = pareto.front_of(networks, space)
     counts = Counter(trials.column("state").to_pylist())
-    counts = {state: counts[state] for state in _ENDED}
-    best = recommend(trials, space)
-    history = _rises(pareto.hypervolume_history(trials, space.objectives))
+    counts = {state: counts[state] for state in ENDED}
+    best = recommend(networks, trials, space)
+    history = _rises(pareto.hypervolume_history(networks, sweep.objectives))
     metrics = {f"trials_{state}": float(count) for state, count in counts.items()}
     metrics["hypervolume"] = history[-1][2] if history else 0.0
-    reached = pareto.values(pareto.finished(trials), "val_accuracy")
-    if len(reached):
-        metrics["best_val_accuracy"] = float(reached.max())
+    if networks.num_rows:
+        metrics["best_estimate"] = float(pareto.judged(networks, "val_accuracy").max())
     if best:
-        known = {name: best.metrics[name] for name in ("val_accuracy", "remaining", "test_accuracy")}
+        known = {name: best.metrics[name] for name in _RECOMMENDED}
         metrics |= {f"recommended_{name}": value for name, value in known.items() if value is not None}
-    tags = {NOTE: sweep_note(space, front_rows(front, space), best, counts)}
-    tags |= {"recommended": str(best.trial)} if best else {}
+    tags = {NOTE: sweep_note(space, front_rows(with_trials(front, trials), space), best, counts)}
+    tags |= {"recommended": best.name} if best else {}
     commits = [commit for commit in trials.column("commit").to_pylist() if commit]
     return Overview(
         space=space,
         tags=tags | ({"commit": commits[-1]} if commits else {}),
         metrics=metrics,
-        step=counts["finished"],
+        step=networks.num_rows,
         history=history,
-        front=frozenset(front.column("trial").to_pylist()),
+        front=_epochs(front),
         files=lambda scratch: _files(sweep.paths, scratch),
     )
 
@@ -100,13 +104,22 @@ def digest(files: Iterable[Path]) -> str:
     return found.hexdigest()
 
 
-def _rises(history: Table) -> tuple[tuple[int, datetime, float], ...]:
-    rises, before = [], 0.0
-    for row in history.to_pylist():
-        if row["hypervolume"] > before:
-            before = row["hypervolume"]
-            rises.append((row["finished"], row["ended"], before))
-    return tuple(rises)
+def front_tag(epochs: Sequence[int]) -> str:
+    """The tag of a trial with networks of these epochs on the front."""
+    text = ",".join(map(str, epochs))
+    return text if len(text) <= _LONGEST_TAG else text[:_LONGEST_TAG].rpartition(",")[0]
+
+
+def _epochs(front: Table) -> dict[int, tuple[int, ...]]:
+    found = dict[int, tuple[int, ...]]()
+    for row in front.select(["trial", "epoch"]).sort_by([("trial", "ascending"), ("epoch", "ascending")]).to_pylist():
+        found[row["trial"]] = (*found.get(row["trial"], ()), row["epoch"])
+    return found
+
+
+def _rises(history: Table) -> tuple[tuple[int, datetime | None, float], ...]:
+    risen = rows(history, np.diff(floats(history, "hypervolume"), prepend=0.0) > 0)
+    return tuple((row["networks"], row["ended"], row["hypervolume"]) for row in risen.to_pylist())
 
 
 def _files(paths: SweepPaths, scratch: Path) -> list[Path]:

@@ -6,6 +6,7 @@ A driver's `Mirror` goes on from the offset that the store remembers; `sync`, be
 from collections.abc import Callable
 from pathlib import Path
 
+from sweeps.objectives import Objectives
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.backlog import Batch, Length, News, Offset, whole
 from sweeps.tracking.experiment import Experiment
@@ -45,13 +46,22 @@ def replay(
     return batch
 
 
-def sync(uri: str, sweep: str, *, root: Path, state: str = "finished", overview: Overview | None = None) -> int:
+def sync(
+    uri: str,
+    sweep: str,
+    *,
+    root: Path,
+    objectives: Objectives,
+    state: str = "finished",
+    overview: Overview | None = None,
+) -> int:
     """Makes a store equal the Parquet files of a sweep. Doing it again changes nothing.
 
     Args:
         uri: See `sweeps.tracking.mirror.Mirror`.
         sweep: See `sweeps.tracking.mirror.Mirror`.
         root: See `sweeps.tracking.mirror.Mirror`.
+        objectives: See `sweeps.tracking.mirror.Mirror`.
         state: Of the sweep.
         overview: The sweep as a whole.
 
@@ -63,7 +73,7 @@ def sync(uri: str, sweep: str, *, root: Path, state: str = "finished", overview:
     """
     paths = SweepPaths(root, sweep)
     with answering(uri):
-        experiment = Experiment(open_store(uri, sweep, root), sweep, is_live=False)
+        experiment = Experiment(open_store(uri, sweep, root), sweep, objectives, is_live=False)
         doubles = experiment.removed
         batch = replay(experiment, paths, Offset())
         if overview:  # its front can be tagged now that all runs are there

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+ENDED = ("finished", "stopped", "failed")
+"""States of trials that will not be trained on."""
 CONFIRM = "confirm/"
 """How metrics of fresh seeds begin."""
 

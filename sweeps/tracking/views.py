@@ -9,11 +9,12 @@ import json
 from urllib.parse import urlencode
 
 from search_spaces.space import SearchSpace
-from sweeps.objectives import Objectives
+from sweeps.objectives import Objectives, judged_by
+from sweeps.tracking.best_network import PREFIX
 from sweeps.tracking.identity import SWEEP_ID
 
 ALL, FRONT = "sweep", "front"
-"""Names of the views: all trials, and those of the front; the best by the first objective first."""
+"""Names of the views: all trials, and those with networks on the front; the best by the first objective first."""
 
 _TAG = "mlflow.sharedViewState."
 # Without it, MLflow's page opens on its part for language models.
@@ -23,16 +24,17 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 def experiment_tags(space: SearchSpace, sweep_id: str) -> dict[str, str]:
     """The tags of an experiment that make its page a sweep's."""
     own = f"tags.{SWEEP_ID} = '{sweep_id}'"
-    metrics = dict.fromkeys(("val_accuracy", "remaining", "test_accuracy", *space.objectives))
+    judged = [judged_by(metric, ("estimate",)) for metric in space.objectives]
+    metrics = dict.fromkeys(PREFIX + name for name in ("epoch", "estimate", "remaining", *judged))
     columns = [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in space.parameters)]
     first = next(iter(space.objectives))
     view = {
         "selectedColumns": [*columns, "tags.`front`", "tags.`state`"],
-        "orderByKey": f"metrics.`{first}`",
+        "orderByKey": f"metrics.`{PREFIX}{judged[0]}`",
         "orderByAsc": Objectives.of(space).sign(first) > 0,
         "searchFilter": own,
     }
-    front = view | {"searchFilter": f"{own} and tags.front = 'true'"}
+    front = view | {"searchFilter": f"{own} and tags.front LIKE '%'"}
     views = {_key(ALL, sweep_id): view, _key(FRONT, sweep_id): front}
     return _KIND | {_TAG + key: json.dumps(value) for key, value in views.items()}
 
