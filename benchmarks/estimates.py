@@ -1,8 +1,8 @@
 """Whether estimates hold: the front of a sweep, confirmed with fresh seeds, beside the front of raw accuracies.
 
 Runs a sweep on the digits and one of a narrow FCN on MNIST, confirms all networks of both fronts with fresh seeds on
-validation part and test set, and prints by how much the fronts promised more than the seeds reach, in points of accuracy,
-and how many of the seeds lie in the stated 90 % interval.
+validation part and test set, and prints by how much the fronts promised more than the seeds reach, in points of
+accuracy, and how many of the seeds lie in the stated 90 % interval.
 """
 
 import math

@@ -48,7 +48,7 @@ def _whole(table: Table, name: str, kind: pa.DataType) -> pa.Array:
     column = column if column.type == kind else column.cast(kind)
     if column.num_chunks == 1:
         return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else table.schema.empty_table().column(name).chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, kind)
 
 
 def _buffer(array: pa.Array, kind: type) -> np.ndarray:
