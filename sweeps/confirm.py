@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
-from sweeps import confirmations, results
+from sweeps import confirmations, networks, results
 from sweeps.analysis import confirmed, selection
 from sweeps.confirmations import ConfirmationWriter
 from sweeps.display.panel import count
@@ -66,7 +66,7 @@ def confirm(
     """
     asked = selection.parse(select)
     trials = results.load(paths.root, paths.name, running=True)
-    chosen = selection.select(asked, results.load_networks(paths.root, paths.name), trials, space)
+    chosen = selection.select(asked, networks.load(paths.root, paths.name), trials, space)
     fresh = fresh_seeds(seeds, set(trials.column("seed").drop_null().to_pylist()))
     with lease.hold(paths.confirm / "sessions", what=f"sweeps confirm {paths.name}") as held:
         done = {goal_of(row) for row in confirmations.load(paths.confirm).to_pylist() if has_ended(row)}

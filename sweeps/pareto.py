@@ -1,6 +1,6 @@
 """The Pareto front of a table of networks, its knee and its hypervolume.
 
-A table of networks (`sweeps.results.load_networks`) has a row per trial and epoch, and every row counts. In a table of
+A table of networks (`sweeps.networks.load`) has a row per trial and epoch, and every row counts. In a table of
 trials (`sweeps.results.load`), which has the column `state`, each finished trial stands for its last network. Only rows
 whose objectives are finite numbers count.
 """
@@ -141,7 +141,8 @@ def best_of_trials(networks: Table, objectives: Asked) -> Table:
     asked = Objectives.given(objectives)
     worth = _gains(networks, asked).prod(axis=1)
     for bound in asked.constraints:
-        worth -= np.maximum(0.0, bound.violation(judged(networks, bound.metric))) > 0
+        column = judged(networks, bound.metric)
+        worth -= column < bound.bound if bound.operator == ">=" else column > bound.bound
     trials = values(networks, "trial")
     order = np.lexsort((values(networks, "epoch"), -worth, trials))
     return rows(networks, order[np.diff(trials[order], prepend=np.nan) != 0])

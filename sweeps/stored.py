@@ -75,10 +75,10 @@ class StoredSweep:
         return sum(parts.row_counts(self.paths.epochs, {}).values())
 
     def networks(self) -> "Table":
-        """Every trial after each of its epochs; see `sweeps.results.load_networks`."""
-        from sweeps import results
+        """Every trial after each of its epochs; see `sweeps.networks.load`."""
+        from sweeps import networks
 
-        return results.load_networks(self.paths.root, self.name)
+        return networks.load(self.paths.root, self.name)
 
     def epochs(self, trials: Collection[int] | None = None) -> "Table":
         """The epochs of all trials, or of some; see `sweeps.results.load_epochs`."""
@@ -93,16 +93,16 @@ class StoredSweep:
         return confirmations.load(self.paths.confirm)
 
     def candidates(self, asked: "Iterable[Constraint]" = ()) -> "Table":
-        """The networks that can be on a front, see `sweeps.candidates.load`."""
-        from sweeps import candidates
+        """The networks that can be on a front, see `sweeps.networks.candidates`."""
+        from sweeps import networks
 
-        return candidates.load(self.paths, self.space, asked=asked)
+        return networks.candidates(self.paths, self.space, asked=asked)
 
     def front(self) -> "Table":
         """The front of the networks that keep the constraints, with their configurations.
 
-        See `sweeps.pareto.front_of` and `sweeps.results.with_trials`.
+        See `sweeps.pareto.front_of` and `sweeps.networks.with_trials`.
         """
-        from sweeps import pareto, results  # imports moocore, which takes a third of a second
+        from sweeps import networks, pareto  # imports moocore, which takes a third of a second
 
-        return results.with_trials(pareto.front_of(self.candidates(), self.space), self.trials(running=True))
+        return networks.with_trials(pareto.front_of(self.candidates(), self.space), self.trials(running=True))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweeps.run import Outcome
 
 Network = dict[str, Any]
-"""Row of a network with what is known of its trial, see `sweeps.results.with_trials`."""
+"""Row of a network with what is known of its trial, see `sweeps.networks.with_trials`."""
 
 
 class Sweep:
@@ -140,7 +140,7 @@ class Sweep:
         return self._stored.confirmations()
 
     def networks(self) -> Table:
-        """Every trial after each of its epochs, running ones included; see `sweeps.results.load_networks`.
+        """Every trial after each of its epochs, running ones included; see `sweeps.networks.load`.
 
         Raises:
             SweepError: If the sweep has not been run.

@@ -21,7 +21,7 @@ class NamedNetwork:
 
     Attributes:
         paths: Of the sweep.
-        row: Of the network, see `sweeps.results.with_trials`.
+        row: Of the network, see `sweeps.networks.with_trials`.
     """
 
     paths: SweepPaths

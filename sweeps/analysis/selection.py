@@ -9,9 +9,10 @@ import numpy as np
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
+from sweeps.networks import with_trials
 from sweeps.objectives import Key, Objectives, network_name
 from sweeps.pareto import Table
-from sweeps.results import CONFIG_COLUMNS, with_trials
+from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers
 from sweeps.store.columns import rows as store_rows
 
@@ -94,7 +95,7 @@ def _bound(text: str) -> Constraint | None:
 
 
 def select(selection: Selection, networks: Table, trials: Table, space: SearchSpace) -> list[Row]:
-    """Rows of the selected networks, see `sweeps.results.with_trials`.
+    """Rows of the selected networks, see `sweeps.networks.with_trials`.
 
     * `front`: the front of the networks that keep to the space's constraints, as `sweeps pareto` prints it.
     * `knee`: the one of them that `pareto.knee` finds.
@@ -106,7 +107,7 @@ def select(selection: Selection, networks: Table, trials: Table, space: SearchSp
 
     Args:
         selection: What is asked for.
-        networks: Of the sweep, from `sweeps.results.load_networks`.
+        networks: Of the sweep, from `sweeps.networks.load`.
         trials: Of the sweep, from `sweeps.results.load`, running ones included.
         space: Gives objectives and constraints.
 

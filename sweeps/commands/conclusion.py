@@ -10,7 +10,7 @@ from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
 from sweeps.driver.options import Options
-from sweeps.results import with_trials
+from sweeps.networks import with_trials
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep

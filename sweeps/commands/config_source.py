@@ -26,7 +26,7 @@ class Source:
         config: The configuration.
         label: What it is, for titles, e.g. `demo, network 12@7`.
         stem: Name of the folder that its results go to unless another is given.
-        network: The network's row if it is trained as the sweep did, see `sweeps.results.with_trials`; None of a file,
+        network: The network's row if it is trained as the sweep did, see `sweeps.networks.with_trials`; None of a file,
             or with changes.
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto
-from sweeps.candidates import SHOWN
+from sweeps.networks import SHOWN
 from sweeps.objectives import Claim, Key, Objectives, ParetoArchive
 from sweeps.results import Table
 from sweeps.store.columns import rows

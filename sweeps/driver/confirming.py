@@ -64,7 +64,7 @@ def trainings(
     """What gives every chosen network with every seed: all trials of a seed before the next, a cut leaves whole seeds.
 
     Args:
-        chosen: Rows of networks, see `sweeps.results.with_trials`.
+        chosen: Rows of networks, see `sweeps.networks.with_trials`.
         seeds: Fresh seeds, by index.
         done: Not needed any more.
     """

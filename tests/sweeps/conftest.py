@@ -126,7 +126,7 @@ def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
 
 
 def network_table(rows: Iterable[Row]) -> Table:
-    """The last networks of ended trials with what is known of these, see `sweeps.results.with_trials`."""
+    """The last networks of ended trials with what is known of these, see `sweeps.networks.with_trials`."""
     trials = trials_table(rows)
     return trials.append_column("epoch", trials.column("epochs_done")).drop_columns(["state"])
 
@@ -144,7 +144,7 @@ def epoch_rows(row: Row) -> list[Row]:
 
 
 def last_networks(rows: Iterable[Row]) -> Table:
-    """The last network of each of these trials, as `sweeps.results.load_networks` has it."""
+    """The last network of each of these trials, as `sweeps.networks.load` has it."""
     return epochs_table(epoch_rows(row)[-1] for row in rows).drop_columns(["layers"])
 
 
