@@ -3,6 +3,8 @@
 Arrow's own ways import pandas on first use, which takes longer than reading and judging 100,000 trials.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from pyarrow import Table
@@ -40,6 +42,11 @@ def rows(table: Table, which: np.ndarray) -> Table:
     places = np.flatnonzero(which) if which.dtype == bool else which
     buffer = pa.py_buffer(np.ascontiguousarray(places, dtype=np.int64))
     return table.take(pa.Array.from_buffers(pa.int64(), len(places), [None, buffer]))
+
+
+def concat(tables: Sequence[Table]) -> Table:
+    """Tables of the same columns one below the other."""
+    return pa.concat_tables([table.select(tables[0].column_names) for table in tables])
 
 
 def _whole(table: Table, name: str, kind: pa.DataType) -> pa.Array:
