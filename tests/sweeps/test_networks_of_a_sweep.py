@@ -13,7 +13,7 @@ from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import TrainConfig
 from supermask.plain import plain_network
-from sweeps import confirmations, export
+from sweeps import export
 from sweeps.commands.config_source import find
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.paths import SweepPaths
@@ -106,23 +106,24 @@ def test_a_confirm_that_was_cut_goes_on_and_gives_what_trainings_of_so_many_epoc
     machine: Machine, sweep: StoredSweep
 ) -> None:
     trial = next(row["trial"] for row in sweep.trials().to_pylist() if row["state"] == "finished")
-    ask = ("confirm", "nets", "--select", f"{trial}@2,{trial}@{EPOCHS}", "--seeds", "2", "--in-process")
-    process = machine.begin(*ask)
-    machine.wait(lambda: confirmations.load(sweep.paths.confirm).num_rows > 0, process)
+    seeds = range(32)  # so many that it takes seconds
+    ask = ("confirm", "nets", "--select", f"{trial}@2,{trial}@{EPOCHS}", "--seeds", "32", "--lanes", "32")
+    process = machine.begin(*ask, "--in-process")
+    machine.wait(lambda: sweep.confirmations().num_rows > 0, process)
     os.killpg(process.pid, signal.SIGINT)
     cut = machine.end(process)
     assert cut.code == 130, cut.err
     first = sweep.confirmations().to_pylist()
-    assert [(row["trial"], row["epoch"], row["seed_index"]) for row in first] == [(trial, 2, 0), (trial, 2, 1)]
-    assert len(list((sweep.paths.confirm / "checkpoints").glob("*.safetensors"))) == 2
-    done = machine(*ask)
+    assert [(row["trial"], row["epoch"], row["seed_index"]) for row in first] == [(trial, 2, seed) for seed in seeds]
+    assert len(list((sweep.paths.confirm / "checkpoints").glob("*.safetensors"))) == len(seeds)
+    done = machine(*ask, "--in-process")
     assert done.code == 0, done.err
-    assert "confirm nets: 2 trainings to do, which give 2 networks, " in done.err
+    assert "confirm nets: 32 trainings to do, which give 32 networks, " in done.err
     rows = sweep.confirmations().to_pylist()
-    assert rows[:2] == first
-    assert [(row["epoch"], row["seed_index"]) for row in rows[2:]] == [(EPOCHS, 0), (EPOCHS, 1)]
-    for row in rows:
-        assert row["started"] == first[0]["started"]  # the second command went on from the checkpoints of the first
+    assert rows[: len(seeds)] == first
+    assert [(row["epoch"], row["seed_index"]) for row in rows[len(seeds) :]] == [(EPOCHS, seed) for seed in seeds]
+    assert {row["started"] for row in rows} == {first[0]["started"]}  # it went on from the checkpoints
+    for row in (rows[0], rows[-1]):
         alone = train(TrainConfig.from_dict({name: row[name] for name in CONFIG_COLUMNS}))
         assert alone.test is not None
         assert (row["test_accuracy"], row["val_accuracy"]) == (alone.test.accuracy, alone.last.val_accuracy)
