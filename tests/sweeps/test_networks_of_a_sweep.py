@@ -106,8 +106,8 @@ def test_a_confirm_that_was_cut_goes_on_and_gives_what_trainings_of_so_many_epoc
     machine: Machine, sweep: StoredSweep
 ) -> None:
     trial = next(row["trial"] for row in sweep.trials().to_pylist() if row["state"] == "finished")
-    seeds = range(32)  # so many that it takes seconds
-    ask = ("confirm", "nets", "--select", f"{trial}@2,{trial}@{EPOCHS}", "--seeds", "32", "--lanes", "32")
+    seeds = range(16)  # so many that it takes seconds
+    ask = ("confirm", "nets", "--select", f"{trial}@2,{trial}@{EPOCHS}", "--seeds", "16", "--lanes", "16")
     process = machine.begin(*ask, "--in-process")
     machine.wait(lambda: sweep.confirmations().num_rows > 0, process)
     os.killpg(process.pid, signal.SIGINT)
@@ -118,7 +118,7 @@ def test_a_confirm_that_was_cut_goes_on_and_gives_what_trainings_of_so_many_epoc
     assert len(list((sweep.paths.confirm / "checkpoints").glob("*.safetensors"))) == len(seeds)
     done = machine(*ask, "--in-process")
     assert done.code == 0, done.err
-    assert "confirm nets: 32 trainings to do, which give 32 networks, " in done.err
+    assert "confirm nets: 16 trainings to do, which give 16 networks, " in done.err
     rows = sweep.confirmations().to_pylist()
     assert rows[: len(seeds)] == first
     assert [(row["epoch"], row["seed_index"]) for row in rows[len(seeds) :]] == [(EPOCHS, seed) for seed in seeds]
