@@ -17,6 +17,7 @@ from supermask.plain import plain_network
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mirrored, mlflow_store, onnx_model
 from sweeps.tracking.replay import sync
+from tests.sweeps.memory_store import OBJECTIVES
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
@@ -136,7 +137,7 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     import mlflow
 
     uri = mlflow_store.default_uri(sweep.root)
-    sync(uri, "small", root=sweep.root)
+    sync(uri, "small", root=sweep.root, objectives=OBJECTIVES)
     before = mirrored.read(uri, "small", root=sweep.root, count_steps=True)
     done = sweeps("export", "small:1", "--to", "mlflow")
     assert (done.code, done.err) == (0, "")
