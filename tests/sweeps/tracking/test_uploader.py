@@ -133,7 +133,7 @@ class Sweep:
         """Best networks of the ended trials, from a table of all networks."""
         trials = load(self.paths.root, "digits")
         found = best_of_all(load_networks(self.paths.root, "digits"), trials, OBJECTIVES)
-        return {trial: row for trial, row in found.items() if self.ended[trial]}
+        return {trial: dict(row) for trial, row in found.items() if self.ended[trial]}
 
     def hint(self, trial: int) -> None:
         values = {"trial": trial, "attempt": self.attempts[trial], "state": "running", **config(trial)}
