@@ -102,7 +102,7 @@ def _best_networks(sweep: StoredSweep, epochs: Table) -> dict[int, Row]:
     found = best_network.best_of_all(sweep.networks(), sweep.trials(), Objectives.of(sweep.space))
     # Of estimates that an older version did not write nobody knows by one trial how sure they are.
     unsure = np.unique(integers(epochs, "trial")[np.isnan(floats(epochs, "standard_error"))]).tolist()
-    return found | {trial: found[trial] | {"standard_error": None} for trial in unsure if trial in found}
+    return found | {trial: {**found[trial], "standard_error": None} for trial in unsure if trial in found}
 
 
 def _differences(stored: _Stored, space: SearchSpace) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _parquet_and_mlflow(row: Row, best: Mapping[str, float], run: MirroredTrial)
         if text is None or rule.kind(text) != row[name]:
             yield f"{name} {row[name]!r} in Parquet, {text!r} in MLflow"
     # The layers' last values came with the run, so that they cost no request; those of earlier epochs are not read.
-    for name, value in ({name: row[name] for name in METRICS} | layer_metrics.of_end(row) | best).items():
+    for name, value in {**{name: row[name] for name in METRICS}, **layer_metrics.of_end(row), **best}.items():
         if value is not None and math.isfinite(value) and run.metrics.get(name) != value:
             yield f"{name} {value!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
     if "val_accuracy" not in run.non_finite and run.steps != row["epochs_done"]:

@@ -98,7 +98,7 @@ class BestNetworks:
 
     def take(self, news: News) -> Row | None:
         """The best network of an ended trial; None if it has none. Call it after `follow` has taken all of them."""
-        self.expect(news.ended and news.ended.get("classes"))
+        self.expect(self._classes_of(news))
         return best_of(self._seen.pop(news.trial).rows, replace(self._objectives, classes=self._classes_of(news)))
 
     def metrics(self, best: Row | None) -> dict[str, float]:
@@ -106,7 +106,7 @@ class BestNetworks:
         return metrics_of(best, self._objectives)
 
     def _classes_of(self, news: News) -> int:
-        return (news.ended and news.ended.get("classes")) or self._objectives.classes
+        return (news.ended or {}).get("classes") or self._objectives.classes
 
 
 def best_of(networks: Sequence[Row], objectives: Objectives) -> Row | None:
@@ -117,7 +117,7 @@ def best_of(networks: Sequence[Row], objectives: Objectives) -> Row | None:
     table = with_estimates(Table.from_pylist([by_epoch[epoch] for epoch in sorted(by_epoch)], schema=NETWORKS))
     (best,) = pareto.best_of_trials(table, objectives).to_pylist()
     # How sure an estimate is that was made up for an older version is known of whole sweeps only.
-    return best | {"standard_error": by_epoch[best["epoch"]]["standard_error"]}
+    return {**best, "standard_error": by_epoch[best["epoch"]]["standard_error"]}
 
 
 def best_of_all(networks: Table, trials: Table, objectives: Objectives) -> dict[int, Row]:

@@ -15,6 +15,7 @@ from optuna.distributions import FloatDistribution
 from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
+from sweeps.objectives import Objectives
 from sweeps.results import ResultsWriter, Table, epochs_table, trials_table
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
@@ -207,7 +208,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of MLflow's tables, made once: that takes seconds."""
     root = tmp_path_factory.mktemp("store")
     (root / "warm-up").mkdir()
-    assert sync(mlflow_store.default_uri(root), "warm-up", root=root) == 0
+    assert sync(mlflow_store.default_uri(root), "warm-up", root=root, objectives=Objectives.of(SPACE)) == 0
     return root / "mlflow.db"
 
 

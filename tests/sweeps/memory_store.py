@@ -5,7 +5,11 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sweeps.objectives import Objectives
 from sweeps.tracking.store import Run
+
+OBJECTIVES = Objectives({"val_accuracy": "maximize", "remaining": "minimize"})
+"""Of the sweeps that the tests mirror."""
 
 
 class MemoryStore:

@@ -12,6 +12,7 @@ from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mirrored import MirroredTrial
 from sweeps.tracking.trajectory import EPOCH_METRICS, FINAL_METRICS
+from tests.sweeps.memory_store import OBJECTIVES
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -44,7 +45,8 @@ class Driven(Mirror):
 
     def __init__(self, root: Path, uri: str | None = None) -> None:
         self.writer = ResultsWriter(root / "digits")
-        super().__init__(uri or mlflow_store.default_uri(root), "digits", root=root, interval_seconds=0.01)
+        uri = uri or mlflow_store.default_uri(root)
+        super().__init__(uri, "digits", root=root, objectives=OBJECTIVES, interval_seconds=0.01)
 
     def epochs(self, rows: Iterable[dict[str, Any]]) -> None:
         self.writer.add_epochs(epochs_table(rows))
@@ -89,10 +91,21 @@ def parents(root: Path) -> list[Any]:
     return list(store.search_runs([experiment], "tags.role = 'sweep'"))
 
 
+def best(row: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a trial's best network, found the slow way."""
+
+    def volume(epoch: dict[str, Any]) -> float:
+        return max(epoch["estimate"] - 0.1, 0) / 0.9 * min(-math.log10(epoch["remaining"]) / 3, 1)
+
+    epochs = [epoch_row(row["trial"], epoch) for epoch in range(1, row["epochs_done"] + 1)]
+    found = max(epochs, key=volume)
+    return {f"best_{name}": found[name] for name in ("epoch", "estimate", "standard_error", "remaining")}
+
+
 def assert_equal(mirrored: MirroredTrial, row: dict[str, Any]) -> None:
     assert mirrored.state == row["state"]
     assert mirrored.attempt == row["attempt"]
-    assert mirrored.metrics == {name: row[name] for name in FINAL_METRICS}
+    assert mirrored.metrics == {name: row[name] for name in FINAL_METRICS} | best(row)
     assert set(mirrored.params) == set(RULES)
     for name, rule in RULES.items():
         assert rule.kind(mirrored.params[name]) == row[name]

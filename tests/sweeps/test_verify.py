@@ -1,5 +1,6 @@
 """Three stores that agree, and one difference at a time put into one of them."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
+from sweeps.objectives import Objectives
 from sweeps.results import ResultsWriter
 from sweeps.search.study import SweepStudy
 from sweeps.store.paths import SweepPaths
@@ -25,11 +27,14 @@ from sweeps.verify import verify
 
 Row = dict[str, Any]
 STATES = ("finished", "finished", "failed", "stopped")
+VOLUME = 0.17727321966878892
+"""Of accuracies 0.9 and 0.89 at 50 % and 25 % remaining: log10(2) / 3 * (0.8 + 0.79) / 0.9."""
 
 
 def add_runs(paths: SweepPaths, uri: str | None = None) -> int:
     whole = overview(StoredSweep.at(paths))
-    return sync(uri or mlflow_store.default_uri(paths.root), paths.name, root=paths.root, overview=whole)
+    uri = uri or mlflow_store.default_uri(paths.root)
+    return sync(uri, paths.name, root=paths.root, objectives=Objectives.of(whole.space), overview=whole)
 
 
 @pytest.fixture(scope="module")
@@ -130,13 +135,14 @@ def test_a_changed_value_in_parquet_is_found_in_every_column(
 
 def test_a_value_that_is_off_by_one_bit_is_found(paths: SweepPaths, space: SearchSpace) -> None:
     def change(rows: list[Row]) -> None:
-        rows[0]["val_accuracy"] = 0.9000000000000001
+        rows[0]["estimate"] = 0.9000000000000001
 
     edit(paths.trials, change)
+    log_half = math.log10(0.5)
     assert differences(paths, space) == [
-        "trial 0: val_accuracy 0.9 in the study, 0.9000000000000001 in Parquet",
-        "trial 0: objectives [0.9, 0.5] in the study, [0.9000000000000001, 0.5] in Parquet",
-        "trial 0: val_accuracy 0.9000000000000001 in Parquet, 0.9 in MLflow",
+        "trial 0: estimate 0.9 in the study, 0.9000000000000001 in Parquet",
+        f"trial 0: objectives [0.9, {log_half}] in the study, [0.9000000000000001, {log_half}] in Parquet",
+        "trial 0: estimate 0.9000000000000001 in Parquet, 0.9 in MLflow",
     ]
 
 
@@ -241,6 +247,43 @@ def test_the_last_fractions_of_a_layer_are_compared(paths: SweepPaths, space: Se
     assert add_runs(paths) == 0
 
 
+@pytest.mark.parametrize("name", ["epoch", "estimate", "standard_error", "remaining"])
+def test_a_changed_best_network_in_mlflow_is_found_and_mended(paths: SweepPaths, space: SearchSpace, name: str) -> None:
+    before = client(paths).get_run(run_of(paths, 1)).data.metrics[f"best_{name}"]
+    client(paths).log_metric(run_of(paths, 1), f"best_{name}", 0.125, step=2)
+    assert differences(paths, space)[0].startswith(f"trial 1: best_{name} {before:g}")
+    assert differences(paths, space)[0].endswith(" in Parquet, 0.125 in MLflow")
+    assert add_runs(paths) == 1
+    assert differences(paths, space) == []
+
+
+def test_a_sweep_from_before_there_were_estimates_agrees(
+    tmp_path: Path, space: SearchSpace, ended_row: Callable[..., Row], epoch_rows: Callable[[Row], list[Row]]
+) -> None:
+    def old_row(*arguments: Any) -> Row:
+        return ended_row(*arguments) | {"estimate": None, "standard_error": None}
+
+    paths = SweepPaths(tmp_path, space.name)
+    fill(paths, space, old_row, epoch_rows)
+    assert differences(paths, space) == []
+    metrics = client(paths).get_run(run_of(paths, 1)).data.metrics
+    assert {name: value for name, value in metrics.items() if name.startswith("best_")} == {
+        "best_epoch": 1, "best_estimate": 0.89, "best_remaining": 0.25,
+    }  # fmt: skip
+    assert add_runs(paths) == 0
+
+
+def test_trials_that_have_begun_are_no_difference(
+    paths: SweepPaths, space: SearchSpace, ended_row: Callable[..., Row]
+) -> None:
+    config = SweepStudy(space, paths.journal).open_trials()[0].config.to_dict()
+    writer = ResultsWriter(paths.folder)
+    writer.add_trials(results.trials_table([ended_row(4, "running", epochs_done=0, ended=None) | config]))
+    writer.flush()
+    assert differences(paths, space) == []
+    assert add_runs(paths) == 0
+
+
 def test_a_changed_tag_in_mlflow_is_found(paths: SweepPaths, space: SearchSpace) -> None:
     client(paths).set_tag(run_of(paths, 2), "attempt", "4")
     assert differences(paths, space) == ["trial 2: attempt 1 in Parquet, 4 in MLflow"]
@@ -269,13 +312,23 @@ def test_a_changed_configuration_in_the_study_is_found(paths: SweepPaths, space:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (lambda store, of: store.delete_tag(of(0), "front"), "trial 0: on the front, but not tagged so in MLflow"),
-        (lambda store, of: store.set_tag(of(2), "front", "true"), "trial 2: not on the front, but tagged so in MLflow"),
+        (
+            lambda store, of: store.delete_tag(of(0), "front"),
+            "trial 0: epochs on the front '1' in Parquet, None in MLflow",
+        ),
+        (
+            lambda store, of: store.set_tag(of(1), "front", "1,2"),
+            "trial 1: epochs on the front '1' in Parquet, '1,2' in MLflow",
+        ),
+        (
+            lambda store, of: store.set_tag(of(2), "front", "1"),
+            "trial 2: epochs on the front None in Parquet, '1' in MLflow",
+        ),
         (lambda store, of: store.set_tag(of(3), NOTE, "mine"), "trial 3: its note in MLflow is out of date"),
         (lambda store, of: store.set_tag(of(None), NOTE, "mine"), f"sweep: its tag {NOTE} in MLflow is out of date"),
         (
-            lambda store, of: store.log_metric(of(None), "hypervolume", 0.5, step=2),
-            "sweep: hypervolume 0.6725 in Parquet, 0.5 in MLflow",
+            lambda store, of: store.log_metric(of(None), "hypervolume", 0.5, step=4),
+            f"sweep: hypervolume {VOLUME!r} in Parquet, 0.5 in MLflow",
         ),
         (lambda store, of: store.delete_run(of(None)), "sweep: not in MLflow"),
     ],

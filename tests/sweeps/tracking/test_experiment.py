@@ -9,7 +9,7 @@ from sweeps.tracking.backlog import News, Offset
 from sweeps.tracking.confirmed_runs import add_confirmations
 from sweeps.tracking.experiment import OFFSET, Experiment
 from sweeps.tracking.trajectory import EPOCH_METRICS
-from tests.sweeps.memory_store import MemoryStore
+from tests.sweeps.memory_store import OBJECTIVES, MemoryStore
 
 Row = Mapping[str, Any]
 
@@ -44,13 +44,13 @@ class Parts:
         self.ended: Row | None = None
 
     def hint(self, values: Row) -> None:
-        Experiment(self.store, "s").hint(values, 900)
+        Experiment(self.store, "s", OBJECTIVES).hint(values, 900)
 
     def add(self, *epochs: Row, ended: Row | None = None, is_live: bool = True) -> bool:
         """Returns whether the runs had to be compared with all rows."""
         self.epochs += epochs
         self.ended = ended or self.ended
-        experiment = Experiment(self.store, "s", is_live=is_live)
+        experiment = Experiment(self.store, "s", OBJECTIVES, is_live=is_live)
         if experiment.add(News(self.trial, epochs, ended)):
             return False
         return experiment.rebuild(News(self.trial, self.epochs, self.ended))
@@ -153,13 +153,14 @@ def test_a_later_attempt_from_a_checkpoint_keeps_the_epochs_before_it(is_told_at
     assert store.history(run_id, "val_loss") == [(1, 1.1), (2, 2.1), (3, 3.1)]
 
 
-def test_a_later_attempt_that_failed_at_once_shows_no_old_epochs() -> None:
+def test_a_later_attempt_that_failed_at_once_shows_of_old_epochs_the_best_network_only() -> None:
     store = MemoryStore()
     parts = Parts(store)
     parts.add(epoch(0, 1))
     parts.add(ended=ended(0, attempt=2, epochs_done=None, state="failed", reason="crashed"))
     (run_id,) = store.active(0)
-    assert {name for name, *_ in store.points[run_id]} == {"seconds"}
+    best = {"best_epoch", "best_estimate", "best_standard_error", "best_remaining"}
+    assert {name for name, *_ in store.points[run_id]} == {"seconds"} | best
     assert store.all[run_id].tags["reason"] == "crashed"
 
 
@@ -212,7 +213,7 @@ def test_of_a_run_that_was_made_twice_the_one_that_was_filled_stays(seen: int, *
     if first:
         store.all = dict(sorted(store.all.items()))
         assert next(iter(store.all)).startswith("late")
-    experiment = Experiment(store, "s")
+    experiment = Experiment(store, "s", OBJECTIVES)
     assert experiment.removed == 2
     assert [run.run_id for run in store.runs()] == filled
     parts.add(*(epoch(0, number) for number in (1, 2, 3)), ended=ended(0))
@@ -244,8 +245,8 @@ def test_values_that_are_not_finite_are_named_and_left_out(value: float) -> None
 
 def test_the_sweeps_parameters_may_grow() -> None:
     store = MemoryStore()
-    Experiment(store, "s").begin({"trials": 8, "eta": 0.1}, {"commit": "abc"}, None)
-    Experiment(store, "s").begin({"trials": 16, "eta": 0.1}, {}, None)
+    Experiment(store, "s", OBJECTIVES).begin({"trials": 8, "eta": 0.1}, {"commit": "abc"}, None)
+    Experiment(store, "s", OBJECTIVES).begin({"trials": 16, "eta": 0.1}, {}, None)
     (run,) = store.runs()
     assert run.params == {"trials": "8", "eta": "0.1"}
     assert run.tags["trials"] == "16"
@@ -254,9 +255,9 @@ def test_the_sweeps_parameters_may_grow() -> None:
 
 def test_the_offset_is_kept_with_the_rows() -> None:
     store = MemoryStore()
-    assert Experiment(store, "s").offset == Offset()
-    Experiment(store, "s").commit(Offset(3, 2, 170))
-    assert Experiment(store, "s").offset == Offset(3, 2, 170)
+    assert Experiment(store, "s", OBJECTIVES).offset == Offset()
+    Experiment(store, "s", OBJECTIVES).commit(Offset(3, 2, 170))
+    assert Experiment(store, "s", OBJECTIVES).offset == Offset(3, 2, 170)
     (run,) = store.runs()
     assert run.tags[OFFSET] == "3 2 170"
 
@@ -268,7 +269,7 @@ def test_an_offset_of_another_version_is_the_start(text: str | None) -> None:
 
 def repair(store: MemoryStore, trial: int = 0, **changed: Any) -> bool:
     """As `sweeps mlflow-sync` does: from the start, with all rows. Returns whether anything was to do."""
-    experiment = Experiment(store, "s", is_live=False)
+    experiment = Experiment(store, "s", OBJECTIVES, is_live=False)
     news = News(trial, [epoch(trial, number) for number in (1, 2, 3)], ended(trial, **changed))
     assert experiment.add(news) or experiment.rebuild(news)
     return bool(experiment.changed)
@@ -343,20 +344,20 @@ def test_confirmations_join_the_run_of_their_trial_once_and_survive_a_repair() -
 
     def add() -> bool:
         (run,) = (run for run in store.runs() if run.tags["role"] == "trial")
-        return add_confirmations(store, run, rows)
+        return add_confirmations(store, run, {3: rows})
 
     assert add()
     (run_id,) = store.active(0)
-    assert store.history(run_id, "confirm/test_accuracy") == [(0, 0.94), (1, 0.96)]
-    assert store.history(run_id, "confirm/test_accuracy_mean") == [(2, pytest.approx(0.95))]
-    assert store.history(run_id, "confirm/test_accuracy_std") == [(2, pytest.approx(0.02 / 2**0.5))]
-    assert store.history(run_id, "confirm/remaining_low") == [(2, 0.02)]
-    assert store.all[run_id].tags["confirmed"] == "2"
+    assert store.history(run_id, "confirm/3/test_accuracy") == [(0, 0.94), (1, 0.96)]
+    assert store.history(run_id, "confirm/3/test_accuracy_mean") == [(2, pytest.approx(0.95))]
+    assert store.history(run_id, "confirm/3/test_accuracy_std") == [(2, pytest.approx(0.02 / 2**0.5))]
+    assert store.history(run_id, "confirm/3/remaining_low") == [(2, 0.02)]
+    assert store.all[run_id].tags["confirmed"] == "3"
     assert not add()
     rows += [confirmation(seed, 0.95) for seed in range(3, 10)]  # steps beyond the trial's three epochs
     assert add()
     assert not add()
-    assert store.all[run_id].tags["confirmed"] == "9"
+    assert store.history(run_id, "confirm/3/test_accuracy_mean")[-1][0] == 9
     points = list(store.points[run_id])
     assert not repair(store)
     Parts(store).train()
@@ -369,8 +370,8 @@ def test_one_confirmation_has_a_mean_only_and_failed_ones_add_nothing() -> None:
     store = MemoryStore()
     Parts(store).train()
     (run,) = (run for run in store.runs() if run.tags["role"] == "trial")
-    assert not add_confirmations(store, run, [confirmation(0, 0.9, "failed")])
-    assert add_confirmations(store, run, [confirmation(0, 0.9)])
+    assert not add_confirmations(store, run, {3: [confirmation(0, 0.9, "failed")]})
+    assert add_confirmations(store, run, {3: [confirmation(0, 0.9)]})
     assert {name for name in store.all[run.run_id].latest if name.startswith("confirm/")} == {
-        "confirm/test_accuracy", "confirm/test_accuracy_mean", "confirm/remaining", "confirm/remaining_mean",
+        "confirm/3/test_accuracy", "confirm/3/test_accuracy_mean", "confirm/3/remaining", "confirm/3/remaining_mean",
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_mirror_equals_the_rows(root: Path, capfd: pytest.CaptureFixture[str
     expected = {"sweep": "digits", "role": "trial", "trial": "1", "attempt": "1", "pack": "4", "lane": "1"}
     expected |= {"seed": str(2**62 + 1), "commit": "abc", "mlflow.source.git.commit": "abc", "host": "h"}
     expected |= {"device": "cpu", "dtype": "float32", "state": "finished", "mlflow.runName": "trial-00001"}
-    expected["mlflow.note.content"] = trial_note("digits", trial_row(1))
+    expected["mlflow.note.content"] = trial_note("digits", trial_row(1), epoch_row(1, 1))
     expected["sweep_id"] = (root / "digits" / "sweep.id").read_text().strip()
     assert run.data.tags == {**expected, "mlflow.parentRunId": parent.info.run_id}
     for metric in EPOCH_METRICS:
@@ -91,6 +92,28 @@ def test_a_second_session_goes_on_in_the_same_runs(root: Path) -> None:
     (parent,) = parents(root)
     assert parent.info.status == "RUNNING"
     assert parent.data.tags["trials"] == "3"
+
+
+def test_rows_of_trials_that_have_begun_are_no_news_and_no_lag(root: Path) -> None:
+    made = Driven(root)
+    made.ended([trial_row(trial, state="running", ended=None) for trial in range(2)])
+    made.epochs([epoch_row(0, 1)])
+    assert made.close(60) == 0
+    assert (made.lag, made.rejected) == (0, {})
+    assert [(trial.trial, trial.steps, trial.tags.get("host")) for trial in read(root)] == [(0, 1, None)]
+
+
+def test_each_epoch_is_stamped_with_its_own_time(root: Path) -> None:
+    made = Driven(root)
+    made.epochs([epoch_row(0, epoch, ended=STARTED + timedelta(seconds=epoch)) for epoch in (1, 2)])
+    made.epochs([epoch_row(0, 3)])
+    made.ended([trial_row(0)])
+    assert made.close(60) == 0
+    (trial,) = read(root)
+    points = client(root).get_metric_history(trial.run_id, "estimate")
+    begun = int(STARTED.timestamp() * 1000)
+    assert [(point.step, point.timestamp - begun) for point in points][:2] == [(1, 1000), (2, 2000)]
+    assert [point.value for point in points] == [epoch_row(0, epoch)["estimate"] for epoch in (1, 2, 3)]
 
 
 def test_a_trial_that_starts_again_has_one_run(root: Path) -> None:

@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from search_spaces.load import load
+from sweeps.objectives import Objectives
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
@@ -31,6 +32,7 @@ PNG = base64.b64decode(
 )
 EndedRow = Callable[..., dict[str, Any]]
 Rows = list[dict[str, Any]]
+FRONT = [0, 1, 2, 3, 4, 8, 9, 10, 11]
 
 
 class Served(NamedTuple):
@@ -43,7 +45,7 @@ class Served(NamedTuple):
 
 
 def make_rows(ended_row: EndedRow) -> Rows:
-    """Trials whose accuracy falls with their weights; 8, 9 and 10 are sparse and accurate, 10 and 11 not finished."""
+    """Trials whose accuracy falls with their weights; 10 and 11 are not finished, and 10 beats 5, 6 and 7."""
     rows = [ended_row(trial, val_accuracy=0.99 - 0.002 * trial, remaining=0.5 / 1.5**trial) for trial in range(10)]
     beaten = ended_row(10, "stopped", val_accuracy=0.98, remaining=0.02)
     return [*rows, beaten, ended_row(11, "failed", remaining=0.001, val_accuracy=0.1)]
@@ -65,7 +67,8 @@ def served(
     uri = f"http://127.0.0.1:{port}"
 
     def fill() -> int:
-        return sync(uri, paths.name, root=root, overview=overview(StoredSweep.at(paths)))
+        whole = overview(StoredSweep.at(paths))
+        return sync(uri, paths.name, root=root, objectives=Objectives.of(whole.space), overview=whole)
 
     with server(root, port):
         assert fill() == len(rows)
@@ -84,10 +87,13 @@ def trials(found: list[Run]) -> list[int]:
 
 def test_the_searches_that_the_documentation_shows(served: Served) -> None:
     client = MlflowClient(served.uri)
-    sparse = "metrics.remaining < 0.03 and metrics.val_accuracy > 0.97"
-    assert sparse in (REPOSITORY / "docs" / "mlflow.md").read_text()
+    shown = (REPOSITORY / "docs" / "mlflow.md").read_text()
+    sparse, front = "metrics.best_remaining < 0.03 and metrics.best_estimate > 0.97", "tags.front LIKE '%'"
+    assert f"`{sparse}`" in shown
+    assert f"`{front}`" in shown
     assert trials(runs(client, "small", sparse)) == [7, 8, 9, 10]
-    assert trials(runs(client, "small", "tags.front = 'true'")) == list(range(10))
+    assert trials(runs(client, "small", front)) == FRONT
+    assert {run.data.tags["front"] for run in runs(client, "small", front)} == {"1"}  # its second epoch is equal
     assert trials(runs(client, "small", "tags.state = 'failed'")) == [11]
     assert trials(runs(client, "small", "params.pruning_rate = '0.5' and metrics.remaining > 0.3")) == [0, 1]
     (parent,) = runs(client, "small", "metrics.hypervolume > 0.5 and metrics.recommended_remaining <= 0.5")
@@ -116,10 +122,11 @@ def test_a_server_that_is_filled_later_shows_what_the_sweep_itself_sent(
 ) -> None:
     shutil.copy(empty_store, tmp_path)
     space = load(served.paths.space)
-    live = Mirror(mlflow_store.default_uri(tmp_path), "small", root=served.paths.root, interval_seconds=0.01)
+    uri, objectives = mlflow_store.default_uri(tmp_path), Objectives.of(space)
+    live = Mirror(uri, "small", root=served.paths.root, objectives=objectives, interval_seconds=0.01)
     live.start_sweep(params(space) | {"lanes": 4}, {"commit": "abc"}, space=space)
     live.trials_started([{"trial": row["trial"], "attempt": 1} for row in served.rows])
-    live.mark_front([11])
+    live.mark_front({7: (1, 2), 11: (2,)})
     live.finish("finished", overview(StoredSweep(served.paths, space)))
     assert live.close(60) == 0
     there, here = tmp_path / "there", tmp_path / "here"
@@ -159,8 +166,8 @@ def test_the_address_of_the_trials_shows_all_of_them_best_first_and_the_sweep(se
     assert sorted(shown) == sorted([*names, "small"])
     assert [name for name in shown if name[-1] in "01234"][:3] == names[:3]
     headings = [text.strip() for text in table.locator(".ag-header-cell").all_inner_texts()]
-    assert {"Run Name", "val_accuracy", "remaining", "learning_rate"} <= set(headings), headings
-    expect(page.get_by_text("Recommended: trial")).to_be_visible()
+    assert {"Run Name", "best_estimate", "best_remaining", "learning_rate"} <= set(headings), headings
+    expect(page.get_by_text("Recommended: network")).to_be_visible()
     page.close()
 
 
@@ -168,7 +175,8 @@ def test_the_address_of_the_front_shows_it_best_first(served: Served, browser: B
     page = opened(browser, mlflow_store.addresses(served.uri, "small", root=served.paths.root)["front"])
     table = page.locator(".ag-root")
     expect(table.get_by_role("link", name="trial-00009")).to_be_visible(timeout=60_000)
-    assert table.get_by_role("link").all_inner_texts() == [f"trial-{trial:05d}" for trial in range(10)]
+    names = [f"trial-{trial:05d}" for trial in (0, 1, 2, 3, 4, 10, 8, 9, 11)]
+    assert table.get_by_role("link").all_inner_texts() == names
     page.close()
 
 

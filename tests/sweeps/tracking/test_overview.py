@@ -1,6 +1,8 @@
 """The sweep as a whole in MLflow: numbers, note, files, and the tags of the front."""
 
+import itertools
 import json
+import math
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from search_spaces.space import Constraint
 from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
-from sweeps.results import trials_table
+from sweeps.results import ResultsWriter, epochs_table, trials_table, with_trials
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking.backlog import News
@@ -20,21 +22,22 @@ from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.notes import NOTE, sweep_note, trial_note
 from sweeps.tracking.overview import DIGEST, Overview, overview
 from sweeps.tracking.views import experiment_tags
-from tests.sweeps.memory_store import MemoryStore
+from tests.sweeps.conftest import STARTED
+from tests.sweeps.memory_store import OBJECTIVES, MemoryStore
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
-# Accuracy and remaining: 0 is the most accurate, 1 the knee, 2 the sparsest, 3 is beaten by 1, 4 failed.
+# Estimate and remaining: 0 is the most accurate, 1 the knee, 2 the sparsest, 3 is beaten by 1, 4 failed.
 POINTS = [(0.99, 0.5), (0.97, 0.05), (0.60, 0.02), (0.96, 0.30)]
 
 
 @pytest.fixture
 def rows(ended_row: EndedRow) -> list[dict[str, Any]]:
     ended = [
-        ended_row(trial, val_accuracy=accuracy, remaining=remaining)
-        for trial, (accuracy, remaining) in enumerate(POINTS)
+        ended_row(trial, estimate=estimate, val_accuracy=0.95, remaining=remaining)
+        for trial, (estimate, remaining) in enumerate(POINTS)
     ]
-    return [*ended, ended_row(4, "failed")]
+    return [*ended, ended_row(4, "failed", val_accuracy=0.5, remaining=0.9)]
 
 
 def look(paths: SweepPaths) -> Overview:
@@ -42,38 +45,68 @@ def look(paths: SweepPaths) -> Overview:
 
 
 def show(store: MemoryStore, whole: Overview, state: str = "finished") -> None:
-    Experiment(store, "small").conclude(state, whole)
+    Experiment(store, "small", OBJECTIVES).conclude(state, whole)
 
 
-def tagged(store: MemoryStore) -> list[str]:
-    return [run.tags["trial"] for run in store.runs() if run.tags.get("front") == "true"]
+def tagged(store: MemoryStore) -> dict[str, str]:
+    return {run.tags["trial"]: run.tags["front"] for run in store.runs() if "front" in run.tags}
+
+
+def gain(estimate: float, remaining: float) -> tuple[float, float]:
+    """Both sides of what a network dominates: accuracy from guessing, decades of remaining weights."""
+    return (estimate - 0.1) / 0.9, -math.log10(remaining) / 3
 
 
 def test_the_numbers_of_a_sweep(tmp_path: Path, rows: list[dict[str, Any]], write_sweep: WriteSweep) -> None:
     whole = look(write_sweep(tmp_path, rows))
+    corners = [gain(*point) for point in POINTS[:3]]
+    widths = [high[1] - low[1] for low, high in zip([(0.0, 0.0), *corners], corners, strict=False)]
+    volumes = list(itertools.accumulate(width * height for width, (height, _) in zip(widths, corners, strict=True)))
     assert whole.metrics == {
-        "trials_finished": 4, "trials_stopped": 0, "trials_failed": 1, "best_val_accuracy": 0.99,
-        "hypervolume": pytest.approx(0.99 * 0.5 + 0.97 * 0.45 + 0.60 * 0.03),
-        "recommended_val_accuracy": 0.97, "recommended_remaining": 0.05, "recommended_test_accuracy": 0.88,
+        "trials_finished": 4, "trials_stopped": 0, "trials_failed": 1, "best_estimate": 0.99,
+        "hypervolume": pytest.approx(volumes[-1]),
+        "recommended_estimate": 0.97, "recommended_standard_error": 0.01, "recommended_val_accuracy": 0.95,
+        "recommended_remaining": 0.05,
     }  # fmt: skip
-    assert (whole.front, whole.step, whole.tags["recommended"]) == ({0, 1, 2}, 4, "1")
-    assert [(step, round(volume, 6)) for step, _, volume in whole.history] == [(1, 0.495), (2, 0.9315), (3, 0.9495)]
-    assert whole.history[1][1] - whole.history[0][1] == timedelta(seconds=1)
+    assert (whole.front, whole.step, whole.tags["recommended"]) == ({0: (1,), 1: (1,), 2: (1,)}, 10, "1@1")
+    # Two epochs of each trial, of which the second adds nothing; nobody knows when these ended.
+    assert [(step, moment) for step, moment, _ in whole.history] == [(1, None), (3, None), (5, None)]
+    assert [volume for *_, volume in whole.history] == pytest.approx(volumes)
 
 
 def test_the_front_keeps_to_the_constraints(
     tmp_path: Path, rows: list[dict[str, Any]], write_sweep: WriteSweep
 ) -> None:
     whole = look(write_sweep(tmp_path, rows, constraints=(Constraint("val_accuracy", ">=", 0.98),)))
-    assert whole.front == {0}
-    assert whole.tags["recommended"] == "0"
+    assert whole.front == {0: (1,)}
+    assert whole.tags["recommended"] == "0@1"
+
+
+def test_the_front_names_epochs_also_of_trials_that_failed_and_the_hypervolume_rises_with_them(
+    tmp_path: Path, rows: list[dict[str, Any]], write_sweep: WriteSweep
+) -> None:
+    paths = write_sweep(tmp_path, rows)
+    ended = STARTED + timedelta(hours=1)
+    better = {"trial": 4, "attempt": 1, "train_loss": 0.3, "val_loss": 0.3, "val_accuracy": 0.9, "ended": ended}
+    writer = ResultsWriter(paths.folder)
+    entries = [(3, 0.98, 0.2), (4, 0.98, 0.3), (5, 0.5, 0.01)]
+    writer.add_epochs(
+        epochs_table(better | {"epoch": e, "estimate": estimate, "remaining": left} for e, estimate, left in entries)
+    )
+    writer.flush()
+    whole = look(paths)
+    assert whole.front == {0: (1,), 1: (1,), 2: (1,), 4: (3, 5)}
+    assert whole.step == 13
+    # Networks of an older version have no time of their own; they count behind those that do.
+    assert [moment for _, moment, _ in whole.history[:2]] == [ended, ended]
+    assert whole.metrics["hypervolume"] == whole.history[-1][2]
 
 
 def test_a_sweep_without_results_recommends_nothing(tmp_path: Path, write_sweep: WriteSweep) -> None:
     whole = look(write_sweep(tmp_path, []))
-    assert whole.front == frozenset()
+    assert whole.front == {}
     assert "recommended" not in whole.tags
-    assert whole.tags[NOTE] == "**No trial to recommend yet**: fcn on digits; trials: none ended."
+    assert whole.tags[NOTE] == "**No network to recommend yet**: fcn on digits; trials: none ended."
 
 
 def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
@@ -83,7 +116,7 @@ def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
     paths.front_png.write_bytes(b"png")
     store, whole = MemoryStore(), look(paths)
     for row in rows:
-        Experiment(store, "small").rebuild(News(row["trial"], [], row))
+        Experiment(store, "small", OBJECTIVES).rebuild(News(row["trial"], [], row))
     show(store, whole)
     parent = next(run for run in store.runs() if run.tags["role"] == "sweep")
     assert {name: value for name, (_, value) in parent.latest.items()} == whole.metrics
@@ -91,7 +124,7 @@ def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
         volume for _, _, volume in (*whole.history, whole.history[-1])
     ]
     assert parent.tags[NOTE] == store.labels[NOTE] == whole.tags[NOTE]
-    assert tagged(store) == ["0", "1", "2"]
+    assert tagged(store) == {"0": "1", "1": "1", "2": "1"}
     names = {name.rpartition("/")[2] for name in store.files}
     assert names == {"trials.parquet", "space.yaml", "front.png"}
     (tmp_path / "copy.parquet").write_bytes(store.files[f"{parent.run_id}/trials.parquet"])
@@ -125,12 +158,15 @@ def test_files_that_were_not_all_kept_are_kept_again(
 def test_trials_that_leave_the_front_lose_its_tag(ended_row: EndedRow) -> None:
     store = MemoryStore()
     for trial in range(3):
-        Experiment(store, "small").rebuild(News(trial, [], ended_row(trial)))
-    experiment = Experiment(store, "small")
-    experiment.mark_front({0, 2})
-    assert tagged(store) == ["0", "2"]
-    experiment.mark_front({1, 2})
-    assert tagged(store) == ["1", "2"]
+        Experiment(store, "small", OBJECTIVES).rebuild(News(trial, [], ended_row(trial)))
+    experiment = Experiment(store, "small", OBJECTIVES)
+    experiment.mark_front({0: (12, 14, 30), 2: (7,)})
+    assert tagged(store) == {"0": "12,14,30", "2": "7"}
+    requests = store.requests
+    experiment.mark_front({0: (12, 14, 30), 2: (7,)})
+    assert store.requests == requests
+    experiment.mark_front({1: (3,), 2: (7, 8)})
+    assert tagged(store) == {"1": "3", "2": "7,8"}
     assert all("front" not in run.tags for run in store.runs() if run.tags.get("trial") == "0")
 
 
@@ -139,40 +175,49 @@ def test_a_number_that_changed_at_the_same_step_is_told_anew(
 ) -> None:
     store = MemoryStore()
     show(store, look(write_sweep(tmp_path / "one", rows)))
-    show(store, look(write_sweep(tmp_path / "two", [*rows, ended_row(5, "failed")])))
+    show(store, look(write_sweep(tmp_path / "two", [*rows, ended_row(5, "failed", epochs_done=0)])))
     (parent,) = store.runs()
-    assert store.history(parent.run_id, "trials_failed") == [(4, 1.0), (4, 2.0)]
-    assert store.history(parent.run_id, "trials_finished") == [(4, 4.0)]
+    assert store.history(parent.run_id, "trials_failed") == [(10, 1.0), (10, 2.0)]
+    assert store.history(parent.run_id, "trials_finished") == [(10, 4.0)]
 
 
 @pytest.mark.parametrize(
     ("state", "changes", "note"),
     [
-        ("finished", {}, "90.00 % validation accuracy at 50.00 % remaining after 2 epochs. "),
-        ("stopped", {"epochs_done": 1}, "**Stopped early** after 1 epoch: 90.00 % validation accuracy at 50.00 % rem"),
-        ("failed", {}, "**Failed** after 2 epochs: diverged: train_loss is nan after epoch 1. "),
-        ("failed", {"epochs_done": None, "reason": "out of memory"}, "**Failed** after 0 epochs: out of memory. "),
+        ("finished", {}, "Finished after 2 epochs"),
+        ("stopped", {"epochs_done": 1}, "**Stopped early** after 1 epoch"),
+        ("failed", {}, "**Failed** after 2 epochs: diverged: train_loss is nan after epoch 1"),
+        ("failed", {"epochs_done": None, "reason": "out of memory"}, "**Failed** after 0 epochs: out of memory"),
     ],
 )
 def test_the_note_of_a_trial(ended_row: EndedRow, state: str, changes: dict[str, Any], note: str) -> None:
-    found = trial_note("small", ended_row(0, state, **changes))
-    assert found.startswith(note)
-    assert found.endswith("Train it again: `sweeps train small:0`")
+    row = ended_row(5, state, **changes)
+    assert trial_note("small", row, None) == f"{note}. Train it again: `sweeps train small:5`"
+    assert trial_note("small", row, {"epoch": 1, "estimate": 0.9, "remaining": 0.5}) == (
+        f"{note}. Best network: **5@1**, 90.00 % expected accuracy at 50.00 % remaining. "
+        "Train it again: `sweeps train small:5@1`"
+    )
 
 
 def test_the_note_of_a_sweep_stays_short_however_long_its_front_is(
-    ended_row: EndedRow, small_space: Callable[..., Any]
+    ended_row: EndedRow, epoch_rows: Callable[..., Any], small_space: Callable[..., Any]
 ) -> None:
-    front = trials_table([ended_row(trial, val_accuracy=0.9 - trial / 2000) for trial in range(1000)])
-    best, space = recommend(front, small_space()), small_space()
+    rows = [ended_row(trial, val_accuracy=0.9 - trial / 2000, epochs_done=1) for trial in range(1000)]
+    networks = epochs_table(epoch for row in rows for epoch in epoch_rows(row)).drop_columns(["layers"])
+    best, space = recommend(networks, trials_table(rows), small_space()), small_space()
     assert best
+    front = with_trials(networks, trials_table(rows))
     note = sweep_note(space, front_rows(front, space), best, {"finished": 1000, "stopped": 0, "failed": 3})
-    assert note.startswith(f"**Recommended: trial {best.trial}**, {100 * (0.9 - best.trial / 2000):.2f} % validation ")
+    trial = best.key[0]
+    assert note.startswith(f"**Recommended: network {trial}@1**, {100 * (0.9 - trial / 2000):.2f} % expected accuracy")
     assert note.splitlines()[0].endswith(" remaining weights; fcn on digits; trials: 1000 finished, 3 failed.")
-    assert f"\nsweeps confirm small --select {best.trial} --seeds 10\n" in note
-    assert "| trial | val accuracy % | remaining % | test accuracy % | pruning rate | learning rate |\n" in note
-    assert "| 0 | 90.00 | 50.00 | 88.00 | 0.5 | 0.05 |\n" in note
-    assert "The front has 1000 trials; every 84th is shown." in note
+    assert f"\nsweeps confirm small --select {trial}@1 --seeds 10\n" in note
+    headings = (
+        "| network | estimate % | val accuracy % | remaining % | test accuracy % | pruning rate | learning rate |"
+    )
+    assert f"\n{headings}\n" in note
+    assert "\n| 0@1 | 90.00 ± 1.00 | 90.00 | 50.00 | - | 0.5 | 0.05 |\n" in note
+    assert "The front has 1000 networks; every 84th is shown." in note
     assert len(note) < 5000  # MLflow cuts longer ones off
 
 
@@ -180,8 +225,8 @@ def test_the_views_name_what_the_space_searches(small_space: Callable[..., Any])
     tags = experiment_tags(small_space(), "5e")
     whole, front = (json.loads(tags[f"mlflow.sharedViewState.{view}-5e"]) for view in ("sweep", "front"))
     assert whole["searchFilter"] == "tags.sweep_id = '5e'"
-    assert front == whole | {"searchFilter": "tags.sweep_id = '5e' and tags.front = 'true'"}
+    assert front == whole | {"searchFilter": "tags.sweep_id = '5e' and tags.front LIKE '%'"}
     assert whole["selectedColumns"][:4] == [
-        "metrics.`val_accuracy`", "metrics.`remaining`", "metrics.`test_accuracy`", "params.`pruning_rate`",
+        "metrics.`best_epoch`", "metrics.`best_estimate`", "metrics.`best_remaining`", "params.`pruning_rate`",
     ]  # fmt: skip
-    assert (whole["orderByKey"], whole["orderByAsc"]) == ("metrics.`val_accuracy`", False)
+    assert (whole["orderByKey"], whole["orderByAsc"]) == ("metrics.`best_estimate`", False)
