@@ -14,7 +14,8 @@ import pytest
 from search_spaces.space import Constraint
 from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
-from sweeps.results import ResultsWriter, epochs_table, trials_table, with_trials
+from sweeps.networks import with_trials
+from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking.backlog import News
