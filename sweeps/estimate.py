@@ -1,8 +1,8 @@
 """Estimates: the accuracy that a network is expected to have, from its trial's epochs up to it.
 
 The accuracy of one epoch is a draw: training fluctuates from epoch to epoch, and the validation part is small. A front
-of such accuracies is made of the lucky ones, which do worse on the test set and with other seeds. So a network is judged
-by the mean over its trial's last epochs, less what a small validation part flatters: as if some more images had been
+of such accuracies is made of lucky ones, which do worse on the test set and with other seeds. So a network is judged by
+the mean over its trial's last epochs, less what a small validation part flatters: as if some more images had been
 there, all misclassified (the posterior mean of a proportion under a beta prior). Of 287 images these take one point of
 accuracy, of 6,000 a twentieth of one.
 
