@@ -17,6 +17,7 @@ from benchmarks.stock import ENDS
 from search_spaces.load import load
 from search_spaces.space import Stopping
 from supermask.data import load as data_of
+from tests.faults.soak import in_soak
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIGITS = REPOSITORY / "search_spaces" / "fcn_digits.yaml"
@@ -123,6 +124,7 @@ def test_quick_utilisation_writes_the_document_and_the_picture(tmp_path: Path) -
 
 
 @pytest.mark.ray
+@in_soak
 def test_quick_preemption_loses_workers_and_goes_on(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("each side of the benchmark needs a core of its own")
