@@ -17,7 +17,7 @@ from pyarrow import Table
 
 from sweeps.errors import SweepError
 from sweeps.objectives import Directions, Objectives, front_ranks, judged_by, on_front
-from sweeps.store.columns import equals, floats, rows
+from sweeps.store.columns import equals, floats, integers, rows
 
 if TYPE_CHECKING:
     from search_spaces.space import Constraint, SearchSpace
@@ -29,6 +29,8 @@ CHECKPOINTS = 100
 _DEPTH = 30
 """Fronts whose networks a resample may show. One of the k-th stands behind k - 1 others, each of a front of its own:
 that a resample lacks all of these has the chance exp(1 - k), beyond the thirtieth front at most 1e-13."""
+_BLOCK = 4096
+"""Networks of a history that are compared with those before them at once."""
 
 
 def values(table: Table, metric: str) -> np.ndarray:
@@ -143,9 +145,12 @@ def best_of_trials(networks: Table, objectives: Asked) -> Table:
     for bound in asked.constraints:
         column = judged(networks, bound.metric)
         worth -= column < bound.bound if bound.operator == ">=" else column > bound.bound
-    trials = values(networks, "trial")
-    order = np.lexsort((values(networks, "epoch"), -worth, trials))
-    return rows(networks, order[np.diff(trials[order], prepend=np.nan) != 0])
+    order = np.lexsort((values(networks, "epoch"), values(networks, "trial")))
+    trials, worth = values(networks, "trial")[order], worth[order]
+    starts = np.flatnonzero(np.diff(trials, prepend=np.nan))
+    most = np.maximum.reduceat(worth, starts) if len(starts) else worth
+    best = np.flatnonzero(worth == np.repeat(most, np.diff(starts, append=len(worth))))
+    return rows(networks, order[best[np.diff(trials[best], prepend=np.nan) != 0]])
 
 
 def knee(front: Table, objectives: Asked) -> Table:
@@ -247,9 +252,10 @@ def hypervolume_history(table: Table, objectives: Asked) -> Table:
         of `ended`: a row for every network, or for more than two objectives at most `CHECKPOINTS` rows.
     """
     counted = finished(table)
-    keys = [(name, "ascending") for name in ("ended", "trial", "epoch") if name in counted.column_names]
-    ordered = counted.sort_by(keys)
-    gains = _gains(ordered, objectives)
+    keys = [name for name in ("ended", "trial", "epoch") if name in counted.column_names]
+    ordered = counted.select(keys).append_column("place", pa.array(np.arange(counted.num_rows)))
+    ordered = ordered.sort_by([(name, "ascending") for name in keys])
+    gains = _gains(counted, objectives)[integers(ordered, "place")]
     places = np.arange(len(gains))
     if gains.shape[1] == 1:
         volumes = np.maximum.accumulate(gains[:, 0])
@@ -311,13 +317,15 @@ def _volumes(gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _areas(gains: np.ndarray) -> np.ndarray:
     """The area of the union of the boxes [0, x] x [0, y] after each row (x, y)."""
-    areas, area = np.zeros(len(gains)), 0.0
+    added = np.zeros(len(gains))
     xs: list[float] = []  # The corners of the union's outline: x rises, y falls.
     ys: list[float] = []
-    for index, (x, y) in enumerate(gains.tolist()):
-        area += _push(xs, ys, x, y)
-        areas[index] = area
-    return areas
+    for start in range(0, len(gains), _BLOCK):
+        block = gains[start : start + _BLOCK]
+        heights = np.append(ys, 0.0)[np.searchsorted(xs, block[:, 0])]
+        for place in np.flatnonzero(block[:, 1] > heights):  # few reach beyond the outline of those before the block
+            added[start + place] = _push(xs, ys, *block[place].tolist())
+    return np.cumsum(added)
 
 
 def _push(xs: list[float], ys: list[float], x: float, y: float) -> float:
