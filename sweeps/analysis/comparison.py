@@ -71,7 +71,7 @@ def compare(one: Table, other: Table, objectives: Asked, *, resamples: int = 100
     different length, the shorter one's by more, which `notes` says.
 
     Args:
-        one: Networks of a sweep, from `sweeps.networks.load`.
+        one: Networks of a sweep, all or those that can be on a front, see `sweeps.stored.StoredSweep.candidates`.
         other: Of another.
         objectives: What is good, the same of both.
         resamples: How many, >= 1.
@@ -121,13 +121,13 @@ def notes(
     Args:
         found: From `compare`.
         names: Of the sweeps.
-        sides: Their networks.
-        trials: Their ended trials.
+        sides: Their networks, as compared.
+        trials: Their trials, running ones included.
         objectives: What is good.
     """
     return [
         *_at_reference(found, names, sides, objectives),
-        *_other_lengths(found, names, trials),
+        *_other_lengths(found, names, sides),
         *_differences(names, trials),
     ]
 
@@ -142,13 +142,13 @@ def _at_reference(
             yield f"the hypervolume says nothing of {name}: all its networks have {ends}, or worse"
 
 
-def _other_lengths(found: Comparison, names: tuple[str, str], trials: tuple[Table, Table]) -> Iterator[str]:
-    counts = [side.num_rows for side in trials]
+def _other_lengths(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:
+    counts = [len(np.unique(values(side, "trial"))) for side in sides]  # these are drawn, each with all its networks
     (fewer, shorter), (more, _) = sorted(zip(counts, names, strict=True))
     if fewer < more and all(found.volumes):  # without a volume there is nothing that a resample could lose
         yield (
-            f"the interval leans against {shorter}, which ended fewer trials ({fewer:,} against {more:,}): a "
-            "resample only loses, the more the fewer there are"
+            f"the interval leans against {shorter}, which has networks of fewer trials ({fewer:,} against "
+            f"{more:,}): a resample only loses, the more the fewer there are"
         )
 
 
@@ -177,7 +177,7 @@ def _ranges(one: Table, other: Table, asked: Asked) -> list[Range]:
     starts = np.unique(np.concatenate([[_PAST_ALL], *(levels for levels, _ in sides)]))
     leads = _at(starts[:-1], *sides[0]) - _at(starts[:-1], *sides[1])
     signs = np.sign(leads)
-    # A range ends where another side leads, and where one side has its first trial at all.
+    # A range ends where another side leads, and where one side has its first network at all.
     kinds = np.where(np.isfinite(leads), signs, 2 * signs)
     cuts = np.flatnonzero(np.diff(kinds, prepend=np.nan) != 0)
     ends = np.append(cuts, len(leads))[1:]

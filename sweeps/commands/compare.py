@@ -35,14 +35,14 @@ def compare(
     sides = [StoredSweep.open(root, name, summary=True) for name in (one, other)]
     comparison.check_objectives((one, other), (sides[0].space, sides[1].space))
     objectives = sides[0].objectives
-    first, second = (side.networks() for side in sides)
+    first, second = (side.candidates() for side in sides)
     found = comparison.compare(first, second, objectives, resamples=resamples)
     if as_json:
         print_json({"names": [one, other], **asdict(found)})
     else:
         out.print(table(found, one, other, objectives.directions))
-    trials = sides[0].trials({*comparison.CONDITIONS}), sides[1].trials({*comparison.CONDITIONS})
-    for note in comparison.notes(found, (one, other), (first, second), trials, objectives):
+    ours, theirs = (side.trials(comparison.CONDITIONS, running=True) for side in sides)
+    for note in comparison.notes(found, (one, other), (first, second), (ours, theirs), objectives):
         err.print(note, soft_wrap=True)
     fronts = {name: pareto.front(table, objectives) for name, table in ((one, first), (other, second))}
     picture = sides[0].paths.folder / f"compared-{other}.png"

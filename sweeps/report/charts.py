@@ -14,20 +14,13 @@ from sweeps.figures import drawing
 from sweeps.figures.drawing import Reference
 from sweeps.objectives import Key, Objectives, network_name
 from sweeps.pareto import Table
+from sweeps.store.columns import integers
+from sweeps.store.columns import rows as store_rows
 
 Document = dict[str, Any]
 
-PANEL = (
-    "estimate",
-    "standard_error",
-    "val_accuracy",
-    "remaining",
-    "inverted",
-    "test_accuracy",
-    "train_loss",
-    "val_loss",
-)
-"""Metrics shown for one network."""
+PANEL = ("val_accuracy", "remaining", "inverted", "test_accuracy", "train_loss", "val_loss")
+"""Metrics shown for one network after its estimate, as they were measured in its epoch."""
 CURVES = ("val_accuracy", "remaining")
 """Metrics shown for every epoch."""
 MOST_NUMBERS = 200_000
@@ -73,9 +66,9 @@ def front_chart(
 
     Args:
         space: Of the sweep.
-        networks: The best one of each trial.
+        networks: The front, and the best network of each trial.
         members: The front.
-        drawn: Those that are drawn.
+        drawn: Those of the networks that are drawn.
         references: Published points.
         beside: The fronts of other sweeps by name.
         confirmed: Networks that were trained again.
@@ -146,15 +139,20 @@ def interval(found: Interval) -> list[Any]:
 def trial_columns(drawn: Table, across: str, up: str) -> Document:
     """Columns of the drawn networks."""
     columns = {name: plain(drawn.column(name).to_pylist(), drawing.factor_of(name)) for name in PANEL}
+    judged = zip(drawn.column("estimate").to_pylist(), drawn.column("standard_error").to_pylist(), strict=True)
     return {
         "name": [network_name(key) for key in keys_of(drawn)],
         "trial": drawn.column("trial").to_pylist(),
+        "epoch": drawn.column("epoch").to_pylist(),
+        "estimate": [f"{100 * expected:.2f} ± {100 * error:.2f}" for expected, error in judged],
         "stopped": [int(state == "stopped") for state in drawn.column("trial_state").to_pylist()],
         "epochs": drawn.column("epochs_done").to_pylist(),
         "seed": drawn.column("seed").to_pylist(),
         "x": plain(pareto.judged(drawn, across), drawing.factor_of(across)),
         "y": plain(pareto.judged(drawn, up), drawing.factor_of(up)),
-        "metrics": [{"label": drawing.label_of(name), "values": values} for name, values in columns.items()],
+        "metrics": [
+            {"name": name, "label": drawing.label_of(name), "values": values} for name, values in columns.items()
+        ],
     }
 
 
@@ -180,16 +178,15 @@ def curve_metrics() -> list[Document]:
     return [{"name": name, "label": drawing.label_of(name), "log": name == "remaining"} for name in CURVES]
 
 
-def curves(epochs: Table, order: Sequence[int]) -> Document:
+def curves(networks: Table, order: Sequence[int]) -> Document:
     """Learning curves, for as many trials as `MOST_NUMBERS` allows.
 
     Args:
-        epochs: Of the drawn trials, sorted by trial and epoch.
+        networks: All of the sweep, sorted by trial and epoch.
         order: Numbers of trials, the most important first.
     """
-    numbers = epochs.column("trial").to_numpy()
-    columns = {name: pareto.values(epochs, name) * 100 for name in CURVES}
-    steps = pareto.values(epochs, "epoch")
+    numbers, steps = integers(networks, "trial"), integers(networks, "epoch")
+    columns = {name: pareto.values(networks, name) for name in CURVES}
     found: Document = {}
     room = MOST_NUMBERS
     for trial in order:
@@ -200,8 +197,8 @@ def curves(epochs: Table, order: Sequence[int]) -> Document:
             break
         if len(rows):
             found[str(trial)] = {
-                "epoch": steps[rows].astype(int).tolist(),
-                **{name: plain(column[rows]) for name, column in columns.items()},
+                "epoch": steps[rows].tolist(),
+                **{name: plain(column[rows], 100) for name, column in columns.items()},
             }
     return found
 
@@ -214,10 +211,9 @@ def layers(epochs: Table, drawn: Table, order: Sequence[Key]) -> Document:
         drawn: The drawn networks.
         order: Networks, the most important first.
     """
-    wanted = set(keys_of(drawn))
-    steps = zip(epochs.column("trial").to_pylist(), epochs.column("epoch").to_pylist(), strict=True)
-    rows = {key: row for row, key in enumerate(steps) if key in wanted}
-    column = epochs.column("layers")
+    kept = store_rows(epochs.select(["trial", "epoch", "layers"]), np.isin(numbers_of(epochs), numbers_of(drawn)))
+    rows = {key: row for row, key in enumerate(keys_of(kept))}
+    column = kept.column("layers")
     found: Document = {}
     room = MOST_NUMBERS
     for key in order:
@@ -231,6 +227,11 @@ def layers(epochs: Table, drawn: Table, order: Sequence[Key]) -> Document:
                 **{part: plain((layer[part] for layer in own), 100) for part in ("remaining", "inverted")},
             }
     return found
+
+
+def numbers_of(networks: Table) -> np.ndarray:
+    """A number for each network, in the order of trials and epochs, of which there are a million at most."""
+    return integers(networks, "trial") * 2**24 + integers(networks, "epoch")
 
 
 def keys_of(networks: Table) -> list[Key]:

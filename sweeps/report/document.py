@@ -112,12 +112,9 @@ class _Content:
 
     @property
     def marks(self) -> Table:
-        """The front and the best network of every trial, sorted."""
-        both = concat([self.front, self.best]).sort_by([("trial", "ascending"), ("epoch", "ascending")])
-        keys = charts.keys_of(both)
-        return rows(
-            both, np.array([key != before for key, before in zip(keys, [None, *keys], strict=False)], dtype=bool)
-        )
+        """The front and the best network of every trial, each once, sorted by trial and epoch."""
+        both = concat([self.front, self.best])
+        return rows(both, np.unique(charts.numbers_of(both), return_index=True)[1])
 
 
 def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask | None, state: str | None) -> str:
@@ -132,17 +129,21 @@ def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask
     mask, no_mask = _mask(content, draw_mask)
     marks = content.marks
     drawn = draw(marks, content.front, objectives)
-    rivals = {name: (other.networks(), other.trials()) for name, other in others.items()}
+    rivals = {name: (other.candidates(), other.trials(running=True)) for name, other in others.items()}
     words = _words(content) | {
         "mask": mask,
         "no_mask": no_mask,
         "drawn": drawn.text,
         "comparisons": tables.comparisons(
-            content.networks, rivals, name=sweep.name, trials=content.ended, objectives=objectives
+            content.front if not rivals else sweep.candidates(),
+            rivals,
+            name=sweep.name,
+            trials=content.trials,
+            objectives=objectives,
         ),
     }
     fronts = {name: pareto.front_of(table, others[name].space) for name, (table, _) in rivals.items()}
-    return render(words, _charts(content, marks.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)})
+    return render(words, _charts(content, marks, rows(marks, drawn.rows), fronts) | {"isSample": bool(drawn.text)})
 
 
 def _content(sweep: StoredSweep, state: str | None) -> _Content:
@@ -188,25 +189,26 @@ def _summary(content: _Content) -> str:
     what = "{} {} on {}: ".format(*kinds) if all(kinds) else ""
     ended = ", ".join(f"{counts[state]:,} {state}" for state in ("finished", "stopped", "failed") if counts[state])
     state = {"running": " The sweep is still running.", "died": " Its last session broke off."}
+    networks = content.networks.num_rows
     return (
         f"{what}{ended or 'no trial has ended'}, of {content.sweep.space.trials:,} asked for; "
-        f"{duration(content.session['seconds'])}.{state.get(content.session['state'], '')}"
+        f"{networks:,} network{'' if networks == 1 else 's'}; {duration(content.session['seconds'])}."
+        f"{state.get(content.session['state'], '')}"
     )
 
 
-def _charts(content: _Content, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
+def _charts(content: _Content, marks: Table, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
     across, up = drawing.axes_of(content.sweep.space.objectives)
     keys = charts.keys_of(drawn)
     on_front = set(charts.keys_of(content.front))
     recommended = content.recommended.key if content.recommended else None
     order = sorted(keys, key=lambda key: (key != recommended, key not in on_front, key))
-    epochs = content.sweep.epochs({trial for trial, _ in keys})
     return {
         "trials": charts.trial_columns(drawn, across, up),
         "parameters": parameters.parameters(content.sweep.space, drawn),
         "charts": charts.front_chart(
             content.sweep.space,
-            content.best,
+            marks,
             content.front,
             drawn,
             references=published.references(published.kinds_of(content.trials)),
@@ -215,9 +217,9 @@ def _charts(content: _Content, drawn: Table, others: dict[str, Table]) -> dict[s
         ),
         "recommended": keys.index(recommended) if recommended in keys else None,
         "hypervolume": charts.hypervolume(content.networks, content.objectives),
-        "curves": charts.curves(epochs, list(dict.fromkeys(trial for trial, _ in order))),
+        "curves": charts.curves(content.networks, list(dict.fromkeys(trial for trial, _ in order))),
         "curveMetrics": charts.curve_metrics(),
-        "layers": charts.layers(epochs, drawn, order),
+        "layers": charts.layers(content.sweep.epochs({trial for trial, _ in keys}), drawn, order),
         "effects": parameters.effects(content.best, content.sweep.space),
         "train": answer.train_command(content.sweep.paths),
     }

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace
-from sweeps import pareto
 from sweeps.analysis import searched
 from sweeps.analysis.effects import effect
 from sweeps.analysis.importance import HYPERVOLUME, importance
@@ -15,16 +14,16 @@ from sweeps.report.charts import Document, plain
 
 BINS = 8
 FEWEST_IN_BIN = 5
-"""Minimum number of finished trials per bin; an interval over fewer says next to nothing."""
+"""Minimum number of trials per bin; an interval over fewer says next to nothing."""
 _MOST_CHOICES = 20
 
 
 def parameters(space: SearchSpace, drawn: Table) -> list[Document]:
-    """The searched parameters: each an axis, and its value in every trial, None where a trial did not have it.
+    """The searched parameters: each an axis, and its value in every network, None where its trial did not have it.
 
     Args:
         space: What was searched.
-        drawn: The trials.
+        drawn: The networks, with their trials' columns.
     """
     found = list[Document]()
     for name, parameter in space.parameters.items():
@@ -47,17 +46,21 @@ def _axis(name: str, distribution: Distribution, held: list[Any]) -> Document:
     return {"label": label, "low": min(there), "high": max(there), "log": False}
 
 
-def effects(trials: Table, space: SearchSpace) -> dict[str, list[Document]]:
-    """How each objective changes with each parameter, the pruning rate first; without finished trials nothing."""
-    count = pareto.finished(trials).num_rows
-    bins = int(np.clip(count // FEWEST_IN_BIN, 1, BINS))
+def effects(networks: Table, space: SearchSpace) -> dict[str, list[Document]]:
+    """How each objective changes with each parameter, the pruning rate first; without networks nothing.
+
+    Args:
+        networks: The best one of each trial, with its trial's columns.
+        space: What was searched, and what is good.
+    """
+    bins = int(np.clip(networks.num_rows // FEWEST_IN_BIN, 1, BINS))
     first = sorted(space.parameters, key=lambda name: name != "pruning_rate")
-    found = {name: [_effect(trials, name, metric, space, bins) for metric in space.objectives] for name in first}
+    found = {name: [_effect(networks, name, metric, space, bins) for metric in space.objectives] for name in first}
     return {name: charts for name, charts in found.items() if all(chart["mean"] for chart in charts)}
 
 
-def _effect(trials: Table, name: str, metric: str, space: SearchSpace, bins: int) -> Document:
-    rows = effect(trials, name, metric, space=space, bins=bins).to_pylist()
+def _effect(networks: Table, name: str, metric: str, space: SearchSpace, bins: int) -> Document:
+    rows = effect(networks, name, metric, space=space, bins=bins).to_pylist()
     columns = {key: [row[key] for row in rows] for key in ("low", "middle", "high", "n")}
     heights = ("mean", "ci_low", "ci_high", "best")
     return {
@@ -71,10 +74,10 @@ def _effect(trials: Table, name: str, metric: str, space: SearchSpace, bins: int
     }
 
 
-def importances(trials: Table, space: SearchSpace) -> list[tuple[str, list[tuple[str, float]]]]:
-    """For each objective and for all together the parameters and their shares, the greatest first."""
+def importances(networks: Table, space: SearchSpace) -> list[tuple[str, list[tuple[str, float]]]]:
+    """For each objective and for all together the parameters and their shares, the greatest first; see `effects`."""
     found: dict[str, list[tuple[str, float]]] = {}
-    for row in importance(trials, space).to_pylist():
+    for row in importance(networks, space).to_pylist():
         found.setdefault(row["target"], []).append((row["parameter"].replace("_", " "), row["importance"]))
     return [(_target(target), shares) for target, shares in found.items()]
 

@@ -7,8 +7,7 @@ import numpy as np
 from sweeps import pareto
 from sweeps.objectives import Objectives, front_ranks
 from sweeps.pareto import Asked, Table
-from sweeps.report.charts import spread
-from sweeps.store.columns import integers
+from sweeps.report.charts import numbers_of, spread
 
 MOST_DRAWN = 4000
 """Maximum number of marks: more cover each other, and make the page large and slow."""
@@ -35,7 +34,7 @@ def draw(networks: Table, members: Table, objectives: Asked, *, most: int = MOST
     """Chooses networks to draw, the same ones each time.
 
     Args:
-        networks: The front, and the best network of every other trial.
+        networks: The front, and the best network of each trial.
         members: The front.
         objectives: What the front is of.
         most: How many are drawn at most.
@@ -44,7 +43,7 @@ def draw(networks: Table, members: Table, objectives: Asked, *, most: int = MOST
     known = np.flatnonzero(np.isfinite(costs).all(axis=1))
     if len(known) <= most:
         return Drawn(known, "")
-    on_front = np.flatnonzero(np.isin(_keys(networks), _keys(members)))
+    on_front = np.flatnonzero(np.isin(numbers_of(networks), numbers_of(members)))
     front = on_front[spread(len(on_front), min(MOST_MEMBERS, most // 4))]
     others = np.setdiff1d(known, on_front)
     near = _best(others, costs, min(MOST_NEAR, most // 2))
@@ -57,11 +56,6 @@ def draw(networks: Table, members: Table, objectives: Asked, *, most: int = MOST
         f"{len(rest) / max(len(sample), 1):.0f}th by trial. Tables and figures count every trial."
     )
     return Drawn(np.sort(np.concatenate([front, near, sample])), text)
-
-
-def _keys(networks: Table) -> np.ndarray:
-    """One number for each trial and epoch, which is at most a million."""
-    return integers(networks, "trial") * 2**24 + integers(networks, "epoch")
 
 
 def _best(rows: np.ndarray, costs: np.ndarray, most: int) -> np.ndarray:

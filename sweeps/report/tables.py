@@ -37,10 +37,10 @@ def comparisons(
     """Other sweeps against this one: hypervolumes, their difference, who is better where, and what to bear in mind.
 
     Args:
-        networks: All of the sweep.
-        others: Networks and trials of each other sweep, by name.
+        networks: Of the sweep, at least those that can be on a front.
+        others: The same and the trials of each other sweep, by name.
         name: Of the sweep.
-        trials: Of the sweep.
+        trials: Of the sweep, running ones included.
         objectives: What is good.
     """
     rows = list[Record]()

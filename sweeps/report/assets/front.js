@@ -17,8 +17,8 @@ function drawFront() {
   const joined = (kind) => (charts.step ? kind : kind.replace(" line", ""));
   const entries = [["circle", joined("own line"), `front, ${charts.front.length} networks`]];
   if (data.recommended !== null) entries.push(["circle", "recommended", "recommended"]);
-  entries.push(["circle", "plain", `best networks of ${others} other trials${some}`]);
-  if (stopped) entries.push(["cross", "whisker", `best networks of ${stopped} stopped trials${some}`]);
+  entries.push(["circle", "plain", `${others} others, each the best of its trial${some}`]);
+  if (stopped) entries.push(["cross", "whisker", `${stopped} others, each the best of a stopped trial${some}`]);
   if (charts.confirmed.length) entries.push(["diamond", "confirmed", "confirmed with fresh seeds: mean test accuracy and remaining, 95 % intervals"]);
   charts.references.forEach((one, k) => entries.push([published[k], "reference", `${one.label}: ${show(one.y)} at ${show(one.x)}`]));
   charts.beside.forEach((one, k) => {

@@ -37,6 +37,7 @@ function fillPanel() {
   const list = place("trial");
   list.replaceChildren();
   const facts = [
+    ["estimated accuracy (%)", trials.estimate[chosen]],
     ...trials.metrics.map((metric) => [metric.label, metric.values[chosen]]),
     ...parameters.map((one) => [one.label, one.values[chosen]]),
     ["epochs of its trial", trials.epochs[chosen]],
@@ -54,7 +55,7 @@ function drawEffects() {
   const menu = place("parameter");
   if (!menu) return;
   for (const name of Object.keys(data.effects)) make(menu, "option", { value: name }, name.replaceAll("_", " "));
-  if (!menu.options.length) return void make(place("effect"), "p", {}, "Too few trials have finished.");
+  if (!menu.options.length) return void make(place("effect"), "p", {}, "Too few trials have a network.");
   const redraw = () => {
     place("effect").replaceChildren();
     for (const one of data.effects[menu.value]) drawEffect(make(place("effect"), "div", { class: "chart" }), one);
@@ -168,27 +169,35 @@ function drawCurves() {
   if (!known.length) return void make(place("curves"), "p", {}, "No epochs were recorded.");
   const last = Math.max(...known.map(([, curve]) => curve.epoch.at(-1)));
   const shown = front.filter((_, k) => k % Math.ceil(front.length / MOST_CURVES) === 0);
+  const drawn = new Set(shown.map(([row]) => trials.trial[row]));
   for (const metric of data.curveMetrics) {
     const axes = { x: { label: "epoch", low: 0, high: last, whole: true }, y: limits(metric, front.length ? front : known) };
     const box = make(place("curves"), "div", { class: "chart" });
+    const measured = trials.metrics.find((one) => one.name === metric.name).values;
     drawings.push(chart(box, { axes, label: `${metric.label} by epoch, for trials of the front`, height: 300, choose: (found) => choose(found.row) }, ({ canvas, x, y, top, bottom }) => {
       const points = [];
+      const level = (value) => Math.min(Math.max(y(value), top), bottom);
+      const dot = (row, style, radius) => Number.isFinite(y(measured[row])) && mark(canvas, "circle", x(trials.epoch[row]), level(measured[row]), radius, style);
       const paint = (row, style) => {
         const curve = data.curves[trials.trial[row]];
         if (!curve) return;
-        const ends = curve.epoch.map((epoch, k) => [x(epoch), Math.min(Math.max(y(curve[metric.name][k]), top), bottom), k]).filter(([, py]) => Number.isFinite(py));
+        const ends = curve.epoch.map((epoch, k) => [x(epoch), level(curve[metric.name][k]), k]).filter(([, py]) => Number.isFinite(py));
         line(canvas, ends, style);
-        if (ends.length === 1) mark(canvas, "circle", ends[0][0], ends[0][1], 3, style);
-        for (const [px, py, k] of ends) points.push({ x: px, y: py, row, text: `network ${trials.trial[row]}@${curve.epoch[k]}\n${metric.label} ${show(curve[metric.name][k])}` });
+        for (const [px, py, k] of ends) {
+          const name = `${trials.trial[row]}@${curve.epoch[k]}`;
+          points.push({ x: px, y: py, row: rowOf.get(name) ?? row, text: `network ${name}\n${metric.label} ${show(curve[metric.name][k])}` });
+        }
       };
+      const marked = [[data.recommended, "recommended", 5], [chosen === data.recommended ? null : chosen, "chosen", 7]].filter(([row]) => row !== null);
       for (const [row] of shown) paint(row, "member");
-      if (data.recommended !== null) paint(data.recommended, "recommended");
-      if (chosen !== null && chosen !== data.recommended) paint(chosen, "chosen");
+      for (const [row, style] of marked) paint(row, style);
+      for (const row of charts.front) if (drawn.has(trials.trial[row])) dot(row, "own", 2.5);
+      for (const [row, style, radius] of marked) dot(row, style, radius);
       return points;
     }));
   }
   const missing = front.length - shown.length;
-  legend(place("curves-legend"), [["", "line member", `front${missing ? `; ${shown.length} of its ${front.length} trials, evenly spaced` : ""}`], ["", "line recommended", "recommended"], ["", "line chosen", "chosen"]]);
+  legend(place("curves-legend"), [["circle", "own line member", `trials of the front${missing ? `, ${shown.length} of ${front.length}, evenly spaced` : ""}; its networks as dots`], ["circle", "line recommended", "recommended"], ["circle", "line chosen", "chosen"]]);
 }
 
 function limits(metric, curves) {
