@@ -13,14 +13,17 @@ from search_spaces.space import SearchSpace
 from sweeps.analysis.recommendation import recommend
 from sweeps.confirmations import CONFIRMATIONS
 from sweeps.figures import kept_mask
+from sweeps.objectives import Objectives
 from sweeps.report import answer, document, tables
 from sweeps.results import trials_table
 from sweeps.store import parts
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
+from tests.sweeps.conftest import last_networks, network_table
 from tests.sweeps.heartbeats import beat
 
 Row = dict[str, Any]
+DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
 
 
 def test_command_writes_one_file_and_prints_its_place(
@@ -85,7 +88,7 @@ def test_a_sweep_beside_it_must_ask_the_same_and_what_else_differs_is_said(
     assert "they differ in epochs: small has 2, longer has 3" in paths.report.read_text()
     write_sweep(root, [ended_row(trial) for trial in range(3)], name="more")
     sweeps("report", "small", "--beside", "more")
-    assert "leans against small, which finished fewer trials (1 against 3)" in paths.report.read_text()
+    assert "leans against small, which has networks of fewer trials (1 against 3)" in paths.report.read_text()
 
 
 def test_a_report_that_fails_leaves_the_old_one(
@@ -147,27 +150,31 @@ def test_provenance_of_nothing(small_space: Callable[..., SearchSpace]) -> None:
 def test_front_of_many_members_is_thinned_and_says_how_many_are_left_out(
     ended_row: Callable[..., Row], small_space: Callable[..., SearchSpace]
 ) -> None:
-    members = trials_table(ended_row(k) for k in range(250))
-    found = tables.front_record(members, small_space(), recommended=249)
+    members = network_table(ended_row(k, estimate=0.85) for k in range(250))
+    found = tables.front_record(members, small_space(), recommended=(249, 2))
     assert (len(found["rows"]), found["left_out"]) == (100, 150)
-    assert [found["rows"][place]["trial"] for place in (0, -1)] == [0, 249]
-    assert [row["trial"] for row in found["rows"] if row["best"]] == [249]
-    assert found["headings"] == [*("val accuracy %", "remaining %", "test accuracy %", "pruning rate", "learning rate")]
-    assert found["rows"][0]["cells"][:3] == ["90.00", "50.00", "88.00"]
+    assert [found["rows"][place]["name"] for place in (0, -1)] == ["0@2", "249@2"]
+    assert [row["name"] for row in found["rows"] if row["best"]] == ["249@2"]
+    assert found["headings"] == [
+        *("estimate %", "val accuracy %", "remaining %", "test accuracy %", "pruning rate", "learning rate")
+    ]
+    assert found["rows"][0]["cells"][:4] == ["85.00 ± 1.00", "90.00", "50.00", "88.00"]
+    other_epoch = tables.front_record(members, small_space(), recommended=(249, 1))
+    assert not any(row["best"] for row in other_epoch["rows"])
 
 
 def answered(paths: SweepPaths, rows: list[Row], confirmed: list[Row] | None = None) -> Row:
-    """What a report answers for these trials."""
+    """What a report answers for the last networks of these trials."""
     table = None if confirmed is None else confirmations_table(confirmed)
     sweep = StoredSweep.at(paths)
-    return answer.answer(sweep, recommend(trials_table(rows), sweep.space, table))
+    return answer.answer(sweep, recommend(last_networks(rows), trials_table(rows), sweep.space, table))
 
 
 def confirmations_table(rows: list[Row]) -> Any:
-    return parts.table(rows, CONFIRMATIONS, keys=("trial", "seed_index"), where="confirm")
+    return parts.table(rows, CONFIRMATIONS, keys=("trial", "epoch", "seed_index"), where="confirm")
 
 
-def test_the_answer_is_a_trial_its_numbers_and_what_to_do_next(
+def test_the_answer_is_a_network_its_numbers_and_what_to_do_next(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     ended_row: Callable[..., Row],
@@ -176,21 +183,25 @@ def test_the_answer_is_a_trial_its_numbers_and_what_to_do_next(
     monkeypatch.setenv("SWEEPS_ROOT", str(tmp_path))
     rows = [
         ended_row(0, val_accuracy=0.95, remaining=0.4, pruning_rate=0.3),
-        ended_row(1, val_accuracy=0.94, remaining=0.1, pruning_rate=0.6),
+        ended_row(1, val_accuracy=0.95, estimate=0.94, remaining=0.1, pruning_rate=0.6),
         ended_row(2, val_accuracy=0.70, remaining=0.05, pruning_rate=0.9),
     ]
     found = answered(write_sweep(tmp_path, rows), rows)
-    assert (found["trial"], found["headline"]) == (1, "Take trial 1, initial pruning rate 0.60")
+    assert (found["name"], found["headline"]) == ("1@2", "Take network 1@2, initial pruning rate 0.60")
     assert found["figures"] == [
         ("initial pruning rate", "0.60", "no near-equal trial to compare it with"),
         ("remaining weights", "10.00 %", "one run, one seed: no interval"),
-        ("validation accuracy", "94.00 %", "one run, one seed: no interval"),
+        ("validation accuracy", "94.00 %", "± 1.00 %, an estimate; that epoch's own is 95.00 %"),
     ]
-    assert found["reasons"][1].startswith("It is the best of many single runs")
+    assert found["reasons"] == [
+        "Chosen as the knee of the front: beyond it, fewer weights cost accuracy fast. It is trial 1 after epoch 2: "
+        "training it ends there.",
+        "It was trained with one seed, so part of its numbers may be luck: confirm it before you believe it.",
+    ]
     assert found["commands"] == [
-        ("confirm it", "sweeps confirm small --select 1 --seeds 10"),
-        ("train it again", "sweeps train small:1"),
-        ("export it", "sweeps export small:1 --to torch"),
+        ("confirm it", "sweeps confirm small --select 1@2 --seeds 10"),
+        ("train it again", "sweeps train small:1@2"),
+        ("export it", "sweeps export small:1@2 --to torch"),
         ("ask for more accuracy", "sweeps pareto small --min accuracy=0.97"),
     ]
 
@@ -200,8 +211,8 @@ def test_confirmed_numbers_come_first_with_their_intervals(
 ) -> None:
     rows = [ended_row(0, pruning_rate=0.3)]
     again = [
-        {"trial": 0, "seed_index": k, "state": "finished", "network": "fcn", "dataset": "digits"}
-        | {"test_accuracy": accuracy, "remaining": 0.5}
+        {"trial": 0, "epoch": 2, "seed_index": k, "state": "finished", "network": "fcn", "dataset": "digits"}
+        | {"test_accuracy": accuracy, "val_accuracy": 0.9, "remaining": 0.5}
         for k, accuracy in enumerate((0.90, 0.91, 0.92))
     ]
     found = answered(write_sweep(tmp_path / "a folder", rows), rows, again)
@@ -209,9 +220,9 @@ def test_confirmed_numbers_come_first_with_their_intervals(
     assert found["figures"][1] == (
         *("test accuracy", "91.00 %", "95 % interval [88.52, 93.48] %, mean of 3 fresh seeds"),
     )
-    assert found["figures"][3] == ("validation accuracy", "90.00 %", "in the sweep, one run")
+    assert found["figures"][3][:2] == ("validation accuracy", "90.00 %")
     assert len(found["reasons"]) == 1
-    assert found["commands"][0] == ("train it again", f"sweeps train small:0 --root '{tmp_path}/a folder'")
+    assert found["commands"][0] == ("train it again", f"sweeps train small:0@2 --root '{tmp_path}/a folder'")
     # One seed has no interval: it may be luck as well.
     found = answered(write_sweep(tmp_path / "one", rows), rows, again[:1])
     assert found["figures"][1] == ("test accuracy", "90.00 %", "mean of 1 fresh seed")
@@ -220,30 +231,41 @@ def test_confirmed_numbers_come_first_with_their_intervals(
 
 
 def test_other_sweeps_are_compared_in_words(ended_row: Callable[..., Row]) -> None:
-    own = trials_table([ended_row(0, val_accuracy=0.9, remaining=0.2), ended_row(1, val_accuracy=0.8, remaining=0.1)])
-    other = trials_table([ended_row(0, val_accuracy=0.86, remaining=0.1)])
-    objectives = {"val_accuracy": "maximize", "remaining": "minimize"}
-    (found,) = tables.comparisons(own, {"other": other}, name="small", objectives=objectives)
+    own = [ended_row(0, val_accuracy=0.9, remaining=0.1), ended_row(1, val_accuracy=0.8, remaining=0.01)]
+    objectives = Objectives(DEFAULT)
+
+    def compared(row: Row) -> Row:
+        others = {"other": (last_networks([row]), trials_table([row]))}
+        trials = trials_table(own)
+        (found,) = tables.comparisons(last_networks(own), others, name="small", trials=trials, objectives=objectives)
+        return found
+
+    found = compared(ended_row(0, val_accuracy=0.86, remaining=0.01))
     assert found["name"] == "other"
-    # 0.8 * 0.9 + 0.1 * 0.8 against 0.86 * 0.9
-    assert found["volumes"] == ["0.8000", "0.7740"]
-    assert found["difference"].startswith("+0.0260 [")
-    assert found["where"] == ["10 to 20 % remaining: other, by 6", "20 to 100 % remaining: small, by 4"]
+    # 8/9 of a third of the decades and 7/9 of another third, against 7.6/9 of two thirds
+    assert found["volumes"] == ["0.5556", "0.5630"]
+    assert found["difference"].startswith("-0.0074 [")
+    assert found["where"] == ["1 to 10 % remaining: other, by 6", "10 to 100 % remaining: small, by 4"]
     assert found["more"] == 0
-    dense = trials_table([ended_row(0, val_accuracy=0.95, remaining=1.0)])
-    (found,) = tables.comparisons(own, {"dense": dense}, name="small", objectives=objectives)
-    assert found["where"] == ["10 to 100 % remaining: small alone has trials", "100 % remaining: dense, by 5"]
+    found = compared(ended_row(0, val_accuracy=0.95, remaining=1.0))
+    assert found["where"] == ["1 to 100 % remaining: small alone has networks", "100 % remaining: other, by 5"]
 
 
 def test_the_hypervolume_is_described_by_the_sweep_s_own_objectives() -> None:
-    assert tables.hypervolume_text({"val_accuracy": "maximize", "remaining": "minimize"}) == (
-        "What all finished trials dominate, constraints aside, measured from validation accuracy 0 % and remaining "
-        "weights 100 %; 1 would be perfect. While it rises, more trials help; a level end says less: it counts "
-        "remaining weights linearly, so that gains among few of them hardly show."
+    assert tables.hypervolume_text(Objectives(DEFAULT)) == (
+        "What all networks dominate by their estimates, constraints aside: from 0 for validation accuracy 10 % and "
+        "remaining weights 100 % to 1 for validation accuracy 100 % and remaining weights 0.1 %; remaining in factors "
+        "of ten. While it rises, more trials help."
     )
-    assert tables.hypervolume_text({"val_loss": "minimize"}) == (
-        "What all finished trials dominate, constraints aside, measured from validation loss 4.61 nats; 4.61 would be "
-        "perfect. While it rises, more trials help; a level end says less."
+    linear = Objectives(DEFAULT, scales={"remaining": "linear"}, classes=100)
+    assert tables.hypervolume_text(linear) == (
+        "What all networks dominate by their estimates, constraints aside: from 0 for validation accuracy 1 % and "
+        "remaining weights 100 % to 1 for validation accuracy 100 % and remaining weights 0 %. While it rises, more "
+        "trials help."
+    )
+    assert tables.hypervolume_text(Objectives({"val_loss": "minimize"})) == (
+        "What all networks dominate by their estimates, constraints aside: from 0 for validation loss 4.61 nats to 1 "
+        "for validation loss 0 nats. While it rises, more trials help."
     )
 
 
@@ -254,7 +276,7 @@ def test_importances_or_from_when_on_there_are_some(
     rows = [ended_row(k, val_accuracy=0.5 + k / 200, pruning_rate=0.1 + k / 100) for k in range(count)]
     paths = write_sweep(tmp_path, rows)
     page = document.write(StoredSweep.at(paths)).read_text()
-    assert ("Importances appear from 50 finished trials on" in page) == (count < 50)
+    assert ("Importances appear from 50 trials on" in page) == (count < 50)
     assert ("Share of the importance (PED-ANOVA)" in page) == (count >= 50)
 
 
@@ -262,13 +284,14 @@ def test_a_damaged_mask_is_said_on_the_page_and_a_missing_one_as_well(
     tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:
     paths = write_sweep(tmp_path, [ended_row(0)])
-    assert "The mask of trial 0 was not kept." in document.write(StoredSweep.at(paths)).read_text()
+    # Both epochs of the trial are equal: the first is on the front.
+    assert "The mask of network 0@1 was not kept." in document.write(StoredSweep.at(paths)).read_text()
     paths.masks.mkdir()
-    (paths.masks / "0.safetensors").write_bytes(b"nothing of the kind")
-    assert "sweeps layers small:0" in document.write(StoredSweep.at(paths)).read_text()
+    (paths.masks / "0-1.safetensors").write_bytes(b"nothing of the kind")
+    assert "sweeps layers small:0@1" in document.write(StoredSweep.at(paths)).read_text()
     page = document.write(StoredSweep.at(paths), draw_mask=kept_mask.draw).read_text()
-    assert "0.safetensors: " in page
-    (paths.masks / "0.png").write_bytes(b"a picture")
+    assert "0-1.safetensors: " in page
+    (paths.masks / "0-1.png").write_bytes(b"a picture")
     assert "data:image/png;base64,YSBwaWN0dXJl" in document.write(StoredSweep.at(paths)).read_text()
 
 
