@@ -139,6 +139,7 @@ def epoch_rows(row: Row) -> list[Row]:
     found = [identity | {"epoch": epoch, **metrics, "seconds": 0.5} for epoch in range(1, row["epochs_done"] + 1)]
     for epoch in found:
         epoch["ended"] = row["started"] + (row["ended"] - row["started"]) * epoch["epoch"] / len(found)
+        epoch["layers"] = row.get("layers")
     if found and row["state"] == "finished":
         found[-1] |= {name: row[name] for name in ("test_loss", "test_accuracy")}
     return found

@@ -46,16 +46,16 @@ class Visit:
     def text(self, selector: str) -> str:
         return self.page.locator(selector).inner_text()
 
-    def place_of(self, trial: int) -> tuple[float, float]:
-        """Where a trial's mark is, in pixels of the window; brings the front into it."""
+    def place_of(self, network: str) -> tuple[float, float]:
+        """Where a network's mark is, in pixels of the window; brings the front into it."""
         self.page.locator("#front svg").first.scroll_into_view_if_needed()
         found = self.page.evaluate(
-            """number => {
-                const row = rowOf.get(number), box = place("front").querySelector("svg").getBoundingClientRect();
+            """name => {
+                const row = rowOf.get(name), box = place("front").querySelector("svg").getBoundingClientRect();
                 const point = drawings[0].points.find(one => one.row === row);
                 return [box.left + point.x, box.top + point.y];
             }""",
-            trial,
+            network,
         )
         return found[0], found[1]
 
@@ -91,7 +91,10 @@ def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
 
 @pytest.fixture
 def rows(ended_row: Callable[..., Row]) -> list[Row]:
-    """Three trials on the front (0, 1, 2), two that they beat, one stopped, one failed."""
+    """Three trials on the front (0, 1, 2), two that they beat, one stopped, one failed.
+
+    Both epochs of a trial are equal: the first one counts.
+    """
     layers = [{"name": f"linear{k}", "remaining": 0.1 * k, "inverted": 0.05 * k} for k in (1, 2, 3)]
     points = [(0.95, 0.4), (0.94, 0.1), (0.90, 0.05), (0.90, 0.5), (0.92, 0.2)]
     found = [
@@ -121,21 +124,23 @@ def test_opens_without_a_word_or_a_request_and_fits_every_width(
         assert shown.page.locator(".chart svg path").count() > 10
 
 
-def test_hover_shows_the_trial_and_click_its_parameters_and_curves(visit: Callable[..., Visit], file: Path) -> None:
+def test_hover_shows_the_network_and_click_its_parameters_and_curves(visit: Callable[..., Visit], file: Path) -> None:
     shown = visit(file)
-    assert shown.text("#trial-title") == "Trial 1, recommended"
+    assert shown.text("#trial-title") == "Network 1@1, recommended"
     tip = shown.page.locator("#front .tip")
     assert tip.is_hidden()
-    shown.page.mouse.move(*shown.place_of(4))
+    shown.page.mouse.move(*shown.place_of("4@1"))
     assert tip.inner_text().splitlines()[:4] == [
-        *("trial 4", "validation accuracy (%) 92", "remaining weights (%) 20", "pruning rate 0.6")
+        *("network 4@1", "validation accuracy (%) 92", "remaining weights (%) 20", "pruning rate 0.6")
     ]
-    shown.page.mouse.click(*shown.place_of(4))
-    assert shown.text("#trial-title") == "Trial 4"
+    shown.page.mouse.click(*shown.place_of("4@1"))
+    assert shown.text("#trial-title") == "Network 4@1"
+    assert "estimated accuracy (%)\n92.00 ± 1.00\nvalidation accuracy (%)\n92" in shown.text("#trial")
     assert "pruning rate\n0.6" in shown.text("#trial")
-    assert re.fullmatch(r"sweeps train small:4 --root \S+", shown.text("#trial-command"))
+    assert re.fullmatch(r"sweeps train small:4@1 --root \S+", shown.text("#trial-command"))
     assert shown.page.locator("#curves .line.chosen").count() == 2
-    assert shown.text("#layers-text").startswith("What the mask of trial 4 leaves")
+    assert shown.page.locator("#curves path.chosen:not(.line)").count() == 2  # its epoch
+    assert shown.text("#layers-text").startswith("What the mask of network 4@1 leaves")
     shown.page.mouse.move(5, 5)
     assert tip.is_hidden()
 
@@ -146,7 +151,7 @@ def test_whole_numbers_keep_their_digits(
     rows[1] |= {"trial": 123456, "seed": 1000012, "learning_rate": 0.123456}
     paths = write_sweep(tmp_path, rows)
     shown = visit(document.write(StoredSweep.at(paths)))
-    assert shown.text("#trial-title") == "Trial 123456, recommended"
+    assert shown.text("#trial-title") == "Network 123456@1, recommended"
     assert "seed\n1000012" in shown.text("#trial")
     assert "learning rate\n0.1235" in shown.text("#trial")
 
@@ -159,10 +164,10 @@ def test_the_front_is_walked_and_chosen_by_keyboard(visit: Callable[..., Visit],
     for key in ("Home", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "End"):
         shown.page.keyboard.press(key)
         walked.append((shown.page.locator("#spoken").text_content() or "").split("\n")[0])
-    assert walked == ["trial 2", "trial 1", "trial 0", "trial 0", "trial 1", "trial 0"]
+    assert walked == [f"network {trial}@1" for trial in (2, 1, 0, 0, 1, 0)]
     assert shown.page.evaluate("scrollY") == scrolled
     shown.page.keyboard.press("Enter")
-    assert shown.text("#trial-title") == "Trial 0, on the front"
+    assert shown.text("#trial-title") == "Network 0@1, on the front"
     shown.page.keyboard.press("Escape")
     assert shown.page.locator("#front .tip").is_hidden()
 
@@ -177,10 +182,10 @@ def test_tab_reaches_everything_that_can_be_used(visit: Callable[..., Visit], fi
     assert sum(tag.startswith(("<button", "<input", "<select", "<svg")) for tag in reached) == usable
 
 
-def test_a_button_of_the_table_shows_its_trial(visit: Callable[..., Visit], file: Path) -> None:
+def test_a_button_of_the_table_shows_its_network(visit: Callable[..., Visit], file: Path) -> None:
     shown = visit(file, width=360)
-    shown.page.get_by_role("button", name="show trial 2").click()
-    assert shown.text("#trial-title") == "Trial 2, on the front"
+    shown.page.get_by_role("button", name="show network 2@1").click()
+    assert shown.text("#trial-title") == "Network 2@1, on the front"
 
 
 def test_hostile_names_and_reasons_are_text(
@@ -248,13 +253,13 @@ def test_every_series_has_a_shape_or_dash_of_its_own(
     assert len(set(looks)) == len(looks)
 
 
-def test_the_window_leaves_trials_out_and_says_so(
+def test_the_window_leaves_networks_out_and_says_so(
     visit: Callable[..., Visit], tmp_path: Path, rows: list[Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:
-    rows[3]["val_accuracy"] = 0.1
+    rows[3] |= {"val_accuracy": 0.1, "estimate": 0.1}
     paths = write_sweep(tmp_path, rows)
     shown = visit(document.write(StoredSweep.at(paths)))
-    assert shown.text("#outside") == "1 of the 6 trials drawn lies outside this window."
+    assert shown.text("#outside") == "1 of the 6 networks drawn lies outside this window."
     shown.page.get_by_label("show the whole range").check()
     assert shown.text("#outside") == ""
 
@@ -265,7 +270,7 @@ def test_a_sweep_without_results_says_what_to_do(
     for some in ([], rows[6:]):
         paths = write_sweep(tmp_path / str(len(some)), some)
         shown = visit(document.write(StoredSweep.at(paths)))
-        assert shown.text("#answer") == "No trial can be recommended yet"
+        assert shown.text("#answer") == "No network can be recommended yet"
         ended = "1 failed" if some else "no trial has ended"
         assert f"{ended}, of 6 asked for" in shown.text("header")
         assert "sweeps resume small --trials +20" in shown.text(".answer")
@@ -279,7 +284,7 @@ def test_the_hypervolume_of_networks_that_keep_all_weights_has_an_axis_from_0_to
     shown = visit(document.write(StoredSweep.at(paths)))
     ticks = shown.page.locator("#volume .grid text[text-anchor=end]").all_text_contents()
     assert (ticks[0], ticks[-1]) == ("0", "1")
-    assert shown.page.locator("#volume svg").get_attribute("aria-label") == "hypervolume, 0 after 5 finished trials"
+    assert shown.page.locator("#volume svg").get_attribute("aria-label") == "hypervolume, 0 after 10 networks"
     assert shown.said == []
 
 
