@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.space import Constraint
+from sweeps import pareto
 from sweeps.errors import SweepError
 from sweeps.objectives import Objectives
 from sweeps.pareto import (
@@ -322,6 +323,18 @@ def test_two_objectives_match_the_slow_versions(rows: list[tuple[Any, ...]]) -> 
     history = hypervolume_history(trials, DEFAULT)
     assert numbers(history) == ends
     assert history["hypervolume"].to_pylist() == pytest.approx([slow_volume(rows[: end + 1]) for end in ends])
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_a_history_does_not_depend_on_how_many_networks_are_compared_at_once(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    points = np.round(np.column_stack([generator.uniform(0, 1, 300), 10 ** -generator.uniform(0, 3, 300)]), 2)
+    trials = table([("finished", *point) for point in points.tolist()])
+    whole = hypervolume_history(trials, DEFAULT)
+    monkeypatch.setattr(pareto, "_BLOCK", block)
+    assert hypervolume_history(trials, DEFAULT).equals(whole)
 
 
 @settings(deadline=None)

@@ -9,8 +9,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces.space import Parameter, SearchSpace
-from sweeps import results
 from sweeps.analysis.importance import importance
+from tests.sweeps.conftest import network_table
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -23,14 +23,14 @@ def rows(ended_row: EndedRow) -> list[dict[str, Any]]:
     found = []
     for trial in range(60):
         pruning, learning = generator.uniform(0.05, 0.95), math.exp(generator.uniform(math.log(0.005), 0))
-        metrics = {"val_accuracy": 1 - abs(math.log10(learning) + 1) / 4, "remaining": 1 - pruning}
+        metrics = {"estimate": 1 - abs(math.log10(learning) + 1) / 4, "remaining": 1 - pruning}
         found.append(ended_row(trial, pruning_rate=pruning, learning_rate=learning, **metrics))
     return found
 
 
 def shares(rows: list[dict[str, Any]], space: SearchSpace) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for row in importance(results.trials_table(rows), space).to_pylist():
+    for row in importance(network_table(rows), space).to_pylist():
         found.setdefault(row["target"], {})[row["parameter"]] = row["importance"]
     return found
 
@@ -53,19 +53,21 @@ def test_maximizing_looks_at_the_other_end(rows: list[dict[str, Any]], small_spa
     assert one["remaining"] == other["remaining"]
 
 
-def test_only_finished_trials_with_finite_metrics_count(
+def test_only_networks_with_finite_metrics_count(
     rows: list[dict[str, Any]], small_space: Space, ended_row: EndedRow
 ) -> None:
-    others = [ended_row(100, "failed"), ended_row(101, "stopped"), ended_row(102, val_accuracy=math.nan)]
+    others = [ended_row(102, val_accuracy=math.nan), ended_row(103, remaining=None)]
     assert shares([*rows, *others], small_space()) == shares(rows, small_space())
+    # How its trial ended does not count.
+    assert shares([row | {"state": "stopped"} for row in rows], small_space()) == shares(rows, small_space())
     assert shares(rows[:49], small_space()) == {}
     assert shares(rows[:50], small_space()) != {}
 
 
 def test_what_does_not_vary_has_no_rows(rows: list[dict[str, Any]], small_space: Space) -> None:
     assert list(shares([row | {"remaining": 0.5} for row in rows], small_space())) == ["val_accuracy", "hypervolume"]
-    assert shares([row | {"remaining": 0.5, "val_accuracy": 0.9} for row in rows], small_space()) == {}
-    table = importance(results.trials_table([]), small_space())
+    assert shares([row | {"remaining": 0.5, "estimate": 0.9} for row in rows], small_space()) == {}
+    table = importance(network_table([]), small_space())
     assert (table.num_rows, table.column_names) == (0, ["target", "parameter", "importance"])
 
 
@@ -87,7 +89,7 @@ def test_parameters_of_every_kind(rows: list[dict[str, Any]], small_space: Space
         row |= {"schedule": "exponential" if decays else "constant", "batch_size": 16 * (1 + trial % 8)}
         # A good accuracy needs a schedule that decays, slowly.
         row |= {"decay_epochs": 1.0 + trial % 20 if decays else 10.0, "weight_gain": 0.5 + trial % 7 / 10}
-        row["val_accuracy"] = 0.5 + row["decay_epochs"] / 50 if decays else 0.4
+        row["estimate"] = 0.5 + row["decay_epochs"] / 50 if decays else 0.4
     found = shares(rows, small_space(parameters=parameters))["val_accuracy"]
     assert set(found) == set(parameters)
     assert found["momentum"] == 0

@@ -32,18 +32,18 @@ def swept(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> SweepPat
     return write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(4)])
 
 
-def test_pareto_recommends_a_trial(sweeps: Any, swept: SweepPaths) -> None:
+def test_pareto_recommends_a_network(sweeps: Any, swept: SweepPaths) -> None:
     first, second, *_ = sweeps("pareto", "small").err.splitlines()
     assert first == (
-        "recommended: trial 1, initial pruning rate 0.50, validation accuracy 89.00 %, remaining 25.00 %; one seed; "
-        "confirm it: sweeps confirm small --select 1 --seeds 10"
+        "recommended: network 1@1, initial pruning rate 0.50, expected accuracy 89.00 ± 1.00 %, remaining 25.00 %; "
+        "one seed; confirm it: sweeps confirm small --select 1@1 --seeds 10"
     )
     assert second == "the smallest network that is accurate enough: sweeps pareto small --min accuracy=0.97"
     # The most accurate of those small enough, and the smallest of those accurate enough.
-    assert "recommended: trial 1" in sweeps("pareto", "small", "--max", "remaining=0.3").err
-    assert "recommended: trial 2" in sweeps("pareto", "small", "--min", "accuracy=0.875").err
+    assert "recommended: network 1@1" in sweeps("pareto", "small", "--max", "remaining=0.3").err
+    assert "recommended: network 2@1" in sweeps("pareto", "small", "--min", "accuracy=0.875").err
     assert sweeps("pareto", "small", "--min", "accuracy=0.99").err.splitlines()[0] == (
-        "no finished trial keeps to: val_accuracy >= 0.99. See how far the sweep is: sweeps status small"
+        "no network keeps to: val_accuracy >= 0.99. See how far the sweep is: sweeps status small"
     )
 
 
@@ -52,11 +52,11 @@ def test_an_empty_front_is_explained_in_the_same_words_everywhere(
 ) -> None:
     bounds = (Constraint("val_accuracy", ">=", 0.99), Constraint("remaining", "<=", 0.2))
     paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0)], constraints=bounds)
-    wanted = "no finished trial keeps to: val_accuracy >= 0.99, remaining <= 0.2."
+    wanted = "no network keeps to: val_accuracy >= 0.99, remaining <= 0.2."
     assert f"{wanted} See how far the sweep is: sweeps status small\n" in sweeps("pareto", "small").err
     sweeps("report", "small")
     page = html.unescape(paths.report.read_text())
-    assert page.count(wanted.replace("no finished", "No finished")) == 2
+    assert page.count(wanted.replace("no network", "No network")) == 2
     out, err = Console(file=io.StringIO()), Console(file=io.StringIO())
     outcome = Outcome("finished", {"finished": 1}, 1.0, 0, {})
     assert conclude(outcome, small_space(constraints=bounds), Options(root=paths.root), out, err) == 0
@@ -64,18 +64,20 @@ def test_an_empty_front_is_explained_in_the_same_words_everywhere(
     assert f"{wanted} See what there is: sweeps report small\n" in err.file.getvalue()
 
 
-def test_pareto_as_latex_shows_the_interval_of_a_confirmed_trial(
+def test_pareto_as_latex_shows_the_interval_of_a_confirmed_network(
     sweeps: Any, swept: SweepPaths, ended_row: EndedRow
 ) -> None:
     config = {name: ended_row(1)[name] for name in CONFIG_COLUMNS}
     ConfirmationWriter(swept.confirm).write(
-        config | {"trial": 1, "seed_index": index, "state": "finished", "test_accuracy": value, "remaining": 0.25}
+        config
+        | {"trial": 1, "epoch": 1, "seed_index": index, "state": "finished"}
+        | {"test_accuracy": value, "val_accuracy": 0.9, "remaining": 0.25}
         for index, value in enumerate((0.94, 0.96))
     )
     done = sweeps("pareto", "small", "--latex")
     assert done.code == 0
-    assert "1 & 89.00 & 25.00 & 95.00 [82.29, 107.71] &" in done.out
-    assert done.out.count(r"$^\dagger$") == 3
+    assert "1@1 & 89.00 & 25.00 & 95.00 [82.29, 107.71] &" in done.out
+    assert done.out.count("& -- &") == 3  # the test set is read after a trial's last epoch only
 
 
 def test_pareto_draws_figures_for_a_paper(sweeps: Any, swept: SweepPaths) -> None:
@@ -132,8 +134,8 @@ def test_compare(sweeps: Any, swept: SweepPaths, ended_row: EndedRow, write_swee
     ]
     picture = swept.folder / "compared-other.png"
     assert done.err.splitlines() == [
-        "the interval leans against other, which finished fewer trials (2 against 4): a resample only loses, the more "
-        "the fewer there are",
+        "the interval leans against other, which has networks of fewer trials (2 against 4): a resample only loses, "
+        "the more the fewer there are",
         "they differ in epochs: small has 2, other has 2, 3",
         f"picture: {picture}",
     ]
@@ -178,7 +180,10 @@ def test_all_trials_as_csv_and_parquet(sweeps: Any, swept: SweepPaths) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["small"], "--to: must say what to make of a trial: artifact, torch, onnx or mlflow. Write for example --to "),
+        (
+            ["small"],
+            "--to: must say what to make of a network: artifact, torch, onnx or mlflow. Write for example --to ",
+        ),
         (["small:3", "--csv", "a.csv"], "Write for example: sweeps export small --csv trials.csv."),
         (["small", "--csv", "a.csv", "--to", "onnx"], "take all trials of a sweep, without --to and --out, but got"),
         (["small", "--csv", "no/a.csv"], "--csv no/a.csv: must be a file in a folder that exists, but is not."),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sweeps.errors import SweepError
+from sweeps.figures import drawing
 from sweeps.figures.drawing import Reference, front_figure, save, window
 from sweeps.objectives import Directions
 from sweeps.pareto import front
@@ -16,32 +17,25 @@ from sweeps.pareto import front
 DEFAULT = {"val_accuracy": "maximize", "remaining": "minimize"}
 
 
-def table(rows: Sequence[tuple[str, float | None, float | None]]) -> pa.Table:
+def table(rows: Sequence[tuple[float | None, float | None]]) -> pa.Table:
+    """Networks at points of (estimate, remaining); the accuracy of their epochs lies elsewhere."""
     columns = {
         "trial": pa.array(range(len(rows)), pa.int64()),
-        "state": pa.array([row[0] for row in rows], pa.string()),
-        "val_accuracy": pa.array([row[1] for row in rows], pa.float64()),
-        "remaining": pa.array([row[2] for row in rows], pa.float64()),
-        "val_loss": pa.array([row[1] for row in rows], pa.float64()),
+        "epoch": pa.array([7] * len(rows), pa.int64()),
+        "val_accuracy": pa.array([0.5 for _ in rows], pa.float64()),
+        "estimate": pa.array([row[0] for row in rows], pa.float64()),
+        "remaining": pa.array([row[1] for row in rows], pa.float64()),
+        "val_loss": pa.array([row[0] for row in rows], pa.float64()),
     }
     return pa.table(columns)
 
 
-TRIALS = table(
-    [
-        ("finished", 0.97, 0.04),
-        ("finished", 0.95, 0.02),
-        ("finished", 0.93, 0.03),
-        ("stopped", 0.92, 0.30),
-        ("stopped", 0.10, 0.0),
-        ("failed", None, None),
-    ]
-)
+NETWORKS = table([(0.97, 0.04), (0.95, 0.02), (0.93, 0.03), (0.92, 0.30), (0.10, 0.05), (0.2, None)])
 
 
-def draw(trials: pa.Table, objectives: Directions = DEFAULT, *, references: Sequence[Reference] = ()) -> Figure:
-    shown = front(trials, objectives)
-    return front_figure(trials, shown, objectives, title="T", subtitle="S", references=references)
+def draw(networks: pa.Table, objectives: Directions = DEFAULT, *, references: Sequence[Reference] = ()) -> Figure:
+    shown = front(networks, objectives)
+    return front_figure(networks, shown, objectives, title="T", subtitle="S", references=references)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -54,75 +48,78 @@ def offsets(axes: Axes) -> list[list[list[float]]]:
 
 
 def test_the_default_picture_shows_percent_on_a_log_axis_with_the_front_as_a_step() -> None:
-    figure = draw(TRIALS, references=[Reference("paper, test", 0.9748, 0.0377)])
+    figure = draw(NETWORKS, references=[Reference("paper, test", 0.9748, 0.0377)])
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("remaining weights (%)", "validation accuracy (%)")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
-    stopped, finished, reference = offsets(axes)
-    assert stopped == [pytest.approx([30, 92]), pytest.approx([0, 10])]
-    assert finished == [pytest.approx([4, 97]), pytest.approx([2, 95]), pytest.approx([3, 93])]
+    dots, reference = offsets(axes)
+    assert dots == [pytest.approx(point) for point in ([4, 97], [2, 95], [3, 93], [30, 92], [5, 10])]
     assert reference == [pytest.approx([3.77, 97.48])]
     (line,) = axes.lines
     assert np.asarray(line.get_xydata()).tolist() == [pytest.approx([2, 95]), pytest.approx([4, 97])]
     assert line.get_drawstyle() == "steps-post"
     assert texts(figure) == [
-        "2 stopped trials",
-        "3 finished trials",
-        "front, 2 trials",
+        "5 networks",
+        "front, 2 networks",
         "paper, test: 97.48 % at 3.77 %",
-        "1 of 5 trials outside this window",
+        "1 of 5 networks outside this window",
         "S",
     ]
     assert axes.get_title(loc="left").strip() == "T"
 
 
-def test_stopped_trials_are_hollow_and_finished_ones_filled() -> None:
-    stopped, finished = draw(TRIALS).axes[0].collections
-    assert np.asarray(stopped.get_facecolor())[:, 3].tolist() == [0]
-    assert np.asarray(finished.get_facecolor())[:, 3].tolist() == pytest.approx([0.55])
-    assert np.asarray(stopped.get_edgecolor())[:, 3].tolist() == pytest.approx([0.55])
+def test_of_a_crowd_an_even_choice_of_faint_dots_is_drawn_and_all_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drawing, "_MOST_DOTS", 1000)
+    many = table([(0.5 + place / 10_000, 0.1) for place in range(3001)])
+    figure = draw(many)
+    (dots,) = figure.axes[0].collections
+    assert len(np.asarray(dots.get_offsets())) == 1000
+    assert np.asarray(dots.get_facecolor())[:, 3].max() < 0.55
+    assert "3,001 networks" in texts(figure)
 
 
-def test_nothing_is_said_of_trials_outside_when_all_are_inside() -> None:
-    assert texts(draw(TRIALS.slice(0, 3))) == ["3 finished trials", "front, 2 trials", "S"]
+def test_one_network_is_no_plural_and_nothing_is_said_of_networks_outside_when_all_are_inside() -> None:
+    assert texts(draw(NETWORKS.slice(0, 3))) == ["3 networks", "front, 2 networks", "S"]
+    assert texts(draw(NETWORKS.slice(0, 1))) == ["1 network", "front, 1 network", "S"]
 
 
 def test_the_order_of_the_objectives_does_not_turn_the_picture() -> None:
-    axes = draw(TRIALS, {"remaining": "minimize", "val_accuracy": "maximize"}).axes[0]
+    axes = draw(NETWORKS, {"remaining": "minimize", "val_accuracy": "maximize"}).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("remaining weights (%)", "validation accuracy (%)")
 
 
 def test_other_objectives_have_plain_axes_and_no_reference() -> None:
     objectives = {"val_loss": "minimize", "trial": "maximize"}
-    figure = draw(TRIALS, objectives, references=[Reference("paper", 0.9, 0.1)])
+    figure = draw(NETWORKS, objectives, references=[Reference("paper", 0.9, 0.1)])
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("trial", "validation loss (nats)")
     assert axes.get_xscale() == "linear"
-    assert len(axes.collections) == 2
+    assert len(axes.collections) == 1  # the dots alone
     assert axes.lines[0].get_drawstyle() == "steps-pre"
 
 
 def test_one_objective_is_drawn_over_the_trials_and_three_without_a_step() -> None:
-    single = draw(TRIALS, {"val_accuracy": "maximize"}).axes[0]
+    single = draw(NETWORKS, {"val_accuracy": "maximize"}).axes[0]
     assert (single.get_xlabel(), single.get_ylabel()) == ("trial", "validation accuracy (%)")
-    three = draw(TRIALS, {**DEFAULT, "val_loss": "minimize"}).axes[0]
+    three = draw(NETWORKS, {**DEFAULT, "val_loss": "minimize"}).axes[0]
     assert (single.lines[0].get_linestyle(), three.lines[0].get_linestyle()) == ("None", "None")
 
 
 @pytest.mark.parametrize("objectives", [DEFAULT, {"val_accuracy": "maximize"}])
-@pytest.mark.parametrize("trials", [TRIALS.slice(0, 0), TRIALS.slice(3, 3)])
-def test_a_sweep_without_a_front_says_so(trials: pa.Table, objectives: Directions, tmp_path: Path) -> None:
-    figure = draw(trials, objectives)
-    assert "no trial on the front" in texts(figure)
+def test_a_sweep_without_a_front_says_so(objectives: Directions, tmp_path: Path) -> None:
+    figure = draw(NETWORKS.slice(0, 0), objectives)
+    assert "no network on the front" in texts(figure)
     assert not figure.axes[0].lines
     save(figure, tmp_path / "front.png")
     with Image.open(tmp_path / "front.png") as image:
         assert image.size == (1080, 720)
 
 
-def test_trials_that_finished_but_keep_no_bound_are_not_denied() -> None:
-    shown = texts(front_figure(TRIALS, TRIALS.slice(0, 0), DEFAULT, title="T"))
-    assert shown[-3:-1] == ["no trial on the front", "1 of 5 trials outside this window"]
+def test_networks_that_keep_no_bound_are_not_denied() -> None:
+    shown = texts(front_figure(NETWORKS, NETWORKS.slice(0, 0), DEFAULT, title="T"))
+    assert shown[-3:-1] == ["no network on the front", "1 of 5 networks outside this window"]
 
 
 def points(*pairs: tuple[float, float]) -> np.ndarray:
@@ -138,9 +135,9 @@ def test_the_window_leaves_the_collapsed_end_of_a_front_out() -> None:
     assert right == pytest.approx(0.01 * 2**11 * 1.3)
 
 
-def test_the_window_holds_a_short_front_every_reference_and_better_stopped_trials() -> None:
-    trials, marks = points((5, 60), (50, 70), (20, 90)), points((0.6, 30))
-    (left, right), (bottom, top) = window(trials, trials[:2], marks)
+def test_the_window_holds_a_short_front_every_reference_and_better_networks() -> None:
+    networks, marks = points((5, 60), (50, 70), (20, 90)), points((0.6, 30))
+    (left, right), (bottom, top) = window(networks, networks[:2], marks)
     assert left < 0.6
     assert right > 50
     assert bottom < 30
@@ -172,7 +169,7 @@ def test_the_window_without_anything_to_show_is_the_whole_range() -> None:
 def test_saving_replaces_the_file_whole(tmp_path: Path, suffix: str, start: bytes) -> None:
     path = tmp_path / f"front{suffix}"
     path.write_text("old")
-    save(draw(TRIALS), path)
+    save(draw(NETWORKS), path)
     assert path.read_bytes().startswith(start)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -187,19 +184,19 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        save(draw(TRIALS), path)
+        save(draw(NETWORKS), path)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("front.png", "old")]
 
 
 def test_an_unknown_suffix_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"front.jpg: must end in .png, .svg, .pdf, but ends in '.jpg'. Rename it."):
-        save(draw(TRIALS), tmp_path / "front.jpg")
+        save(draw(NETWORKS), tmp_path / "front.jpg")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_recommended_trial_has_a_ring_and_is_named() -> None:
-    figure = front_figure(TRIALS, front(TRIALS, DEFAULT), DEFAULT, title="T", recommended=TRIALS.slice(1, 1))
+def test_the_recommended_network_has_a_ring_and_is_named() -> None:
+    figure = front_figure(NETWORKS, front(NETWORKS, DEFAULT), DEFAULT, title="T", recommended=NETWORKS.slice(1, 1))
     ring = figure.axes[0].collections[-1]
     assert np.asarray(ring.get_offsets()).tolist() == [pytest.approx([2, 95])]
     assert len(np.asarray(ring.get_facecolor())) == 0  # hollow: the dot within it stays seen
-    assert "recommended: trial 1" in texts(figure)
+    assert "recommended: 1@7" in texts(figure)

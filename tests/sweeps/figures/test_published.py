@@ -15,6 +15,7 @@ from sweeps.figures.published import kinds_of, references, signed_supermask
 from sweeps.results import trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
+from tests.sweeps.conftest import last_networks
 
 EndedRow = Callable[..., dict[str, Any]]
 
@@ -65,8 +66,8 @@ def test_every_picture_shows_them_only_where_all_trials_are_of_that_kind(
         monkeypatch.setattr(module, figure, count)
     monkeypatch.setattr(drawing, "save", lambda *_: None)
     rows = [ended_row(0, dataset="mnist"), ended_row(1, **({"dataset": "mnist"} | changes))]
-    trials, paths = trials_table(rows), SweepPaths(tmp_path, "small")
-    front.draw(StoredSweep(paths, small_space()), trials)
-    front.draw_for_paper(tmp_path / "front.pdf", small_space(), trials, trials)
-    draw_confirmed(paths, [row | {"seed_index": 0} for row in rows])
+    networks, trials, paths = last_networks(rows), trials_table(rows), SweepPaths(tmp_path, "small")
+    front.draw(StoredSweep(paths, small_space()), networks, trials)
+    front.draw_for_paper(tmp_path / "front.pdf", small_space(), networks, networks, trials=trials)
+    draw_confirmed(paths, [row | {"epoch": 2, "seed_index": 0} for row in rows])
     assert counts == [0 if changes else 1] * 3
