@@ -89,6 +89,32 @@ def with_trials(networks: Table, trials: Table) -> Table:
     return networks
 
 
+def load_layers(root: Path | str, name: str, networks: Table) -> Table:
+    """Mask statistics by layer of some networks.
+
+    Args:
+        root: The folder of all sweeps.
+        name: The sweep.
+        networks: Of the sweep, from `load`.
+
+    Returns:
+        The columns `trial`, `epoch`, `attempt` and `layers`, a row per network, sorted by trial and epoch.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
+    schema = pa.schema([EPOCHS.field(column) for column in (*_KEYS, "layers")])
+    where = pc.field("trial").isin(np.unique(integers(networks, "trial")).tolist())
+    epochs = parts.read(results.folder_of(root, name).epochs, schema, where=where)
+    wanted = rows(epochs, np.isin(numbers_of(epochs), numbers_of(networks)))
+    return newest(wanted, _KEYS, per=("trial", "epoch"))
+
+
+def numbers_of(networks: Table) -> np.ndarray:
+    """A number for each network, in the order of trials and epochs, of which there are a million at most."""
+    return integers(networks, "trial") * 2**24 + integers(networks, "epoch")
+
+
 def with_estimates(networks: Table) -> Table:
     """The networks with their estimates, which an older version did not write.
 

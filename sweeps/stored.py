@@ -80,6 +80,12 @@ class StoredSweep:
 
         return networks.load(self.paths.root, self.name)
 
+    def layers(self, networks: "Table") -> "Table":
+        """Mask statistics by layer of some networks; see `sweeps.networks.load_layers`."""
+        from sweeps.networks import load_layers
+
+        return load_layers(self.paths.root, self.name, networks)
+
     def epochs(self, trials: Collection[int] | None = None) -> "Table":
         """The epochs of all trials, or of some; see `sweeps.results.load_epochs`."""
         from sweeps import results

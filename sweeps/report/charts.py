@@ -15,7 +15,6 @@ from sweeps.figures.drawing import Reference
 from sweeps.objectives import Key, Objectives, network_name
 from sweeps.pareto import Table
 from sweeps.store.columns import integers
-from sweeps.store.columns import rows as store_rows
 
 Document = dict[str, Any]
 
@@ -203,17 +202,15 @@ def curves(networks: Table, order: Sequence[int]) -> Document:
     return found
 
 
-def layers(epochs: Table, drawn: Table, order: Sequence[Key]) -> Document:
+def layers(drawn: Table, order: Sequence[Key]) -> Document:
     """Mask statistics by layer, for as many networks as `MOST_NUMBERS` allows.
 
     Args:
-        epochs: Of the drawn trials, sorted by trial and epoch.
-        drawn: The drawn networks.
+        drawn: Of the drawn networks, from `sweeps.networks.load_layers`.
         order: Networks, the most important first.
     """
-    kept = store_rows(epochs.select(["trial", "epoch", "layers"]), np.isin(numbers_of(epochs), numbers_of(drawn)))
-    rows = {key: row for row, key in enumerate(keys_of(kept))}
-    column = kept.column("layers")
+    rows = {key: row for row, key in enumerate(keys_of(drawn))}
+    column = drawn.column("layers")
     found: Document = {}
     room = MOST_NUMBERS
     for key in order:
@@ -227,11 +224,6 @@ def layers(epochs: Table, drawn: Table, order: Sequence[Key]) -> Document:
                 **{part: plain((layer[part] for layer in own), 100) for part in ("remaining", "inverted")},
             }
     return found
-
-
-def numbers_of(networks: Table) -> np.ndarray:
-    """A number for each network, in the order of trials and epochs, of which there are a million at most."""
-    return integers(networks, "trial") * 2**24 + integers(networks, "epoch")
 
 
 def keys_of(networks: Table) -> list[Key]:

@@ -19,7 +19,7 @@ from sweeps.analysis.recommendation import Recommendation, recommend
 from sweeps.display.panel import duration
 from sweeps.errors import SweepError
 from sweeps.figures import drawing, published
-from sweeps.networks import with_trials
+from sweeps.networks import numbers_of, with_trials
 from sweeps.objectives import Key, Objectives
 from sweeps.pareto import Table
 from sweeps.report import answer, charts, parameters, tables
@@ -114,7 +114,7 @@ class _Content:
     def marks(self) -> Table:
         """The front and the best network of every trial, each once, sorted by trial and epoch."""
         both = concat([self.front, self.best])
-        return rows(both, np.unique(charts.numbers_of(both), return_index=True)[1])
+        return rows(both, np.unique(numbers_of(both), return_index=True)[1])
 
 
 def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask | None, state: str | None) -> str:
@@ -149,16 +149,17 @@ def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask
 def _content(sweep: StoredSweep, state: str | None) -> _Content:
     networks, trials, repeated = sweep.networks(), sweep.trials(running=True), sweep.confirmations()
     objectives = sweep.objectives
+    within = pareto.feasible(networks, sweep.space.constraints)
     return _Content(
         sweep,
         objectives,
         trials,
         networks,
-        front=with_trials(pareto.front_of(networks, sweep.space), trials),
+        front=with_trials(pareto.front_of(within, sweep.space), trials),
         best=with_trials(pareto.best_of_trials(networks, objectives), trials),
         confirmed=summarise(repeated.to_pylist()),
         session=read_session(sweep.paths) | ({"state": state} if state else {}),
-        recommended=recommend(networks, trials, sweep.space, repeated),
+        recommended=recommend(within, trials, sweep.space, repeated),
     )
 
 
@@ -219,7 +220,7 @@ def _charts(content: _Content, marks: Table, drawn: Table, others: dict[str, Tab
         "hypervolume": charts.hypervolume(content.networks, content.objectives),
         "curves": charts.curves(content.networks, list(dict.fromkeys(trial for trial, _ in order))),
         "curveMetrics": charts.curve_metrics(),
-        "layers": charts.layers(content.sweep.epochs({trial for trial, _ in keys}), drawn, order),
+        "layers": charts.layers(content.sweep.layers(drawn), order),
         "effects": parameters.effects(content.best, content.sweep.space),
         "train": answer.train_command(content.sweep.paths),
     }

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps import pareto
+from sweeps.networks import numbers_of
 from sweeps.objectives import Objectives, front_ranks
 from sweeps.pareto import Asked, Table
-from sweeps.report.charts import numbers_of, spread
+from sweeps.report.charts import spread
 
 MOST_DRAWN = 4000
 """Maximum number of marks: more cover each other, and make the page large and slow."""

@@ -110,13 +110,9 @@ def test_curves_stop_where_there_is_no_room_and_long_ones_are_thinned(monkeypatc
 
 
 def test_layers_are_in_percent_and_absent_where_none_were_recorded(ended_row: Callable[..., Row]) -> None:
-    epochs = epochs_table(
-        {"trial": 0, "attempt": 1, "epoch": epoch}
-        | {"layers": [{"name": "linear1", "remaining": left, "inverted": left / 2}] if left else None}
-        for epoch, left in ((1, 0.5), (2, 0.25), (3, None))
-    )
-    drawn = network_table(ended_row(0, epochs_done=epoch) for epoch in (2, 3))
-    found = charts.layers(epochs, drawn, [(0, 3), (0, 2)])
+    layers = [{"name": "linear1", "remaining": 0.25, "inverted": 0.125}]
+    drawn = network_table([ended_row(0, epochs_done=2, layers=layers), ended_row(0, epochs_done=3)])
+    found = charts.layers(drawn, [(0, 3), (0, 2)])
     assert found == {"0@2": {"name": ["linear1"], "remaining": [25], "inverted": [12.5]}}
 
 

@@ -85,6 +85,29 @@ def test_a_sweep_that_trains_shows_the_front_of_trials_that_have_not_ended(
     assert found["trials"]["epochs"] == [None]
 
 
+def test_a_network_of_an_earlier_attempt_has_its_layers(
+    tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    """A second attempt goes on from the checkpoint after epoch 2: the network on the front is of the first one."""
+    paths = write_sweep(tmp_path, [])
+
+    def layers(share: float) -> list[Row]:
+        return [{"name": "linear1", "remaining": share, "inverted": 0.0}]
+
+    first = epoch_rows(0, (0.6, 0.5), (0.9, 0.2), (0.7, 0.3), layers=layers(0.25))
+    second = epoch_rows(0, (0.6, 0.5), (0.9, 0.2), (0.8, 0.3), attempt=2, layers=layers(0.5))[2:]
+    write_epochs(paths, [ended_row(0, attempt=2, epochs_done=3)], [*first, *second])
+    sweep = StoredSweep.at(paths)
+    found = embedded(document.write(sweep).read_text())
+    assert found["trials"]["name"] == ["0@2"]
+    assert found["layers"] == {"0@2": {"name": ["linear1"], "remaining": [25], "inverted": [0]}}
+    every = sweep.layers(sweep.networks()).to_pylist()
+    assert [(row["epoch"], row["attempt"], row["layers"][0]["remaining"]) for row in every] == [
+        *((1, 1, 0.25), (2, 1, 0.25), (3, 2, 0.5))
+    ]
+    assert sweep.layers(sweep.networks().slice(0, 0)).num_rows == 0
+
+
 def test_networks_of_an_older_version_are_judged_and_have_no_hours(
     tmp_path: Path, ended_row: Callable[..., Row], write_sweep: Callable[..., SweepPaths]
 ) -> None:
