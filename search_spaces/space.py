@@ -10,7 +10,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces.errors import SpaceError
-from supermask.config import RULES
+from supermask.config import RULES, TrainConfig
 
 Value = int | float | str
 Distribution = FloatDistribution | IntDistribution | CategoricalDistribution
@@ -140,6 +140,12 @@ class SearchSpace:
             raise SpaceError([f"SearchSpace.parameters: {CIRCLE_RULE}, but got {circle}. {CIRCLE_REMEDY}"])
         order = [name for name in graphlib.TopologicalSorter(graph).static_order() if name in self.parameters]
         object.__setattr__(self, "parameters", {name: self.parameters[name] for name in order})
+
+    @property
+    def most_epochs(self) -> int:
+        """Epochs of a trial, at most."""
+        searched = self.parameters.get("epochs")
+        return int(max(map(int, searched.extremes)) if searched else self.fixed.get("epochs", TrainConfig.epochs))
 
     def suggest(self, trial: Suggests) -> dict[str, Any]:
         """Draws one configuration.

@@ -1,4 +1,4 @@
-"""Confirmations of a sweep as Parquet files: one row per chosen trial and fresh seed, in `ROOT/NAME/confirm/`."""
+"""Confirmations of a sweep as Parquet files: one row per chosen network and fresh seed, in `ROOT/NAME/confirm/`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from sweeps.store.parts import Parts, newest, read
 CONFIRMATIONS = pa.schema(
     [
         ("trial", pa.int64()),
+        ("epoch", pa.int64()),
         ("seed_index", pa.int64()),
         ("state", pa.string()),
         ("reason", pa.string()),
@@ -21,6 +22,8 @@ CONFIRMATIONS = pa.schema(
         ("epochs_done", pa.int64()),
         ("val_accuracy", pa.float64()),
         ("val_loss", pa.float64()),
+        ("estimate", pa.float64()),
+        ("standard_error", pa.float64()),
         ("test_accuracy", pa.float64()),
         ("test_loss", pa.float64()),
         ("remaining", pa.float64()),
@@ -29,10 +32,11 @@ CONFIRMATIONS = pa.schema(
         *(TRIALS.field(name) for name in ("host", "device", "dtype", "commit", "started", "ended")),
     ]
 )
-"""One row per trial and seed. `seed_index` counts fresh seeds from 0; `seed` is the seed itself. Columns otherwise
-as in `sweeps.results.TRIALS`."""
+"""One row per network and seed. `seed_index` counts fresh seeds from 0; `seed` is the seed itself, and `epochs` the
+network's epoch, as for a training that ends with it. `epochs_done` is smaller where a training came to its end before.
+Columns otherwise as in `sweeps.results.TRIALS`."""
 
-_KEYS = ("trial", "seed_index")
+_KEYS = ("trial", "epoch", "seed_index")
 
 
 class ConfirmationWriter:
@@ -67,7 +71,12 @@ def load(folder: Path | str) -> Table:
     """The confirmations in a folder; none when it does not exist.
 
     Returns:
-        A table with the columns of `CONFIRMATIONS`, sorted by trial and seed index. A seed that was trained again
-        has its newest row only.
+        A table with the columns of `CONFIRMATIONS`, sorted by trial, epoch and seed index. A network that was trained
+        again with a seed has its newest row only. What a version confirmed that knew trials only is their last network.
     """
-    return newest(read(Path(folder), CONFIRMATIONS), _KEYS)
+    table = read(Path(folder), CONFIRMATIONS)
+    if table.column("epoch").null_count:
+        last = table.column("epochs").combine_chunks()
+        epochs = table.column("epoch").combine_chunks().fill_null(last)
+        table = table.set_column(table.column_names.index("epoch"), "epoch", epochs)
+    return newest(table, _KEYS)

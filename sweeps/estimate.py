@@ -10,14 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
-from pyarrow import Table
-
-from sweeps.store.columns import floats
-
 WINDOW = 5
 """Most epochs that an estimate is the mean of."""
+_NINE_IN_TEN = 1.645
+"""Standard deviations within which nine of ten normal draws lie."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +41,14 @@ def estimate(recent: Sequence[float], images: int) -> Estimate:
     return Estimate(mean, math.sqrt(max(mean * (1 - mean), 0.25 / images) / images))
 
 
-def with_estimates(networks: Table) -> Table:
-    """The networks with their estimates, which an older version did not write.
+def fresh_interval(accuracy: float, standard_error: float) -> tuple[float, float]:
+    """Where the accuracy of a training with a fresh seed is expected, in nine of ten cases.
+
+    Such a training scatters about what is expected of it as the one did that the estimate is of.
 
     Args:
-        networks: Of whole trials, sorted by trial and epoch.
+        accuracy: The estimate.
+        standard_error: Its standard error.
     """
-    if not networks.column("estimate").null_count:
-        return networks
-    accuracies, trials = floats(networks, "val_accuracy"), floats(networks, "trial")
-    steps = np.diff(np.unique(accuracies))
-    images = round(1 / steps.min()) if len(steps) else 1  # accuracies are counts among so many images
-    found = list[Estimate]()
-    recent: list[float] = []
-    for place, accuracy in enumerate(accuracies.tolist()):
-        recent = [*recent[-WINDOW:], accuracy] if place and trials[place] == trials[place - 1] else [accuracy]
-        found.append(estimate(recent, images))
-    for name in ("estimate", "standard_error"):
-        column = pa.array([getattr(one, name) for one in found], pa.float64())
-        known = networks.column(name).combine_chunks().fill_null(column)
-        networks = networks.set_column(networks.column_names.index(name), name, known)
-    return networks
+    reach = _NINE_IN_TEN * math.sqrt(2) * standard_error
+    return accuracy - reach, accuracy + reach

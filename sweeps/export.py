@@ -1,7 +1,6 @@
 """Exports trained networks: artifact, PyTorch state dict, ONNX model or MLflow model."""
 
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,11 @@ from supermask import data
 from supermask.artifact import Artifact
 from supermask.config import ConfigError
 from supermask.plain import plain_network
-from sweeps import results
+from sweeps.analysis import named_network
 from sweeps.errors import SweepError
-from sweeps.remote.root import fetch, sending
-from sweeps.store.paths import SweepPaths, replacing, resolve_root
+from sweeps.objectives import Key
+from sweeps.remote.root import sending
+from sweeps.store.paths import SweepPaths, replacing
 from sweeps.tracking import onnx_model
 
 SUFFIXES = {"artifact": ".safetensors", "torch": ".pt", "onnx": ".onnx"}
@@ -36,39 +36,29 @@ class Source:
         path: The artifact's file.
         name: What files made from it are called.
         sweep: The sweep it belongs to; None when it was given by its path.
-        trial: Number of its trial, likewise.
+        key: Its trial and epoch, likewise.
     """
 
     path: Path
     name: str
     sweep: SweepPaths | None = None
-    trial: int | None = None
+    key: Key | None = None
 
 
 def find(text: str, root: str | None) -> Source:
-    """Resolves `NAME:TRIAL` or the path of an artifact.
+    """Resolves `NAME:TRIAL@EPOCH`, see `sweeps.analysis.named_network`, or the path of an artifact.
 
     Args:
         text: As the user wrote it.
         root: The option `--root`.
 
     Raises:
-        SweepError: If there is no such thing.
+        SweepError: If there is no such network, or its masks were not kept.
     """
     if text.endswith(SUFFIXES["artifact"]) or Path(text).is_file():
         return Source(Path(text), Path(text).stem)
-    found = re.fullmatch(r"(?P<name>[^:]*):(?P<trial>[0-9]{1,18})", text)
-    if not found:
-        raise SweepError(
-            f"WHAT: must be NAME:TRIAL or the path of an artifact, but got {text!r}. "
-            "Write for example fcn_mnist:59 or masks/59.safetensors."
-        )
-    paths, trial = fetch(SweepPaths(resolve_root(root), found["name"])), int(found["trial"])
-    results.check_exists(paths)
-    path = paths.masks / f"{trial}{SUFFIXES['artifact']}"
-    if not path.is_file():
-        raise _missing(paths, trial)
-    return Source(path, f"{paths.name}-{trial}", paths, trial)
+    found = named_network.find(text, root, what="WHAT", other="the path of an artifact or ")
+    return Source(found.artifact(), found.stem, found.paths, found.key)
 
 
 def export_file(source: Source, to: str, out: Path | None, *, data_root: str | None, say: Say) -> Path:
@@ -110,10 +100,10 @@ def export_file(source: Source, to: str, out: Path | None, *, data_root: str | N
 
 
 def export_model(source: Source, uri: str | None, *, name: str | None, data_root: str | None, say: Say) -> str:
-    """Logs a trial's network as a model to its run in MLflow, and registers it if it is given a name.
+    """Logs a network as a model to its trial's run in MLflow, and registers it if it is given a name.
 
     Args:
-        source: The trained network, given as NAME:TRIAL.
+        source: The trained network, given as NAME:TRIAL@EPOCH.
         uri: MLflow store; by default that of the root.
         name: To register it under.
         data_root: Folder of the datasets, for check and example.
@@ -123,7 +113,8 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
         The model's address in MLflow.
 
     Raises:
-        SweepError: If it is no trial, has no run there, or the store does not answer or takes no such name.
+        SweepError: If it is no network of a sweep, its trial has no run there, or the store does not answer or takes
+            no such name.
         ConfigError: If the artifact cannot be used.
     """
     from sweeps.tracking import mlflow_store, model_registry
@@ -131,21 +122,22 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
     if name is not None:
         model_registry.check_name(name)
 
-    if source.sweep is None or source.trial is None:
+    if source.sweep is None or source.key is None:
         raise SweepError(
-            f"--to mlflow: a model belongs to a trial's run, but got the path {source.path}. Name it as NAME:TRIAL."
+            f"--to mlflow: a model belongs to a trial's run, but got the path {source.path}. "
+            "Name it as NAME:TRIAL@EPOCH."
         )
     onnx_model.check_installed("--to mlflow")
     artifact = Artifact.load(source.path)
     store = uri or mlflow_store.default_uri(source.sweep.root)
     with sending(source.sweep, say, what="mlflow", mlflow=not uri):
-        run_id = model_registry.run_of(store, source.sweep.name, source.trial, root=source.sweep.root)
+        run_id = model_registry.run_of(store, source.sweep.name, source.key[0], root=source.sweep.root)
         images = example_images(artifact, data_root, say)
         model = onnx_model.convert(plain_network(artifact), images)
-        address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
+        tags = model_registry.tags_of(source.sweep.name, source.key)
+        address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy(), tags=tags)
         if name is None:
             return address
-        tags = {"sweep": source.sweep.name, "trial": str(source.trial)}
         return model_registry.register(store, address.removeprefix("models:/"), name, tags=tags)
 
 
@@ -167,18 +159,3 @@ def _state_dict(artifact: Artifact) -> bytes:
     stream = io.BytesIO()
     torch.save(plain_network(artifact).state_dict(), stream)
     return stream.getvalue()
-
-
-def _missing(paths: SweepPaths, trial: int) -> SweepError:
-    trials = results.load(paths.root, paths.name).to_pylist()
-    where = f"sweep {paths.name}: "
-    if not any(row["trial"] == trial and row["state"] == "finished" for row in trials):
-        return SweepError(
-            f"{where}trial {trial} must have finished, but there is no such trial. "
-            f"See 'sweeps pareto {paths.name}{paths.root_option}' for the front."
-        )
-    kept = sorted(int(path.stem) for path in paths.masks.glob(f"*{SUFFIXES['artifact']}") if path.stem.isdecimal())
-    return SweepError(
-        f"{where}the masks of trial {trial} must have been kept, but only those of the front are: "
-        f"{', '.join(map(str, kept)) or 'none'}. Train it again: sweeps train {paths.name}:{trial}{paths.root_option}"
-    )

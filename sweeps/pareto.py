@@ -1,6 +1,6 @@
 """The Pareto front of a table of networks, its knee and its hypervolume.
 
-A table of networks (`sweeps.results.load_networks`) has a row per trial and epoch, and every row counts. In a table of
+A table of networks (`sweeps.networks.load`) has a row per trial and epoch, and every row counts. In a table of
 trials (`sweeps.results.load`), which has the column `state`, each finished trial stands for its last network. Only rows
 whose objectives are finite numbers count.
 """
@@ -105,6 +105,29 @@ def front_of(table: Table, space: "SearchSpace", *, asked: "Iterable[Constraint]
     return front(feasible(table, (*space.constraints, *asked)), Objectives.of(space))
 
 
+def own_fronts(networks: Table, objectives: Asked) -> Table:
+    """The networks that no other of their trial beats: all that can be on a front, and a small part of all.
+
+    Of more than two objectives, these are all networks.
+
+    Args:
+        networks: Networks, sorted by trial and epoch.
+        objectives: What is good.
+    """
+    costs = Objectives.given(objectives).cost_array(lambda metric: judged(networks, metric))
+    places = np.flatnonzero(np.isfinite(costs).all(axis=1))
+    if costs.shape[1] > 2 or not len(places):
+        return rows(networks, places)
+    trials = np.unique(values(networks, "trial")[places], return_inverse=True)[1]
+    first, last = costs[places, 0], np.unique(costs[places, -1], return_inverse=True)[1]
+    order = np.lexsort((last, first, trials))
+    # Along the first objective the second must fall. Whole numbers that fall from trial to trial begin anew at each.
+    falling = last[order] - trials[order] * (int(last.max()) + 1)
+    least = np.minimum.accumulate(falling)
+    keep = np.append(True, falling[1:] < least[:-1])
+    return rows(networks, np.sort(places[order[keep]]))
+
+
 def best_of_trials(networks: Table, objectives: Asked) -> Table:
     """The network of each trial that alone has the largest hypervolume; one that keeps the constraints before others.
 
@@ -118,7 +141,8 @@ def best_of_trials(networks: Table, objectives: Asked) -> Table:
     asked = Objectives.given(objectives)
     worth = _gains(networks, asked).prod(axis=1)
     for bound in asked.constraints:
-        worth -= np.maximum(0.0, bound.violation(judged(networks, bound.metric))) > 0
+        column = judged(networks, bound.metric)
+        worth -= column < bound.bound if bound.operator == ">=" else column > bound.bound
     trials = values(networks, "trial")
     order = np.lexsort((values(networks, "epoch"), -worth, trials))
     return rows(networks, order[np.diff(trials[order], prepend=np.nan) != 0])

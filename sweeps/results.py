@@ -17,10 +17,9 @@ from pyarrow import Table
 
 from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
-from sweeps.estimate import with_estimates
 from sweeps.store import parts
 from sweeps.store.cache import shown
-from sweeps.store.columns import equals, floats, integers, rows
+from sweeps.store.columns import equals, integers, rows
 from sweeps.store.parts import Parts, newest, read
 from sweeps.store.paths import SweepPaths, check_inside, replacing, sweep_names
 
@@ -93,15 +92,11 @@ EPOCHS = pa.schema(
 """One row per trial, attempt and epoch (1-based). `seconds` is the lane's share of its pack's time, `estimate` and
 `standard_error` are those of `sweeps.estimate`. The test set is read after the last epoch of a trial only."""
 
-NETWORKS = pa.schema([field for field in EPOCHS if field.name != "layers"])
-"""Columns of a network."""
-
 RUNNING = "running"
 """State of the row that a trial has until it ends."""
 
 _TRIAL_KEYS = ("trial", "attempt")
 _EPOCH_KEYS = ("trial", "attempt", "epoch")
-_NETWORK_KEYS = ("trial", "epoch", "attempt")
 
 
 class ResultsWriter:
@@ -201,7 +196,7 @@ def load(
         SweepError: If there is no such sweep.
     """
     wanted = TRIALS.names if columns is None else {*_TRIAL_KEYS, *columns}
-    found = _read_trials(_folder(root, name), {"state", *wanted}, every_attempt=every_attempt, running=running)
+    found = _read_trials(folder_of(root, name), {"state", *wanted}, every_attempt=every_attempt, running=running)
     return found if "state" in wanted else found.drop_columns(["state"])
 
 
@@ -226,48 +221,6 @@ def ended_only(trials: Table) -> Table:
     return rows(trials, ~is_running) if is_running.any() else trials
 
 
-def load_networks(root: Path | str, name: str, *, trials: Collection[int] | None = None) -> Table:
-    """The networks of a sweep: every trial after each of its epochs, also of those that were stopped or failed later.
-
-    Of an epoch that several attempts reached, the latest one counts. An epoch in which a trial diverged is no network.
-
-    Args:
-        root: The folder of all sweeps.
-        name: The sweep.
-        trials: Only of these; None is all.
-
-    Returns:
-        A table with the columns of `EPOCHS` but `layers`, sorted by trial and epoch.
-
-    Raises:
-        SweepError: If there is no such sweep.
-    """
-    where = None if trials is None else pc.field("trial").isin(list(trials))
-    table = newest(read(_folder(root, name).epochs, NETWORKS, where=where), _NETWORK_KEYS, per=("trial", "epoch"))
-    measured = np.column_stack([floats(table, metric) for metric in ("train_loss", "val_loss", "val_accuracy")])
-    sound = np.isfinite(measured).all(axis=1)
-    return with_estimates(table if sound.all() else rows(table, sound))
-
-
-def with_trials(networks: Table, trials: Table) -> Table:
-    """Networks with what is known of their trials: configuration, place, and state as `trial_state`.
-
-    The configuration is the one whose training ends with the network: `epochs` is its epoch.
-
-    Args:
-        networks: From `load_networks`.
-        trials: From `load`, running ones included; networks of others are left out.
-    """
-    numbers, wanted = integers(trials, "trial"), integers(networks, "trial")
-    networks = rows(networks, np.isin(wanted, numbers))
-    known = rows(trials, np.searchsorted(numbers, integers(networks, "trial")))
-    for name in known.column_names:
-        if name not in networks.column_names:
-            column = networks.column("epoch") if name == "epochs" else known.column(name)
-            networks = networks.append_column("trial_state" if name == "state" else name, column)
-    return networks
-
-
 def load_epochs(
     root: Path | str, name: str, *, trials: Collection[int] | None = None, latest_attempt: bool = True
 ) -> Table:
@@ -285,7 +238,7 @@ def load_epochs(
     Raises:
         SweepError: If there is no such sweep.
     """
-    paths = _folder(root, name)
+    paths = folder_of(root, name)
     where = None if trials is None else pc.field("trial").isin(list(trials))
     table = newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
     if not latest_attempt or not table.num_rows:
@@ -312,7 +265,7 @@ def attempts(root: Path | str, name: str, *, first: int) -> dict[int, int]:
     Raises:
         SweepError: If there is no such sweep.
     """
-    epochs = read(_folder(root, name).epochs, EPOCHS, where=pc.field("trial") >= first).select(["trial", "attempt"])
+    epochs = read(folder_of(root, name).epochs, EPOCHS, where=pc.field("trial") >= first).select(["trial", "attempt"])
     found = epochs.group_by("trial").aggregate([("attempt", "max")])
     return dict(zip(found.column("trial").to_pylist(), found.column("attempt_max").to_pylist(), strict=True))
 
@@ -331,13 +284,18 @@ def load_trials(root: Path | str, name: str, trials: Collection[int]) -> tuple[T
     Raises:
         SweepError: If there is no such sweep.
     """
-    paths = _folder(root, name)
+    paths = folder_of(root, name)
     where = pc.field("trial").isin(list(trials))
     ended = _read_trials(paths, where=where)
     return ended, newest(read(paths.epochs, EPOCHS, where=where), _EPOCH_KEYS)
 
 
-def _folder(root: Path | str, name: str) -> SweepPaths:
+def folder_of(root: Path | str, name: str) -> SweepPaths:
+    """Where a sweep is kept.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
     paths = SweepPaths(Path(root), name)
     if paths.folder.is_dir():
         return paths

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
+from sweeps import networks
 from sweeps.display.panel import Display, count
 from sweeps.driver import pack_size, provenance
 from sweeps.driver.executor import Executor, executing, say
@@ -277,10 +278,11 @@ def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:
 
     sweep = StoredSweep(work.paths, work.space)
     try:
-        networks, trials = sweep.networks(), sweep.trials(running=True)
+        every, trials = sweep.networks(), sweep.trials(running=True)
+        networks.keep_candidates(work.paths, work.space, every)
         if trials.num_rows:
             with suppress(OSError):  # of a full disk: the mirror is worth more than a picture
-                draw(sweep, networks, trials)
+                draw(sweep, every, trials)
             document.renew(sweep, draw_mask=kept_mask.draw, state=state)
         mirror.finish(state, overview(sweep) if trials.num_rows else None)
         return mirror.close(MIRROR_SECONDS[state])

@@ -1,6 +1,6 @@
 """A sweep as its files hold it: what every room reads that shows, compares or reports a sweep."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -10,7 +10,7 @@ from sweeps.remote.root import fetch
 from sweeps.store.paths import SweepPaths, resolve_root
 
 if TYPE_CHECKING:  # Arrow and Optuna take most of a second: whoever asks for a command's help does without
-    from search_spaces.space import SearchSpace
+    from search_spaces.space import Constraint, SearchSpace
     from sweeps.results import Table
 
 
@@ -67,11 +67,18 @@ class StoredSweep:
 
         return results.load(self.paths.root, self.name, columns=columns, running=running)
 
-    def networks(self) -> "Table":
-        """Every trial after each of its epochs; see `sweeps.results.load_networks`."""
-        from sweeps import results
+    @property
+    def epochs_trained(self) -> int:
+        """Number of rows of epochs so far."""
+        from sweeps.store import parts
 
-        return results.load_networks(self.paths.root, self.name)
+        return sum(parts.row_counts(self.paths.epochs, {}).values())
+
+    def networks(self) -> "Table":
+        """Every trial after each of its epochs; see `sweeps.networks.load`."""
+        from sweeps import networks
+
+        return networks.load(self.paths.root, self.name)
 
     def epochs(self, trials: Collection[int] | None = None) -> "Table":
         """The epochs of all trials, or of some; see `sweeps.results.load_epochs`."""
@@ -85,11 +92,17 @@ class StoredSweep:
 
         return confirmations.load(self.paths.confirm)
 
+    def candidates(self, asked: "Iterable[Constraint]" = ()) -> "Table":
+        """The networks that can be on a front, see `sweeps.networks.candidates`."""
+        from sweeps import networks
+
+        return networks.candidates(self.paths, self.space, asked=asked)
+
     def front(self) -> "Table":
         """The front of the networks that keep the constraints, with their configurations.
 
-        See `sweeps.pareto.front_of` and `sweeps.results.with_trials`.
+        See `sweeps.pareto.front_of` and `sweeps.networks.with_trials`.
         """
-        from sweeps import pareto, results  # imports moocore, which takes a third of a second
+        from sweeps import networks, pareto  # imports moocore, which takes a third of a second
 
-        return results.with_trials(pareto.front_of(self.networks(), self.space), self.trials(running=True))
+        return networks.with_trials(pareto.front_of(self.candidates(), self.space), self.trials(running=True))

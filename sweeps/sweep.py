@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweeps.run import Outcome
 
 Network = dict[str, Any]
-"""Row of a network with what is known of its trial, see `sweeps.results.with_trials`."""
+"""Row of a network with what is known of its trial, see `sweeps.networks.with_trials`."""
 
 
 class Sweep:
@@ -140,7 +140,7 @@ class Sweep:
         return self._stored.confirmations()
 
     def networks(self) -> Table:
-        """Every trial after each of its epochs, running ones included; see `sweeps.results.load_networks`.
+        """Every trial after each of its epochs, running ones included; see `sweeps.networks.load`.
 
         Raises:
             SweepError: If the sweep has not been run.
@@ -184,7 +184,12 @@ class Sweep:
     def _select(self, asked: "Selection") -> Network:
         from sweeps.analysis.selection import select
 
-        return select(asked, self.networks(), self._stored.trials(running=True), self.space)[0]
+        return select(
+            asked,
+            self._stored.candidates([asked.bound] if asked.bound else []),
+            self._stored.trials(running=True),
+            self.space,
+        )[0]
 
     def run(
         self, trials: int | None = None, *, console: "Console | None" = None, **options: Unpack[SessionOptions]

@@ -11,6 +11,8 @@ from typing import Any
 import moocore
 import numpy as np
 
+from sweeps.objectives import Key
+
 _BEYOND = (2.0, 0.0)
 """Remaining and -accuracy of a point that all seeds attain, so that one whose lanes all diverged is counted."""
 
@@ -35,19 +37,19 @@ class Surfaces:
 
 
 def surfaces(rows: Sequence[Mapping[str, Any]]) -> Surfaces | None:
-    """The attainment surfaces of confirmed trials over their seeds.
+    """The attainment surfaces of confirmed networks over their seeds.
 
-    The trials that share a seed index form one front. Where trials have different numbers of seeds, those trials and
-    indices count that make up most trainings. A lane that diverged attained nothing.
+    The networks that share a seed index form one front. Where networks have different numbers of seeds, those networks
+    and indices count that make up most trainings. A lane that diverged attained nothing.
 
     Args:
-        rows: Rows of `sweeps.confirmations`, of all trials.
+        rows: Rows of `sweeps.confirmations`, of all networks.
 
     Returns:
-        None of fewer than two trials, or without a common seed or anything finished.
+        None of fewer than two networks, or without a common seed or anything finished.
     """
     chosen, common = _largest_block(rows)
-    used = [row for row in rows if row["trial"] in chosen and row["seed_index"] in common]
+    used = [row for row in rows if (row["trial"], row["epoch"]) in chosen and row["seed_index"] in common]
     used = [row for row in used if row["state"] == "finished"]
     if not used:
         return None
@@ -67,15 +69,15 @@ def _at(levels: np.ndarray, surface: np.ndarray) -> np.ndarray:
     return accuracies[np.searchsorted(corners[:, 0], levels, side="right")]
 
 
-def _largest_block(rows: Sequence[Mapping[str, Any]]) -> tuple[set[int], set[int]]:
-    """Two or more trials and the seed indices that all of them have, as many of both as possible."""
-    indices: dict[int, set[int]] = {}
+def _largest_block(rows: Sequence[Mapping[str, Any]]) -> tuple[set[Key], set[int]]:
+    """Two or more networks and the seed indices that all of them have, as many of both as possible."""
+    indices: dict[Key, set[int]] = {}
     for row in rows:
-        indices.setdefault(row["trial"], set()).add(row["seed_index"])
-    best: tuple[set[int], set[int]] = set(), set()
+        indices.setdefault((row["trial"], row["epoch"]), set()).add(row["seed_index"])
+    best: tuple[set[Key], set[int]] = set(), set()
     for least in {len(own) for own in indices.values()}:
-        group = {trial for trial, own in indices.items() if len(own) >= least}
-        common = set.intersection(*(indices[trial] for trial in group))
+        group = {key for key, own in indices.items() if len(own) >= least}
+        common = set.intersection(*(indices[key] for key in group))
         if len(group) > 1 and len(group) * len(common) > len(best[0]) * len(best[1]):
             best = group, common
     return best

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sweeps import pareto
 from sweeps.errors import SweepError
 from sweeps.objectives import Directions, Objectives
-from sweeps.pareto import Table, values
+from sweeps.pareto import Asked, Table, judged, values
+
+if TYPE_CHECKING:
+    from search_spaces.space import SearchSpace
 
 Side = Literal["one", "other", "neither"]
 _PAST_ALL = float(np.nextafter(1.0, 2.0))
@@ -25,9 +28,9 @@ class Range:
     Attributes:
         low: Least fraction of remaining weights.
         high: Greatest, up to which but not at which this holds; 1 of the last range, which holds at 1 as well.
-        better: The side whose best trial with at most so many weights has the better other objective.
-        gain: How much better, the mean over the logarithm of remaining weights; None where the other side has no trial
-            with so few.
+        better: The side whose best network with at most so many weights has the better other objective.
+        gain: How much better, the mean over the logarithm of remaining weights; None where the other side has no
+            network with so few.
         most: The largest difference in the range, likewise.
     """
 
@@ -58,8 +61,8 @@ class Comparison:
     where: tuple[Range, ...]
 
 
-def compare(one: Table, other: Table, objectives: Directions, *, resamples: int = 1000, seed: int = 0) -> Comparison:
-    """Compares the finished trials of two sweeps.
+def compare(one: Table, other: Table, objectives: Asked, *, resamples: int = 1000, seed: int = 0) -> Comparison:
+    """Compares the networks of two sweeps.
 
     The interval is the percentile interval of the difference over resamples of the trials of both sweeps, drawn with
     replacement (Efron, "Bootstrap methods: another look at the jackknife", 1979). It answers which of two searches of
@@ -68,7 +71,7 @@ def compare(one: Table, other: Table, objectives: Directions, *, resamples: int 
     different length, the shorter one's by more, which `notes` says.
 
     Args:
-        one: Trials of a sweep, from `sweeps.results.load`.
+        one: Networks of a sweep, from `sweeps.networks.load`.
         other: Of another.
         objectives: What is good, the same of both.
         resamples: How many, >= 1.
@@ -88,55 +91,63 @@ def compare(one: Table, other: Table, objectives: Directions, *, resamples: int 
     return Comparison(volumes, volumes[0] - volumes[1], low, high, tuple(_ranges(one, other, objectives)))
 
 
-def check_objectives(names: tuple[str, str], objectives: tuple[Directions, Directions]) -> None:
+def check_objectives(names: tuple[str, str], spaces: tuple["SearchSpace", "SearchSpace"]) -> None:
     """Checks that two sweeps have the same objectives.
 
     Args:
         names: Of the sweeps.
-        objectives: What is good in each.
+        spaces: Their search spaces.
 
     Raises:
         SweepError: If that is not the same.
     """
-    if objectives[0] != objectives[1]:
+    one, other = spaces
+    if (one.objectives, one.scales) != (other.objectives, other.scales):
         raise SweepError(
-            f"{', '.join(names)}: both must have the same objectives, but they have {_text(objectives[0])} and "
-            f"{_text(objectives[1])}. Compare sweeps of one question."
+            f"{', '.join(names)}: both must have the same objectives, but they have {_text(one)} and {_text(other)}. "
+            "Compare sweeps of one question."
         )
 
 
-def notes(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Directions) -> list[str]:
+def notes(
+    found: Comparison,
+    names: tuple[str, str],
+    sides: tuple[Table, Table],
+    trials: tuple[Table, Table],
+    objectives: Asked,
+) -> list[str]:
     """Caveats of a comparison: limits of its numbers, and other differences between the sweeps.
 
     Args:
         found: From `compare`.
         names: Of the sweeps.
-        sides: Their trials.
+        sides: Their networks.
+        trials: Their ended trials.
         objectives: What is good.
     """
     return [
         *_at_reference(found, names, sides, objectives),
-        *_other_lengths(found, names, sides),
-        *_differences(names, sides),
+        *_other_lengths(found, names, trials),
+        *_differences(names, trials),
     ]
 
 
 def _at_reference(
-    found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Directions
+    found: Comparison, names: tuple[str, str], sides: tuple[Table, Table], objectives: Asked
 ) -> Iterator[str]:
     asked = Objectives.given(objectives)
     ends = " or ".join(f"{metric} {asked.ends(metric)[0]:.4g}" for metric in asked.directions)
     for name, side, volume in zip(names, sides, found.volumes, strict=True):
         if not volume and pareto.front(side, objectives).num_rows:
-            yield f"the hypervolume says nothing of {name}: all its finished trials have {ends}, or worse"
+            yield f"the hypervolume says nothing of {name}: all its networks have {ends}, or worse"
 
 
-def _other_lengths(found: Comparison, names: tuple[str, str], sides: tuple[Table, Table]) -> Iterator[str]:
-    counts = [pareto.finished(side).num_rows for side in sides]
+def _other_lengths(found: Comparison, names: tuple[str, str], trials: tuple[Table, Table]) -> Iterator[str]:
+    counts = [side.num_rows for side in trials]
     (fewer, shorter), (more, _) = sorted(zip(counts, names, strict=True))
     if fewer < more and all(found.volumes):  # without a volume there is nothing that a resample could lose
         yield (
-            f"the interval leans against {shorter}, which finished fewer trials ({fewer:,} against {more:,}): a "
+            f"the interval leans against {shorter}, which ended fewer trials ({fewer:,} against {more:,}): a "
             "resample only loses, the more the fewer there are"
         )
 
@@ -152,11 +163,13 @@ def _list(held: Sequence[Any]) -> str:
     return ", ".join(map(str, held[:5])) + (", ..." if len(held) > 5 else "")
 
 
-def _text(objectives: Directions) -> str:
-    return ", ".join(f"{metric} {way}" for metric, way in objectives.items())
+def _text(space: "SearchSpace") -> str:
+    scales = {metric: f" ({scale})" for metric, scale in space.scales.items()}
+    return ", ".join(f"{metric} {way}{scales.get(metric, '')}" for metric, way in space.objectives.items())
 
 
-def _ranges(one: Table, other: Table, objectives: Directions) -> list[Range]:
+def _ranges(one: Table, other: Table, asked: Asked) -> list[Range]:
+    objectives = Objectives.given(asked).directions
     metrics = [metric for metric in objectives if metric != "remaining"]
     if len(metrics) != 1 or objectives.get("remaining") != "minimize":
         return []
@@ -175,7 +188,7 @@ def _attained(table: Table, objectives: Directions, metric: str) -> tuple[np.nda
     """Levels of remaining weights, rising and positive, and the best value of the metric up to each."""
     members = pareto.front(table, objectives)
     order = np.argsort(values(members, "remaining"))
-    levels, costs = values(members, "remaining")[order], Objectives(objectives).sign(metric) * values(members, metric)
+    levels, costs = values(members, "remaining")[order], Objectives(objectives).sign(metric) * judged(members, metric)
     return levels[levels > 0], -costs[order][levels > 0]
 
 

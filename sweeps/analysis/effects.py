@@ -1,4 +1,4 @@
-"""Marginal effects: a metric against one searched parameter, averaged over the trials of a sweep."""
+"""Marginal effects: a metric against one searched parameter, averaged over the best networks of a sweep's trials."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,18 +10,19 @@ from sweeps.analysis.intervals import student_t
 from sweeps.analysis.searched import column, parameter_of, present
 from sweeps.errors import SweepError
 from sweeps.objectives import Objectives
-from sweeps.pareto import Table, finished, values
+from sweeps.pareto import Table, finished, judged
 
 
-def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bins: int = 8) -> Table:
+def effect(networks: Table, parameter: str, metric: str, *, space: SearchSpace, bins: int = 8) -> Table:
     """The marginal effect of a parameter on a metric.
 
-    The finished trials that have the parameter are parted into bins of about equal number along it. A bin's mean is
+    The networks whose trials have the parameter are parted into bins of about equal number along it. A bin's mean is
     over all that the sweep tried there, the other parameters as they came: where a sampler looked closer, the good
     ones weigh more. Its interval is Student's t for that mean and says nothing of seeds.
 
     Args:
-        trials: From `sweeps.results.load`.
+        networks: One of each trial with its configuration, see `sweeps.pareto.best_of_trials` and
+            `sweeps.networks.with_trials`; of a table of trials the finished ones count.
         parameter: A searched parameter.
         metric: A column of numbers.
         space: Says where the parameter's values come from.
@@ -29,8 +30,8 @@ def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bi
 
     Returns:
         One row a bin, in the parameter's order: `low`, `high` and `middle` (of a logarithmic range the geometric
-        mean), `n` trials, `mean` of the metric, `ci_low` and `ci_high` (95 %, null of one trial) and `best`. The
-        first three hold the value itself where a bin is a value. No trial, no row.
+        mean), `n` networks, `mean` of the metric, `ci_low` and `ci_high` (95 %, null of one trial) and `best`. The
+        first three hold the value itself where a bin is a value. No network, no row.
 
     Raises:
         SweepError: If the parameter is not searched, the metric is no column, or there is no bin to make.
@@ -38,8 +39,8 @@ def effect(trials: Table, parameter: str, metric: str, *, space: SearchSpace, bi
     if bins < 1:
         raise SweepError(f"bins: must be 1 or more, but got {bins}. Leave it out to have 8.")
     distribution = parameter_of(space, parameter).distribution
-    chosen = finished(trials)
-    measured = values(chosen, metric)
+    chosen = finished(networks)
+    measured = judged(chosen, metric)
     has = present(chosen, space, parameter) & np.isfinite(measured)
     where, measured = column(chosen, parameter)[has], measured[has]
     if isinstance(distribution, CategoricalDistribution) or len(np.unique(where)) <= bins:

@@ -19,7 +19,7 @@ class FrontRows:
         name: Name of the sweep.
         objectives: Metrics, the most important first.
         parameters: Searched fields.
-        rows: Rows of networks with their trials' columns, best first objective first; see `sweeps.results.with_trials`.
+        rows: Rows of networks, best first objective first, see `sweeps.networks.with_trials`.
     """
 
     name: str

@@ -15,7 +15,7 @@ import numpy as np
 from search_spaces.space import Distribution, SearchSpace
 from sweeps.analysis.searched import column, present
 from sweeps.objectives import Objectives
-from sweeps.pareto import Table, finished, values
+from sweeps.pareto import Table, finished, judged
 from sweeps.store.columns import rows
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 HYPERVOLUME = "hypervolume"
 """Target name for all objectives together."""
 FEWEST_TRIALS = 50
-"""Minimum number of finished trials: the best tenth of fewer has less than the five trials that Optuna asks for."""
+"""Minimum number of trials: the best tenth of fewer has less than the five trials that Optuna asks for."""
 MOST_TRIALS = 5000
-"""Maximum number of finished trials; of more, a fixed subsample, enough for the order of the parameters."""
+"""Maximum number of trials; of more, a fixed subsample, enough for the order of the parameters."""
 
 
-def importance(trials: Table, space: SearchSpace) -> Table:
+def importance(networks: Table, space: SearchSpace) -> Table:
     """The importance of every searched parameter for each objective and for the hypervolume.
 
     For an objective the best tenth are the trials best in it. For the hypervolume they are those of the first fronts
@@ -38,7 +38,8 @@ def importance(trials: Table, space: SearchSpace) -> Table:
     of a single objective, where it would say the same.
 
     Args:
-        trials: From `sweeps.results.load`; finished ones with finite objectives count.
+        networks: One of each trial with its configuration, see `sweeps.pareto.best_of_trials` and
+            `sweeps.networks.with_trials`; those with finite objectives count.
         space: Says what was searched, when, and what is good.
 
     Returns:
@@ -46,8 +47,8 @@ def importance(trials: Table, space: SearchSpace) -> Table:
         1. A target in which the trials do not differ has no rows; nor has any with fewer than `FEWEST_TRIALS` trials.
         A parameter that always had the same value has importance 0.
     """
-    chosen = finished(trials)
-    costs = Objectives.of(space).cost_array(lambda metric: values(chosen, metric))
+    chosen = finished(networks)
+    costs = Objectives.of(space).cost_array(lambda metric: judged(chosen, metric))
     known = np.flatnonzero(np.isfinite(costs).all(axis=1))
     if len(known) > MOST_TRIALS:
         known = np.sort(np.random.default_rng(0).choice(known, MOST_TRIALS, replace=False))

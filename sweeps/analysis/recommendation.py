@@ -9,9 +9,10 @@ import numpy as np
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
+from sweeps.networks import with_trials
 from sweeps.objectives import ACCURACIES, Key, Objectives, network_name
 from sweeps.pareto import Table, judged, values
-from sweeps.results import CONFIG_COLUMNS, with_trials
+from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers, rows
 
 NEAR = 0.1
@@ -89,7 +90,7 @@ def recommend(
     confirmations, on the test set, only say how sure it is.
 
     Args:
-        networks: From `sweeps.results.load_networks`.
+        networks: From `sweeps.networks.load`.
         trials: From `sweeps.results.load`, running ones included.
         space: Of the sweep; its name stands in the commands.
         confirmations: From `sweeps.confirmations.load`, if there are any.

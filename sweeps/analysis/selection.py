@@ -9,9 +9,10 @@ import numpy as np
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.errors import SweepError
+from sweeps.networks import with_trials
 from sweeps.objectives import Key, Objectives, network_name
 from sweeps.pareto import Table
-from sweeps.results import CONFIG_COLUMNS, with_trials
+from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers
 from sweeps.store.columns import rows as store_rows
 
@@ -94,7 +95,7 @@ def _bound(text: str) -> Constraint | None:
 
 
 def select(selection: Selection, networks: Table, trials: Table, space: SearchSpace) -> list[Row]:
-    """Rows of the selected networks, see `sweeps.results.with_trials`.
+    """Rows of the selected networks, see `sweeps.networks.with_trials`.
 
     * `front`: the front of the networks that keep to the space's constraints, as `sweeps pareto` prints it.
     * `knee`: the one of them that `pareto.knee` finds.
@@ -106,7 +107,7 @@ def select(selection: Selection, networks: Table, trials: Table, space: SearchSp
 
     Args:
         selection: What is asked for.
-        networks: Of the sweep, from `sweeps.results.load_networks`.
+        networks: Of the sweep, from `sweeps.networks.load`.
         trials: Of the sweep, from `sweeps.results.load`, running ones included.
         space: Gives objectives and constraints.
 
@@ -118,7 +119,8 @@ def select(selection: Selection, networks: Table, trials: Table, space: SearchSp
     if selection.bound:
         within = pareto.feasible(networks, [*space.constraints, selection.bound])
         found = pareto.front(within, _BOTH)
-        found = found.slice(found.num_rows - 1 if selection.bound.metric == "val_accuracy" else 0, 1)
+        last = selection.bound.metric == "val_accuracy"
+        found = found.slice(max(found.num_rows - 1, 0) if last else 0, 1)
     else:
         found = pareto.front_of(networks, space)
         found = pareto.knee(found, Objectives.of(space)) if selection.text == "knee" else found
@@ -174,7 +176,7 @@ def _named(selection: Selection, networks: Table, trials: Table, space: SearchSp
 
 def _configured(rows: list[Row]) -> list[Row]:
     """Checks that the trials can be retrained: a damaged or foreign file may hold results only."""
-    without = [row["trial"] for row in rows if all(row[name] is None for name in CONFIG_COLUMNS)]
+    without = [row["trial"] for row in rows if all(row[name] is None for name in CONFIG_COLUMNS if name != "epochs")]
     if without:
         raise SweepError(
             f"trial {without[0]}: its row must hold its configuration, but every field is null. Choose other trials."

@@ -1,5 +1,6 @@
 """The command that compares two sweeps."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,24 +33,24 @@ def compare(
     from sweeps.figures import drawing, paper
 
     sides = [StoredSweep.open(root, name, summary=True) for name in (one, other)]
-    objectives, others = (side.space.objectives for side in sides)
-    comparison.check_objectives((one, other), (objectives, others))
-    columns = {"state", *comparison.CONDITIONS, *objectives}
-    first, second = (side.trials(columns) for side in sides)
+    comparison.check_objectives((one, other), (sides[0].space, sides[1].space))
+    objectives = sides[0].objectives
+    first, second = (side.networks() for side in sides)
     found = comparison.compare(first, second, objectives, resamples=resamples)
     if as_json:
         print_json({"names": [one, other], **asdict(found)})
     else:
-        out.print(table(found, one, other, objectives))
-    for note in comparison.notes(found, (one, other), (first, second), objectives):
+        out.print(table(found, one, other, objectives.directions))
+    trials = sides[0].trials({*comparison.CONDITIONS}), sides[1].trials({*comparison.CONDITIONS})
+    for note in comparison.notes(found, (one, other), (first, second), trials, objectives):
         err.print(note, soft_wrap=True)
-    fronts = {name: pareto.front(trials, objectives) for name, trials in ((one, first), (other, second))}
+    fronts = {name: pareto.front(table, objectives) for name, table in ((one, first), (other, second))}
     picture = sides[0].paths.folder / f"compared-{other}.png"
-    drawing.save(paper.fronts_figure(fronts, objectives), picture)
+    drawing.save(paper.fronts_figure(fronts, objectives.directions), picture)
     err.print(f"picture: {picture}", soft_wrap=True)
 
 
-def table(found: "Comparison", one: str, other: str, objectives: dict[str, str]) -> "Table":
+def table(found: "Comparison", one: str, other: str, objectives: Mapping[str, str]) -> "Table":
     """A comparison as a table for a terminal."""
     from rich import box
     from rich.table import Table

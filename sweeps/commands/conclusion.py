@@ -10,7 +10,7 @@ from sweeps.commands.options import print_json
 from sweeps.display import front
 from sweeps.display.panel import duration
 from sweeps.driver.options import Options
-from sweeps.results import with_trials
+from sweeps.networks import with_trials
 from sweeps.run import Outcome
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
@@ -53,7 +53,7 @@ def conclude(
 
 
 def _show_front(sweep: StoredSweep, out: Console, err: Console, *, as_json: bool) -> None:
-    paths, space, trials, networks = sweep.paths, sweep.space, sweep.trials(running=True), sweep.networks()
+    paths, space, trials, networks = sweep.paths, sweep.space, sweep.trials(running=True), sweep.candidates()
     rows = front_rows(with_trials(pareto.front_of(networks, space), trials), space)
     if as_json:
         print_json(front.records(rows))

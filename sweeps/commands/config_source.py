@@ -1,6 +1,5 @@
-"""Resolves the configuration of a single training: a YAML file of TrainConfig fields, or a trial of a sweep."""
+"""Resolves the configuration of a single training: a YAML file of TrainConfig fields, or a network of a sweep."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,8 @@ from search_spaces.document import read
 from search_spaces.faults import Faults, check_value, nearest, show
 from search_spaces.overrides import parse
 from supermask.config import OWNERS, RULES, ConfigError, TrainConfig
-from sweeps import results
-from sweeps.errors import SweepError
-from sweeps.remote.root import fetch
-from sweeps.store.paths import SweepPaths
+from sweeps.analysis import named_network
 
-_TRIAL = re.compile(r"([^/:]+):(\d{1,9})")
 _RULE = "must be a mapping of TrainConfig fields"
 _START = "Write one field a line, e.g. network: fcn."
 _SECTIONS = ("search", "fixed", "budget")
@@ -29,43 +24,44 @@ class Source:
 
     Attributes:
         config: The configuration.
-        label: What it is, for titles, e.g. `demo, trial 12`.
+        label: What it is, for titles, e.g. `demo, network 12@7`.
         stem: Name of the folder that its results go to unless another is given.
-        trial: The trial's row in Parquet if it is trained as the sweep did; None of a file or a changed trial.
+        network: The network's row if it is trained as the sweep did, see `sweeps.networks.with_trials`; None of a file,
+            or with changes.
     """
 
     config: TrainConfig
     label: str
     stem: str
-    trial: Mapping[str, Any] | None = None
+    network: Mapping[str, Any] | None = None
 
 
 def find(text: str, root: Path, changes: Sequence[str]) -> Source:
     """Resolves the configuration that an argument names.
 
     Args:
-        text: A path to a YAML file, or `NAME:TRIAL`.
+        text: A path to a YAML file, or `NAME:TRIAL@EPOCH`, see `sweeps.analysis.named_network`.
         root: Folder of all sweeps.
         changes: `FIELD=VALUE` each, in place of what is written there.
 
     Raises:
         SpaceError: If a change cannot be read.
         ConfigError: If the configuration cannot be used.
-        SweepError: If there is no such file, sweep or trial.
+        SweepError: If there is no such file, sweep or network.
     """
     overrides = parse(changes, key="FIELD", example="epochs=30")
     path = Path(text)
     if path.exists() or text.endswith((".yaml", ".yml")):
         return Source(of_file(path, overrides), path.name, path.stem)
-    paths, trial = parse_trial(text, root, what="CONFIG", other="a YAML file or ")
-    row = trial_row(paths, trial)
+    found = named_network.find(text, root, what="CONFIG", other="a YAML file or ")
+    row = found.row
     written = {name: row[name] for name in RULES if row.get(name) is not None}
     # What belonged to the trial's method, schedule or network goes when a change puts another in its place.
     lost = [name for name, (owner, legal) in OWNERS.items() if overrides.get(owner, legal[0]) not in legal]
     kept = {name: value for name, value in written.items() if name not in lost}
     config = _checked(kept | overrides, Faults(text, overridden=overrides))
     changed = " changed" if overrides else ""
-    return Source(config, f"{paths.name}, trial {trial}{changed}", f"{paths.name}-{trial}", None if overrides else row)
+    return Source(config, f"{found.title}{changed}", found.stem, None if overrides else row)
 
 
 def of_file(path: Path, overrides: Mapping[str, Any]) -> TrainConfig:
@@ -91,44 +87,6 @@ def of_file(path: Path, overrides: Mapping[str, Any]) -> TrainConfig:
 def to_yaml(config: TrainConfig) -> str:
     """The configuration as a file that `of_file` reads back, float by float."""
     return yaml.safe_dump(config.to_dict(), sort_keys=False)
-
-
-def parse_trial(text: str, root: Path, *, what: str = "TRIAL", other: str = "") -> tuple[SweepPaths, int]:
-    """Reads `NAME:TRIAL`.
-
-    Args:
-        text: What was given.
-        root: Folder of all sweeps.
-        what: The argument, for messages.
-        other: What else it might have been, for messages.
-
-    Raises:
-        SweepError: If it is none.
-    """
-    match = _TRIAL.fullmatch(text)
-    if match is None:
-        raise SweepError(
-            f"{what}: must be {other}NAME:TRIAL, but got {text!r}. Write a sweep and one of its trials, "
-            "e.g. fcn_digits:12; 'sweeps list' shows the sweeps and 'sweeps pareto NAME' the best trials."
-        )
-    return fetch(SweepPaths(root, match[1])), int(match[2])
-
-
-def trial_row(paths: SweepPaths, trial: int) -> Mapping[str, Any]:
-    """The row of an ended trial.
-
-    Raises:
-        SweepError: If the sweep or the trial is missing.
-    """
-    table = results.load(paths.root, paths.name)
-    numbers = table.column("trial").to_pylist()
-    if trial not in numbers:
-        there = f"ended trials {numbers[0]} to {numbers[-1]}" if numbers else "no ended trial yet"
-        raise SweepError(
-            f"{paths.name}:{trial}: must be an ended trial of the sweep, but there is none of this number; it has "
-            f"{there}. See the best ones: sweeps pareto {paths.name}{paths.root_option}"
-        )
-    return table.slice(numbers.index(trial), 1).to_pylist()[0]
 
 
 def _checked(values: Mapping[str, Any], faults: Faults) -> TrainConfig:

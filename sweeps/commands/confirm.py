@@ -1,4 +1,4 @@
-"""`confirm`: chosen trials again, with fresh seeds."""
+"""`confirm`: chosen networks again, with fresh seeds."""
 
 from typing import Annotated
 
@@ -33,11 +33,12 @@ def confirm(
         str,
         typer.Option(
             "--select",
-            help="front, knee (of the front: the trial farthest from the line between its ends), "
-            "best:accuracy>=X (fewest weights), best:remaining<=X (best accuracy), or trial numbers like 3,17.",
+            help="front, knee (of the front: the network farthest from the line between its ends), "
+            "best:accuracy>=X (fewest weights), best:remaining<=X (best accuracy), or networks like 3@20,17: "
+            "TRIAL@EPOCH, or TRIAL for its network on the front, else its last one.",
         ),
     ] = "front",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10_000, help="Fresh seeds for each trial.")] = 10,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=10_000, help="Fresh seeds for each network.")] = 10,
     root: Root = None,
     lanes: Lanes = "auto",
     gpus_per_pack: Gpus = None,
@@ -49,12 +50,12 @@ def confirm(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train chosen trials again with fresh seeds: mean, standard deviation and 95 % Student t interval on the test set.
+    """Train chosen networks again with fresh seeds: mean, standard deviation and 95 % Student t interval, test set.
 
-    Trials are chosen by their validation metrics. What is trained already is not trained again: the same command goes
-    on after Ctrl-C, and more --seeds adds the missing ones. --data and --tracking-uri are those of the sweep, if left
-    out. A seed draws weights and initial scores, not the order of
-    the batches; the intervals cover what it draws.
+    Networks are chosen by their estimates on the validation part. One training gives all chosen networks of a trial.
+    What is trained already is not trained again: the same command goes on after Ctrl-C, and more --seeds adds the
+    missing ones. --data and --tracking-uri are those of the sweep, if left out. A seed draws weights and initial
+    scores, not the order of the batches; the intervals cover what it draws.
 
     Example: sweeps confirm fcn_digits --select knee --seeds 10
     """

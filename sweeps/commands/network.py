@@ -1,5 +1,6 @@
 """The commands for one network: train it, print its layers, export it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,8 +12,8 @@ from sweeps.commands.options import (
     Download,
     Root,
     Uri,
-    complete_sweep,
-    complete_trial,
+    complete_network,
+    complete_sweep_or_network,
     err,
     out,
     print_json,
@@ -30,10 +31,11 @@ def train(
     config: Annotated[
         str,
         typer.Argument(
-            help="YAML file of TrainConfig fields, or NAME:TRIAL of a sweep.", autocompletion=complete_trial
+            help="YAML file of TrainConfig fields, or a network NAME:TRIAL@EPOCH of a sweep.",
+            autocompletion=complete_network,
         ),
     ],
-    folder: Annotated[str | None, typer.Option("--out", help="New folder of the results [NAME-TRIAL].")] = None,
+    folder: Annotated[str | None, typer.Option("--out", help="New folder of the results [NAME-TRIAL-EPOCH].")] = None,
     root: Root = None,
     data: Data = None,
     download: Download = False,
@@ -44,7 +46,9 @@ def train(
 ) -> None:
     """Train one network in this process, exactly as a sweep would, and write its mask, curves and figures.
 
-    Example: sweeps train fcn_digits:12 --set epochs=50
+    NAME:TRIAL is the trial's network on the front with the best estimate, else its last one.
+
+    Example: sweeps train fcn_digits:12@30
     """
     from sweeps.commands.config_source import find
 
@@ -75,26 +79,24 @@ _REMEDY = "Lower learning_rate or weight_gain: --set learning_rate=0.01."
 
 
 def layers(
-    trial: Annotated[
-        str, typer.Argument(help="NAME:TRIAL of a sweep, one of its front.", autocompletion=complete_trial)
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="Network NAME:TRIAL@EPOCH of a sweep, one of its front, or NAME:TRIAL.",
+            autocompletion=complete_network,
+        ),
     ],
     root: Root = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the kept, hidden and inverted weights of each layer, and draw the first layer as masks/TRIAL.png.
+    """Print the kept, hidden and inverted weights of each layer, and draw the first layer, masks/TRIAL-EPOCH.png.
 
-    Example: sweeps layers fcn_digits:12
+    Example: sweeps layers fcn_digits:12@30
     """
-    from sweeps.commands.config_source import parse_trial, trial_row
+    from sweeps.analysis import named_network
 
-    paths, number = parse_trial(trial, resolve_root(root))
-    row = trial_row(paths, number)
-    kept = paths.masks / f"{number}.safetensors"
-    if not kept.exists():
-        raise SweepError(
-            f"{trial}: masks must be kept in {kept}, but there are none: a sweep keeps those of its front only, and "
-            f"this trial is {row['state']}. Train it again: sweeps train {trial}{paths.root_option}"
-        )
+    found = named_network.find(network, root, what="NETWORK")
+    kept = found.artifact()
 
     from supermask.artifact import Artifact
     from sweeps.display import layer_table
@@ -106,8 +108,8 @@ def layers(
     if as_json:
         print_json(records)
     else:
-        out.print(layer_table.table(records, title=f"{paths.name}, trial {number}: {_what(artifact.config)}"))
-    err.print(f"picture: {kept_mask.draw(paths, number)}", soft_wrap=True)
+        out.print(layer_table.table(records, title=f"{found.title}: {_what(artifact.config)}"))
+    err.print(f"picture: {kept_mask.draw(found.paths, found.key)}", soft_wrap=True)
 
 
 def _files(source: "Source", done: "Training") -> dict[str, bytes]:
@@ -155,28 +157,38 @@ def _tell(source: "Source", done: "Training", folder: Path, *, as_json: bool) ->
         out.print(
             f"test accuracy {100 * done.test.accuracy:.2f} % with {100 * done.last.remaining:.2f} % of the weights"
         )
-    row = source.trial
-    if row and row["state"] == "finished":
-        same = "" if row["dtype"] == done.dtype else f", in {row['dtype']} instead of {done.dtype}"
-        then = f"test accuracy {100 * row['test_accuracy']:.2f} %, remaining {100 * row['remaining']:.2f} %{same}"
-        err.print(f"in the sweep: {then}", soft_wrap=True)
+    if source.network:
+        err.print(_compare(done, source.network), soft_wrap=True)
     err.print(f"trained in {duration(done.seconds)}; results: {folder}", soft_wrap=True)
+
+
+def _compare(done: "Training", row: Mapping[str, Any]) -> str:
+    """The network beside what the sweep recorded of it."""
+
+    def text(accuracy: float, remaining: float) -> str:
+        return f"validation accuracy {100 * accuracy:.2f} %, remaining {100 * remaining:.2f} %"
+
+    recorded, reached = ((one["val_accuracy"], one["remaining"]) for one in (row, vars(done.last)))
+    if done.last.epoch == row["epoch"] and recorded == reached:
+        return f"{text(*reached)}: exactly as in the sweep"
+    how = "" if row["dtype"] == done.dtype else f", in {row['dtype']} instead of {done.dtype}"
+    return f"{text(*reached)}; in the sweep: {text(*recorded)}{how}"
 
 
 def export(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="NAME[:TRIAL]",
-            help="A trial, the path of an artifact, or a whole sweep.",
-            autocompletion=complete_sweep,
+            metavar="NAME[:TRIAL[@EPOCH]]",
+            help="A network, a trial for its best one, the path of an artifact, or a whole sweep.",
+            autocompletion=complete_sweep_or_network,
         ),
     ],
     to: Annotated[
         Literal["artifact", "torch", "onnx", "mlflow"] | None,
         typer.Option("--to", help="Format of the exported network."),
     ] = None,
-    file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL.* here].")] = None,
+    file: Annotated[str | None, typer.Option("--out", help="The file to write [NAME-TRIAL-EPOCH.* here].")] = None,
     root: Root = None,
     tracking_uri: Uri = None,
     register: Annotated[
@@ -186,13 +198,13 @@ def export(
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all trials of a sweep as CSV.")] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write all trials as Parquet.")] = None,
 ) -> None:
-    """Write a trained network as artifact, PyTorch state dict or ONNX model, or log it to its run in MLflow.
+    """Write a trained network as artifact, PyTorch state dict or ONNX model, or log it to its trial's run in MLflow.
 
     With --register it becomes the next version of a registered model, with signature and input example.
 
     Of a whole sweep, write its trials: sweeps export fcn_digits --csv trials.csv
 
-    Example: sweeps export fcn_digits:12 --to onnx --out digits.onnx
+    Example: sweeps export fcn_digits:12@30 --to onnx --out digits.onnx
     """
     files = {"csv": csv, "parquet": parquet}
     if csv or parquet:
@@ -208,8 +220,8 @@ def export(
         return
     if to is None:
         raise SweepError(
-            "--to: must say what to make of a trial: artifact, torch, onnx or mlflow. Write for example --to onnx; or "
-            "--csv trials.csv for all trials of a sweep."
+            "--to: must say what to make of a network: artifact, torch, onnx or mlflow. Write for example --to onnx; "
+            "or --csv trials.csv for all trials of a sweep."
         )
 
     from sweeps import export as networks

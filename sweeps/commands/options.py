@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sweeps.store.paths import resolve_root, sweep_names
+from sweeps.store.paths import SweepPaths, is_name, resolve_root, sweep_names
 
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
@@ -18,9 +18,22 @@ def complete_sweep(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in sweep_names(resolve_root(ctx.params.get("root"))) if name.startswith(incomplete)]
 
 
-def complete_trial(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Completes names of sweeps that a trial number follows."""
-    return [f"{name}:" for name in complete_sweep(ctx, incomplete)]
+def complete_network(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes names of sweeps, then the networks whose masks are kept, as `NAME:TRIAL@EPOCH`."""
+    name, colon, _ = incomplete.partition(":")
+    if not colon:
+        return [f"{name}:" for name in complete_sweep(ctx, incomplete)]
+    if not is_name(name):
+        return []
+    from sweeps.objectives import network_name  # imports NumPy, which no other command needs so early
+
+    kept = SweepPaths(resolve_root(ctx.params.get("root")), name).kept_networks()
+    return [text for key in kept if (text := f"{name}:{network_name(key)}").startswith(incomplete)]
+
+
+def complete_sweep_or_network(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completes names of sweeps, and networks behind such a name and a colon."""
+    return complete_network(ctx, incomplete) if ":" in incomplete else complete_sweep(ctx, incomplete)
 
 
 Name = Annotated[str, typer.Argument(help="Name of the sweep.", autocompletion=complete_sweep)]

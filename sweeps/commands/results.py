@@ -101,7 +101,7 @@ def pareto(
 
     Example: sweeps pareto fcn_digits --min accuracy=0.9 --max remaining=0.05
     """
-    from sweeps import pareto, results
+    from sweeps import networks, pareto, results
     from sweeps.analysis import recommendation
     from sweeps.analysis.confirmed import SUMMARISED, summarise
     from sweeps.analysis.front_rows import front_rows
@@ -117,9 +117,9 @@ def pareto(
     sweep = StoredSweep.open(root, name, summary=True)
     paths, space, confirmed = sweep.paths, sweep.space, sweep.confirmations()
     trials = sweep.trials({"state", "epochs_done", *results.CONFIG_COLUMNS, "test_accuracy"}, running=True)
-    networks = sweep.networks()
-    members = pareto.front_of(networks, space, asked=bounds)
-    rows = front_rows(results.with_trials(members, trials), space)
+    candidates = sweep.candidates(bounds)
+    members = pareto.front_of(candidates, space, asked=bounds)
+    rows = front_rows(networks.with_trials(members, trials), space)
     if as_json:
         print_json(front.records(rows))
     elif as_csv:
@@ -129,7 +129,7 @@ def pareto(
         sys.stdout.write(latex.as_latex(rows, found))
     else:
         out.print(front.table(rows))
-    recommended = recommendation.recommend(networks, trials, space, confirmed, asked=bounds)
+    recommended = recommendation.recommend(candidates, trials, space, confirmed, asked=bounds)
     nothing = (
         f"{pareto.why_empty((*space.constraints, *bounds))}. "
         f"See how far the sweep is: sweeps status {name}{paths.root_option}"
@@ -139,10 +139,10 @@ def pareto(
         enough = f"sweeps pareto {name} --min accuracy=0.97{paths.root_option}"
         err.print(f"the smallest network that is accurate enough: {enough}", soft_wrap=True)
     for path in figures:
-        front.draw_for_paper(path, space, networks, members, trials=trials)
+        front.draw_for_paper(path, space, candidates, members, trials=trials)
         err.print(f"figure: {path}", soft_wrap=True)
     if not front.is_drawn(paths):
-        front.draw(sweep, networks, trials)
+        front.draw(sweep, candidates, trials)
     err.print(f"picture: {paths.front_png}", soft_wrap=True)
 
 

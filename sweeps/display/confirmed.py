@@ -1,4 +1,4 @@
-"""The confirmed trials of a sweep as a user meets them: records and a table."""
+"""The confirmed networks of a sweep as a user meets them: records and a table."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,9 +17,11 @@ def records(found: Iterable[Confirmed]) -> list[dict[str, Any]]:
     """Plain records; with one seed a mean has no deviation and no interval."""
     return [
         {
-            "trial": one.trial,
+            "trial": one.key[0],
+            "epoch": one.key[1],
             "seeds": one.seeds,
             "test_accuracy": dict(vars(one.test_accuracy)),
+            "val_accuracy": dict(vars(one.val_accuracy)),
             "remaining": dict(vars(one.remaining)),
         }
         for one in found
@@ -28,12 +30,13 @@ def records(found: Iterable[Confirmed]) -> list[dict[str, Any]]:
 
 def table(found: Sequence[Confirmed], name: str) -> Table:
     """For a terminal, in percent."""
-    title = f"{name}: mean ± std [{INTERVAL_NAME}], fresh seeds, test set"
+    title = f"{name}: mean ± std [{INTERVAL_NAME}], fresh seeds"
     shown = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD)
-    for heading in ("trial", "seeds", "test accuracy %", "remaining %"):
+    for heading in ("network", "seeds", "test accuracy %", "val accuracy %", "remaining %"):
         shown.add_column(heading, justify="right")
     for one in found:
-        shown.add_row(str(one.trial), str(one.seeds), _text(one.test_accuracy, 2), _text(one.remaining, 3))
+        accuracies = _text(one.test_accuracy, 2), _text(one.val_accuracy, 2)
+        shown.add_row(one.name, str(one.seeds), *accuracies, _text(one.remaining, 3))
     return shown
 
 
@@ -44,7 +47,7 @@ def conclude(found: Sequence[Confirmed], paths: SweepPaths, err: Console) -> Non
         SweepError: If no training finished.
     """
     lines = [
-        f"trial {one.trial}: {one.failed} of {one.seeds + one.failed} seeds failed ({', '.join(one.reasons)}); "
+        f"network {one.name}: {one.failed} of {one.seeds + one.failed} seeds failed ({', '.join(one.reasons)}); "
         "they count in no mean"
         for one in found
         if one.failed

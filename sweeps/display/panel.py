@@ -40,9 +40,10 @@ class SweepView:
         name: Of the sweep.
         budget: Trials to run in all.
         counts: Trials by state.
+        epochs: Trained so far, and how many there will be if no further trial is stopped.
         packs: In training.
-        best: Best validation accuracy with at most a given fraction of weights remaining; None when no trial has.
-        hypervolume: Of all finished trials so far, constraints aside.
+        best: Best expected accuracy with at most a given fraction of weights remaining; None when no network has it.
+        hypervolume: Of all networks so far, constraints aside.
         seconds: Time so far.
         seconds_left: Estimate, or None while there is no pace to judge by.
         notes: Troubles, e.g. a mirror that lags behind.
@@ -51,6 +52,7 @@ class SweepView:
     name: str
     budget: int
     counts: dict[str, int]
+    epochs: tuple[int, int]
     packs: tuple[PackView, ...]
     best: tuple[tuple[float, float | None], ...]
     hypervolume: float | None
@@ -109,7 +111,7 @@ def panel(view: SweepView) -> Panel:
     """The live panel."""
     bar = Progress(TextColumn("trials"), BarColumn(bar_width=None), MofNCompleteColumn(), expand=True)
     bar.add_task("trials", total=view.budget, completed=_ended(view))
-    lines = [_counts(view), _time(view), _best(view), _volume(view)]
+    lines = [_counts(view), f"{_epochs(view)}  {_time(view)}", _best(view), _volume(view)]
     notes = [Text(note, style="yellow") for note in view.notes]
     return Panel(Group(bar, *map(Text, lines), *notes, *_packs(view.packs)), title=view.name, title_align="left")
 
@@ -128,7 +130,7 @@ def _packs(packs: tuple[PackView, ...]) -> list[Table | Text]:
 
 def line(view: SweepView) -> str:
     """The view in one line."""
-    shown = [f"{_counts(view)}  {_time(view)}", f"{_best(view)}  {_volume(view)}"]
+    shown = [f"{_counts(view)}  {_epochs(view)}  {_time(view)}", f"{_best(view)}  {_volume(view)}"]
     return " | ".join([f"{view.name}: {_ended(view)}/{view.budget} trials", *shown, *view.notes])
 
 
@@ -139,6 +141,11 @@ def _ended(view: SweepView) -> int:
 def _counts(view: SweepView) -> str:
     states = ("finished", "stopped", "failed", "running", "waiting")
     return "  ".join(f"{view.counts[state]} {state}" for state in states if view.counts[state] or state == "finished")
+
+
+def _epochs(view: SweepView) -> str:
+    done, of = view.epochs
+    return f"{done:,} of {count(of, 'epoch')}"
 
 
 def _time(view: SweepView) -> str:

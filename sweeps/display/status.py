@@ -41,7 +41,7 @@ def status(sweep: StoredSweep) -> dict[str, Any]:
         "name": sweep.name,
         "state": session["state"],
         "trials": counts,
-        "hypervolume": pareto.hypervolume(sweep.networks(), sweep.objectives),
+        "hypervolume": pareto.hypervolume(sweep.candidates(), sweep.objectives),
         "seconds": session["seconds"],
     }
 

@@ -69,13 +69,16 @@ def _goes_on(row: Mapping[str, Any]) -> bool:
 
 
 def _view(sweep: StoredSweep) -> tuple[SweepView, dict[str, Any]]:
-    row, networks, budget = status(sweep), sweep.networks(), sweep.space.trials
+    row, networks, budget = status(sweep), sweep.candidates(), sweep.space.trials
     ended = sum(row["trials"][state] for state in ("finished", "stopped", "failed"))
     left = row["seconds"] / ended * (budget - ended) if ended else None
+    trained = sum(sweep.trials({"epochs_done"}).column("epochs_done").drop_null().to_pylist())
+    done = sweep.epochs_trained
     view = SweepView(
         name=sweep.name,
         budget=budget,
         counts=row["trials"],
+        epochs=(done, max(done, trained + (budget - ended) * sweep.space.most_epochs)),
         packs=(),
         best=tuple(pareto.best_at(networks, LEVELS)),
         hypervolume=row["hypervolume"] if networks.num_rows else None,

@@ -7,13 +7,11 @@ import numpy as np
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto
+from sweeps.networks import SHOWN
 from sweeps.objectives import Claim, Key, Objectives, ParetoArchive
 from sweeps.results import Table
 from sweeps.store.columns import rows
 from sweeps.store.paths import SweepPaths, replacing
-
-SHOWN = {"val_accuracy": "maximize", "remaining": "minimize"}
-"""What the display names the best networks by, beside the objectives."""
 
 Row = dict[str, Any]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps import results
+from sweeps import networks
 from sweeps.driver.archive import NetworkArchive
 from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.executor import Executor
@@ -112,7 +112,7 @@ def open_session(
     found = reconcile(paths, study, writer)
     checkpoints = executor.start_store(paths.checkpoints, name=space.name)
     executor.start_judge(paths, space)
-    archive = NetworkArchive(paths, space, results.load_networks(paths.root, paths.name))
+    archive = NetworkArchive(paths, space, networks.load(paths.root, paths.name))
     recorder = Recorder(writer, study, mirror, archive=archive, lease=lease, forget=checkpoints.forget)
     prefetch = Prefetch(study, trials=space.trials, lanes=plan.lanes, settled=recorder.wait)
     queue = TrialQueue(
@@ -123,7 +123,8 @@ def open_session(
         first_pack=_next_pack(found.rows),
     )
     ended = Counter(row["state"] for row in found.rows)
-    session = Session(paths, queue, recorder, checkpoints, commit=commit, ended=ended, seconds=seconds)
+    trained = sum(row["epochs_done"] or 0 for row in found.rows)
+    session = Session(paths, queue, recorder, checkpoints, commit=commit, ended=ended, epochs=trained, seconds=seconds)
     dispatcher = Dispatcher(
         queue,
         session,

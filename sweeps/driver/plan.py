@@ -168,7 +168,7 @@ def worth_measuring(space: SearchSpace, plan: PackPlan, datasets: dict[str, Data
     """Whether a sweep is long enough, by a guess, for its lanes to be measured first."""
     network, data = largest_network(space, datasets), max(datasets.values(), key=lambda found: len(found.train_labels))
     kind = "gpu" if plan.gpus else "cpu"
-    images = len(data.train_labels) * max(choices(space, "epochs")) * space.trials
+    images = len(data.train_labels) * space.most_epochs * space.trials
     cost = lane_cost(network, batch_size=1, dtype=default_dtype(torch.device("cpu")))
     return images * cost.flops / (_GUESSED_FLOPS[kind] * plan.concurrent) > MEASURE_FROM_SECONDS
 

@@ -41,6 +41,7 @@ class Session:
         checkpoints: Of trials that have not ended.
         commit: Git commit of the code, if known.
         ended: Number of finished, stopped and failed trials of earlier sessions.
+        epochs: Epochs that these were trained.
         seconds: Time that earlier sessions took.
     """
 
@@ -53,6 +54,7 @@ class Session:
         *,
         commit: str | None = None,
         ended: Mapping[str, int] = MappingProxyType({}),
+        epochs: int = 0,
         seconds: float = 0.0,
     ) -> None:
         self._paths, self._queue, self._records, self._commit = paths, queue, records, commit
@@ -63,6 +65,7 @@ class Session:
         self._preempted = 0.0
         self.ended: dict[str, int] = {state: ended.get(state, 0) for state in ("finished", "stopped", "failed")}
         self.reasons: dict[str, int] = {}
+        self._epochs = epochs
         self._breaks, self._ended_at_break = 0, dict(self.ended)
 
     @property
@@ -99,6 +102,19 @@ class Session:
         running = sum(len(pack.open) for pack in packs if pack.begun is not None)
         waiting = self._queue.waiting + sum(len(pack.open) for pack in packs if pack.begun is None)
         return {"asked": self._queue.asked, **self.ended, "running": running, "waiting": waiting}
+
+    def epochs(self, *, budget: int, each: int) -> tuple[int, int]:
+        """Epochs trained so far, and in all if every further trial has its full length; also read by other threads.
+
+        Args:
+            budget: Trials of the sweep.
+            each: Epochs of a trial that waits.
+        """
+        packs = [pack for pack in list(self.packs.values()) if pack.begun is not None]
+        done = self._epochs + sum(len(pack.open) * pack.epoch for pack in packs)
+        left = sum(len(pack.open) * (pack.order.lanes[0].config.epochs - pack.epoch) for pack in packs)
+        waiting = budget - sum(self.ended.values()) - sum(len(pack.open) for pack in packs)
+        return done, done + left + max(0, waiting) * each
 
     def start(self, order: PackOrder) -> None:
         """A pack was handed out; it begins when there is a worker for it."""
@@ -216,6 +232,7 @@ class Session:
         self._records.ended([pack.complete(pack.open.pop(row["trial"]), row, commit=self._commit) for row in rows])
         for row in rows:
             self.ended[row["state"]] += 1
+            self._epochs += row["epochs_done"] or 0
             if row["state"] == "failed":
                 kind = str(row["reason"]).split(":")[0]
                 self.reasons[kind] = self.reasons.get(kind, 0) + 1

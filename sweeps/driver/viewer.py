@@ -44,6 +44,7 @@ class Viewer:
             name=self._space.name,
             budget=self._space.trials,
             counts=session.counts,
+            epochs=session.epochs(budget=self._space.trials, each=self._space.most_epochs),
             packs=packs,
             best=tuple(pareto.best_at(leaders, LEVELS)),
             hypervolume=self._volume(leaders),

@@ -1,4 +1,4 @@
-"""Figure of confirmed trials: means with intervals, and attainment surfaces over the seeds."""
+"""Figure of confirmed networks: means with intervals, and attainment surfaces over the seeds."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,13 @@ from sweeps.analysis.attainment import Surfaces, surfaces
 from sweeps.analysis.confirmed import INTERVAL_NAME, Confirmed, Row, summarise
 from sweeps.figures import drawing, published
 from sweeps.figures.drawing import Reference, draw_references, focus
+from sweeps.objectives import network_name
 from sweeps.store.paths import SweepPaths
 
 # Okabe-Ito, as in `sweeps.figures.drawing`; vermillion is the reference's.
 _BLACK, _BLUE, _SKY = "#000000", "#0072B2", "#56B4E9"
 _NAMED_POINTS = 15
-"""Maximum number of trials whose numbers are drawn without covering each other."""
+"""Maximum number of networks whose names are drawn without covering each other."""
 
 
 def confirmed_figure(
@@ -29,7 +30,7 @@ def confirmed_figure(
     """Draws test accuracy against remaining weights, in percent, on a logarithmic axis.
 
     Args:
-        found: Trials with at least one finished seed.
+        found: Networks with at least one finished seed.
         attained: Their attainment surfaces; None draws the points only.
         name: Of the sweep.
         references: Points to compare with.
@@ -38,7 +39,7 @@ def confirmed_figure(
     axes = figure.add_subplot()
     points = 100 * np.array([(one.remaining.mean, one.test_accuracy.mean) for one in found], dtype=float)
     spans = 100 * np.array([_reach(one) for one in found], dtype=float)
-    label = f"trial and its number: mean, {INTERVAL_NAME}" if spans.any() else "trial and its number: one seed"
+    label = f"TRIAL@EPOCH: mean, {INTERVAL_NAME}" if spans.any() else "TRIAL@EPOCH: one seed"
     axes.errorbar(
         *points.T, xerr=spans[:, 0].T, yerr=spans[:, 1].T, fmt="o", color=_BLACK, label=label,
         markersize=3.5, elinewidth=1, capsize=2, zorder=4,
@@ -91,18 +92,18 @@ def _draw_surfaces(axes: Axes, attained: Surfaces) -> None:
 
 
 def _name_points(axes: Axes, found: Sequence[Confirmed], points: np.ndarray) -> None:
-    """Labels points with their trial numbers where labels do not overlap."""
+    """Labels points with the names of their networks where labels do not overlap."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     inside = [
-        (one.trial, x, y)
+        (one.key, x, y)
         for one, (x, y) in zip(found, points.tolist(), strict=True)
         if left < x < right and bottom < y < top
     ]
-    for trial, x, y in inside:
-        near = [other for other, ox, oy in inside if other != trial and _close(axes, (x, y), (ox, oy))]
-        if not any(other < trial for other in near):
+    for key, x, y in inside:
+        near = [other for other, ox, oy in inside if other != key and _close(axes, (x, y), (ox, oy))]
+        if not any(other < key for other in near):
             style = {"textcoords": "offset points", "fontsize": 7.5, "color": "0.15", "zorder": 5}
-            text = axes.annotate(str(trial), (x, y), (4, 4), **style)
+            text = axes.annotate(network_name(key), (x, y), (4, 4), **style)
             text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # intervals may run below it
 
 
@@ -117,12 +118,12 @@ def _subtitle(found: Sequence[Confirmed]) -> str:
     counts = sorted({one.seeds for one in found})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     datasets = ", ".join(sorted({one.dataset for one in found}))
-    trials = f"{len(found)} trial{'' if len(found) == 1 else 's'}"
-    return f"{trials} with {seeds} seed{'' if counts[-1] == 1 else 's'} each; test set of {datasets}"
+    networks = f"{len(found)} network{'' if len(found) == 1 else 's'}"
+    return f"{networks} with {seeds} seed{'' if counts[-1] == 1 else 's'} each; test set of {datasets}"
 
 
 def draw(paths: SweepPaths, rows: Sequence[Row]) -> bool:
-    """Writes `confirmed.png` of all confirmed trials of a sweep; returns whether there was anything to draw."""
+    """Writes `confirmed.png` of all confirmed networks of a sweep; returns whether there was anything to draw."""
     found = [one for one in summarise(rows) if one.seeds]
     if not found:
         return False

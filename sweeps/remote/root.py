@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_SUMMARY = ("space.yaml", "sweep.id", "study.url", "sessions", "trials", "confirm")
+_SUMMARY = ("space.yaml", "sweep.id", "study.url", "sessions", "trials", "epochs", "candidates.parquet", "confirm")
 _RARE = ("checkpoints",)
 
 
@@ -25,7 +25,7 @@ def fetch(paths: SweepPaths, *, summary: bool = False, mlflow: bool = False) -> 
 
     Args:
         paths: Of the sweep.
-        summary: Whether the trials are enough, without epochs, study and masks.
+        summary: Whether the results are enough, without study and masks.
         mlflow: Whether the root's MLflow store is needed, too.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Opening section of a report: the recommended trial, its uncertainty, and the next commands."""
+"""Opening section of a report: the recommended network, its uncertainty, and the next commands."""
 
 from typing import Any
 
@@ -17,8 +17,8 @@ def answer(sweep: StoredSweep, found: Recommendation | None) -> Record:
     paths = sweep.paths
     if found is None:
         return {
-            "trial": None,
-            "headline": "No trial can be recommended yet",
+            "name": None,
+            "headline": "No network can be recommended yet",
             "figures": [],
             "reasons": [why_empty(sweep.space)],
             "commands": [("run more trials", f"sweeps resume {paths.name} --trials +20{paths.root_option}")],
@@ -29,8 +29,8 @@ def answer(sweep: StoredSweep, found: Recommendation | None) -> Record:
         del purposes["confirm"]
     enough = ("ask for more accuracy", f"sweeps pareto {paths.name} --min accuracy=0.97{paths.root_option}")
     return {
-        "trial": found.trial,
-        "headline": f"Take trial {found.trial}{rate}",
+        "name": found.name,
+        "headline": f"Take network {found.name}{rate}",
         "figures": _figures(found),
         "reasons": _reasons(found),
         "commands": [*((text, found.commands[key] + paths.root_option) for key, text in purposes.items()), enough],
@@ -38,7 +38,7 @@ def answer(sweep: StoredSweep, found: Recommendation | None) -> Record:
 
 
 def why_empty(space: SearchSpace) -> str:
-    """Why the front has no trial, a sentence."""
+    """Why the front has no network, a sentence."""
     text = pareto.why_empty(space.constraints)
     return f"{text[0].upper()}{text[1:]}."
 
@@ -55,10 +55,11 @@ def _figures(found: Recommendation) -> list[tuple[str, str, str]]:
             ("test accuracy", *_mean(found.confirmed.test_accuracy, found.confirmed.seeds)),
             ("remaining weights", *_mean(found.confirmed.remaining, found.confirmed.seeds, digits=3)),
         ]
-        single = "in the sweep, one run"
     else:
         shown.append(("remaining weights", percent(found.metrics["remaining"]), single))
-    return [*shown, ("validation accuracy", percent(found.metrics["val_accuracy"]), single)]
+    expected, error = found.metrics["estimate"], found.metrics["standard_error"]
+    how = f"± {percent(error)}, an estimate; that epoch's own is {percent(found.metrics['val_accuracy'])}"
+    return [*shown, ("validation accuracy", percent(expected), how)]
 
 
 def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
@@ -69,15 +70,16 @@ def _mean(measured: Interval, seeds: int, digits: int = 2) -> tuple[str, str]:
 
 
 def _reasons(found: Recommendation) -> list[str]:
-    why = f"Chosen as the {found.rule}. Trained for {found.config['epochs']} epochs: another length, another front."
+    trial, epoch = found.key
+    why = f"Chosen as the {found.rule}. It is trial {trial} after epoch {epoch}: training it ends there."
     if found.confirmed_by_several:
         return [why]
-    luck = "It is the best of many single runs, so part of its numbers is luck: confirm it before you believe it."
+    luck = "It was trained with one seed, so part of its numbers may be luck: confirm it before you believe it."
     return [why, luck]
 
 
 def train_command(paths: SweepPaths) -> list[str]:
-    """What stands before and after a trial's number in the command that trains it again."""
+    """What stands before and after a network's name in the command that trains it again."""
     return [f"sweeps train {paths.name}:", paths.root_option]
 
 

@@ -12,12 +12,22 @@ from sweeps.analysis.confirmed import Confirmed
 from sweeps.analysis.intervals import Interval
 from sweeps.figures import drawing
 from sweeps.figures.drawing import Reference
+from sweeps.objectives import Key, Objectives, network_name
 from sweeps.pareto import Table
 
 Document = dict[str, Any]
 
-PANEL = ("val_accuracy", "remaining", "inverted", "test_accuracy", "train_loss", "val_loss")
-"""Metrics shown for one trial."""
+PANEL = (
+    "estimate",
+    "standard_error",
+    "val_accuracy",
+    "remaining",
+    "inverted",
+    "test_accuracy",
+    "train_loss",
+    "val_loss",
+)
+"""Metrics shown for one network."""
 CURVES = ("val_accuracy", "remaining")
 """Metrics shown for every epoch."""
 MOST_NUMBERS = 200_000
@@ -51,7 +61,7 @@ def spread(count: int, most: int) -> np.ndarray:
 
 def front_chart(
     space: SearchSpace,
-    trials: Table,
+    networks: Table,
     members: Table,
     drawn: Table,
     *,
@@ -59,31 +69,31 @@ def front_chart(
     beside: Mapping[str, Table],
     confirmed: Sequence[Confirmed],
 ) -> Document:
-    """Chart of the trials, the front, and points of comparison.
+    """Chart of the networks, the front, and points of comparison.
 
     Args:
         space: Of the sweep.
-        trials: All ended trials.
-        members: Those on the front.
+        networks: The best one of each trial.
+        members: The front.
         drawn: Those that are drawn.
         references: Published points.
         beside: The fronts of other sweeps by name.
-        confirmed: Trials that were trained again.
+        confirmed: Networks that were trained again.
     """
     across, up = drawing.axes_of(space.objectives)
     compared = across == "remaining" and up in ("val_accuracy", "test_accuracy")
     marks = [(100 * one.remaining, 100 * one.accuracy) for one in references if compared]
     others = {name: drawing.points_of(table, across, up) for name, table in beside.items()}
-    points = drawing.points_of(trials, across, up)
+    points = drawing.points_of(networks, across, up)
     shown = np.concatenate([points, np.array(marks).reshape(-1, 2), *others.values()])
     window = _limits(shown, log=compared)
     seen = window
     if compared and len(points):
         corners = np.concatenate([np.array(marks).reshape(-1, 2), *(_upper(found) for found in others.values())])
         seen = drawing.window(points, drawing.points_of(members, across, up), corners)
-    numbers = {number: row for row, number in enumerate(drawn.column("trial").to_pylist())}
+    places = {key: row for row, key in enumerate(keys_of(drawn))}
     order = np.argsort(pareto.values(members, across), kind="stable")
-    on_front = [numbers.get(number) for number in members.column("trial").take(order).to_pylist()]
+    on_front = [places.get(key) for key in keys_of(members.take(order))]
     return {
         "x": _axis(across, seen[0], log=compared),
         "y": _axis(up, seen[1], log=False),
@@ -121,7 +131,7 @@ def _axis(column: str, limits: tuple[float, float], *, log: bool) -> Document:
 
 def _confirmed(one: Confirmed) -> Document:
     return {
-        "trial": one.trial,
+        "name": one.name,
         "seeds": one.seeds,
         "x": interval(one.remaining),
         "y": interval(one.test_accuracy),
@@ -134,31 +144,32 @@ def interval(found: Interval) -> list[Any]:
 
 
 def trial_columns(drawn: Table, across: str, up: str) -> Document:
-    """Columns of the drawn trials."""
+    """Columns of the drawn networks."""
     columns = {name: plain(drawn.column(name).to_pylist(), drawing.factor_of(name)) for name in PANEL}
     return {
-        "number": drawn.column("trial").to_pylist(),
-        "stopped": [int(state == "stopped") for state in drawn.column("state").to_pylist()],
+        "name": [network_name(key) for key in keys_of(drawn)],
+        "trial": drawn.column("trial").to_pylist(),
+        "stopped": [int(state == "stopped") for state in drawn.column("trial_state").to_pylist()],
         "epochs": drawn.column("epochs_done").to_pylist(),
         "seed": drawn.column("seed").to_pylist(),
-        "x": plain(pareto.values(drawn, across), drawing.factor_of(across)),
-        "y": plain(pareto.values(drawn, up), drawing.factor_of(up)),
+        "x": plain(pareto.judged(drawn, across), drawing.factor_of(across)),
+        "y": plain(pareto.judged(drawn, up), drawing.factor_of(up)),
         "metrics": [{"label": drawing.label_of(name), "values": values} for name, values in columns.items()],
     }
 
 
-def hypervolume(trials: Table, space: SearchSpace) -> Document:
-    """History of the hypervolume of all finished trials, constraints aside, thinned to where it grew."""
-    history = pareto.hypervolume_history(trials, space.objectives)
+def hypervolume(networks: Table, objectives: Objectives) -> Document:
+    """History of the hypervolume of all networks, constraints aside, thinned to where it grew."""
+    history = pareto.hypervolume_history(networks, objectives)
     if not history.num_rows:
-        return {"finished": [], "hours": [], "volume": []}
+        return {"networks": [], "hours": [], "volume": []}
     volumes = pareto.values(history, "hypervolume")
     grew = np.flatnonzero(np.diff(volumes, prepend=-1.0) > 0)
     rows = np.unique([*grew[spread(len(grew), MOST_CHECKPOINTS)], len(volumes) - 1])
-    first = np.fmin.reduce(trials.column("started").to_numpy())
-    hours = (history.column("ended").to_numpy()[rows] - first) / np.timedelta64(1, "h")
+    ended = history.column("ended").to_numpy()
+    hours = (ended[rows] - np.fmin.reduce(ended)) / np.timedelta64(1, "h")
     return {
-        "finished": pareto.values(history, "finished")[rows].astype(int).tolist(),
+        "networks": pareto.values(history, "networks")[rows].astype(int).tolist(),
         "hours": plain(hours),
         "volume": plain(volumes[rows]),
     }
@@ -195,20 +206,33 @@ def curves(epochs: Table, order: Sequence[int]) -> Document:
     return found
 
 
-def layers(drawn: Table, order: Sequence[int]) -> Document:
-    """Final mask statistics by layer, for as many trials as `MOST_NUMBERS` allows."""
-    rows = dict(zip(drawn.column("trial").to_pylist(), range(drawn.num_rows), strict=True))
-    column = drawn.column("layers")
+def layers(epochs: Table, drawn: Table, order: Sequence[Key]) -> Document:
+    """Mask statistics by layer, for as many networks as `MOST_NUMBERS` allows.
+
+    Args:
+        epochs: Of the drawn trials, sorted by trial and epoch.
+        drawn: The drawn networks.
+        order: Networks, the most important first.
+    """
+    wanted = set(keys_of(drawn))
+    steps = zip(epochs.column("trial").to_pylist(), epochs.column("epoch").to_pylist(), strict=True)
+    rows = {key: row for row, key in enumerate(steps) if key in wanted}
+    column = epochs.column("layers")
     found: Document = {}
     room = MOST_NUMBERS
-    for trial in order:
-        own = column[rows[trial]].as_py() or []
+    for key in order:
+        own = (column[rows[key]].as_py() if key in rows else None) or []
         room -= 3 * len(own)
         if room < 0:
             break
         if own:
-            found[str(trial)] = {
+            found[network_name(key)] = {
                 "name": [layer["name"] for layer in own],
                 **{part: plain((layer[part] for layer in own), 100) for part in ("remaining", "inverted")},
             }
     return found
+
+
+def keys_of(networks: Table) -> list[Key]:
+    """Trial and epoch of each network."""
+    return list(zip(networks.column("trial").to_pylist(), networks.column("epoch").to_pylist(), strict=True))

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from supermask.config import ConfigError
 from sweeps import pareto
 from sweeps.analysis.comparison import check_objectives
@@ -17,11 +19,14 @@ from sweeps.analysis.recommendation import Recommendation, recommend
 from sweeps.display.panel import duration
 from sweeps.errors import SweepError
 from sweeps.figures import drawing, published
-from sweeps.objectives import Key
+from sweeps.networks import with_trials
+from sweeps.objectives import Key, Objectives
 from sweeps.pareto import Table
 from sweeps.report import answer, charts, parameters, tables
 from sweeps.report.page import embed_png, render
 from sweeps.report.sample import draw
+from sweeps.results import ended_only
+from sweeps.store.columns import concat, rows
 from sweeps.store.lease import read_session
 from sweeps.store.paths import SweepPaths, replacing
 from sweeps.stored import StoredSweep
@@ -46,7 +51,7 @@ def write(
     Args:
         sweep: The sweep.
         beside: Other sweeps, whose fronts are drawn as well.
-        draw_mask: Draws the recommended trial's mask if it was not drawn before. Needs PyTorch, this module does not.
+        draw_mask: Draws the recommended network's mask if it was not drawn before. Needs PyTorch, this module does not.
         state: Of the sweep, from its driver, whose session file says that last of all.
 
     Returns:
@@ -76,14 +81,43 @@ def renew(sweep: StoredSweep, *, draw_mask: DrawMask | None = None, state: str |
 
 @dataclass(frozen=True)
 class _Content:
-    """Data of a page."""
+    """Data of a page.
+
+    Attributes:
+        sweep: The sweep.
+        objectives: Its objectives.
+        trials: Its trials, running ones included.
+        networks: All of its networks.
+        front: Those on the front, with their trials' columns.
+        best: The best one of each trial, likewise.
+        confirmed: What was trained again.
+        session: Its last session.
+        recommended: The network to take.
+    """
 
     sweep: StoredSweep
+    objectives: Objectives
     trials: Table
+    networks: Table
     front: Table
+    best: Table
     confirmed: list[Confirmed]
     session: dict[str, Any]
     recommended: Recommendation | None
+
+    @property
+    def ended(self) -> Table:
+        """The trials that have ended."""
+        return ended_only(self.trials)
+
+    @property
+    def marks(self) -> Table:
+        """The front and the best network of every trial, sorted."""
+        both = concat([self.front, self.best]).sort_by([("trial", "ascending"), ("epoch", "ascending")])
+        keys = charts.keys_of(both)
+        return rows(
+            both, np.array([key != before for key, before in zip(keys, [None, *keys], strict=False)], dtype=bool)
+        )
 
 
 def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask | None, state: str | None) -> str:
@@ -92,29 +126,39 @@ def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask
         raise SweepError(
             f"--beside: at most {MOST_BESIDE} sweeps can be told apart, but got {len(others)}. Leave some out."
         )
-    objectives = sweep.space.objectives
     for name, other in others.items():
-        check_objectives((sweep.name, name), (objectives, other.space.objectives))
-    trials, repeated = sweep.trials(), sweep.confirmations()
-    content = _Content(
-        sweep,
-        trials,
-        front=pareto.front_of(trials, sweep.space),
-        confirmed=summarise(repeated.to_pylist()),
-        session=read_session(sweep.paths) | ({"state": state} if state else {}),
-        recommended=recommend(trials, sweep.space, repeated),
-    )
+        check_objectives((sweep.name, name), (sweep.space, other.space))
+    content, objectives = _content(sweep, state), sweep.objectives
     mask, no_mask = _mask(content, draw_mask)
-    drawn = draw(trials, content.front, objectives)
-    rivals = {name: other.trials() for name, other in others.items()}
+    marks = content.marks
+    drawn = draw(marks, content.front, objectives)
+    rivals = {name: (other.networks(), other.trials()) for name, other in others.items()}
     words = _words(content) | {
         "mask": mask,
         "no_mask": no_mask,
         "drawn": drawn.text,
-        "comparisons": tables.comparisons(trials, rivals, name=sweep.name, objectives=objectives),
+        "comparisons": tables.comparisons(
+            content.networks, rivals, name=sweep.name, trials=content.ended, objectives=objectives
+        ),
     }
-    fronts = {name: pareto.front_of(table, others[name].space) for name, table in rivals.items()}
-    return render(words, _charts(content, trials.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)})
+    fronts = {name: pareto.front_of(table, others[name].space) for name, (table, _) in rivals.items()}
+    return render(words, _charts(content, marks.take(drawn.rows), fronts) | {"isSample": bool(drawn.text)})
+
+
+def _content(sweep: StoredSweep, state: str | None) -> _Content:
+    networks, trials, repeated = sweep.networks(), sweep.trials(running=True), sweep.confirmations()
+    objectives = sweep.objectives
+    return _Content(
+        sweep,
+        objectives,
+        trials,
+        networks,
+        front=with_trials(pareto.front_of(networks, sweep.space), trials),
+        best=with_trials(pareto.best_of_trials(networks, objectives), trials),
+        confirmed=summarise(repeated.to_pylist()),
+        session=read_session(sweep.paths) | ({"state": state} if state else {}),
+        recommended=recommend(networks, trials, sweep.space, repeated),
+    )
 
 
 def _words(content: _Content) -> dict[str, Any]:
@@ -123,22 +167,22 @@ def _words(content: _Content) -> dict[str, Any]:
         "name": content.sweep.name,
         "summary": _summary(content),
         "answer": answer.answer(content.sweep, recommended),
-        "front": tables.front_record(content.front, space, recommended.trial if recommended else None),
+        "front": tables.front_record(content.front, space, recommended.key if recommended else None),
         "searched": list(space.parameters) if content.front.num_rows else [],
-        "importance": parameters.importances(content.trials, space),
+        "importance": parameters.importances(content.best, space),
         "fewest": FEWEST_TRIALS,
         "confirmed": tables.confirmed_table(content.confirmed),
         "interval_name": INTERVAL_NAME,
-        "hypervolume_text": tables.hypervolume_text(space.objectives),
-        "endings": tables.endings(content.trials),
-        "provenance": tables.provenance(content.trials, space, content.session, datetime.now(UTC)),
+        "hypervolume_text": tables.hypervolume_text(content.objectives),
+        "endings": tables.endings(content.ended),
+        "provenance": tables.provenance(content.ended, space, content.session, datetime.now(UTC)),
         "space_text": space.to_yaml(),
     }
 
 
 def _summary(content: _Content) -> str:
     """One line: what was searched, and the state of the sweep."""
-    counts = Counter(content.trials.column("state").to_pylist())
+    counts = Counter(content.ended.column("state").to_pylist())
     columns = [content.trials.column(name).unique().to_pylist() for name in ("method", "network", "dataset")]
     kinds = [", ".join(sorted({str(value) for value in column if value is not None})) for column in columns]
     what = "{} {} on {}: ".format(*kinds) if all(kinds) else ""
@@ -152,46 +196,48 @@ def _summary(content: _Content) -> str:
 
 def _charts(content: _Content, drawn: Table, others: dict[str, Table]) -> dict[str, Any]:
     across, up = drawing.axes_of(content.sweep.space.objectives)
-    numbers = drawn.column("trial").to_pylist()
-    on_front = set(content.front.column("trial").to_pylist())
-    recommended = content.recommended.trial if content.recommended else None
-    order = sorted(numbers, key=lambda trial: (trial != recommended, trial not in on_front, trial))
+    keys = charts.keys_of(drawn)
+    on_front = set(charts.keys_of(content.front))
+    recommended = content.recommended.key if content.recommended else None
+    order = sorted(keys, key=lambda key: (key != recommended, key not in on_front, key))
+    epochs = content.sweep.epochs({trial for trial, _ in keys})
     return {
         "trials": charts.trial_columns(drawn, across, up),
         "parameters": parameters.parameters(content.sweep.space, drawn),
         "charts": charts.front_chart(
             content.sweep.space,
-            content.trials,
+            content.best,
             content.front,
             drawn,
             references=published.references(published.kinds_of(content.trials)),
             beside=others,
             confirmed=content.confirmed,
         ),
-        "recommended": numbers.index(recommended) if recommended in numbers else None,
-        "hypervolume": charts.hypervolume(content.trials, content.sweep.space),
-        "curves": charts.curves(content.sweep.epochs(numbers), order),
+        "recommended": keys.index(recommended) if recommended in keys else None,
+        "hypervolume": charts.hypervolume(content.networks, content.objectives),
+        "curves": charts.curves(epochs, list(dict.fromkeys(trial for trial, _ in order))),
         "curveMetrics": charts.curve_metrics(),
-        "layers": charts.layers(drawn, order),
-        "effects": parameters.effects(content.trials, content.sweep.space),
+        "layers": charts.layers(epochs, drawn, order),
+        "effects": parameters.effects(content.best, content.sweep.space),
         "train": answer.train_command(content.sweep.paths),
     }
 
 
 def _mask(content: _Content, draw_mask: DrawMask | None) -> tuple[str, str]:
-    """Embedded figure of the recommended trial's mask, or the reason why there is none."""
+    """Embedded figure of the recommended network's mask, or the reason why there is none."""
     if content.recommended is None:
-        return "", "No trial is recommended."
-    trial = content.recommended.trial
-    picture = content.sweep.paths.masks / f"{trial}.png"
-    if not picture.with_suffix(".safetensors").exists():
-        return "", f"The mask of trial {trial} was not kept."
+        return "", "No network is recommended."
+    key, name = content.recommended.key, content.recommended.name
+    kept = content.sweep.paths.mask(*key)
+    picture = kept.with_suffix(".png")
+    if not kept.exists():
+        return "", f"The mask of network {name} was not kept."
     if not picture.exists():
         if draw_mask is None:
-            which = f"{content.sweep.paths.name}:{trial}{content.sweep.paths.root_option}"
+            which = f"{content.sweep.paths.name}:{name}{content.sweep.paths.root_option}"
             return "", f"Draw it, then write this page again: sweeps layers {which}"
         try:
-            draw_mask(content.sweep.paths, trial)
+            draw_mask(content.sweep.paths, key)
         except ConfigError as error:
             return "", str(error)
     return embed_png(picture.read_bytes()), ""

@@ -1,6 +1,5 @@
 """Texts and tables of a report."""
 
-import math
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,10 @@ import numpy as np
 from search_spaces.space import SearchSpace
 from sweeps.analysis.comparison import Range, compare, notes
 from sweeps.analysis.confirmed import Confirmed
-from sweeps.analysis.front_rows import front_rows
+from sweeps.analysis.front_rows import front_rows, name_of
 from sweeps.display.panel import duration
 from sweeps.figures import drawing
-from sweeps.objectives import RANGES, Objectives
+from sweeps.objectives import Key, Objectives
 from sweeps.pareto import Table
 from sweeps.report.answer import bracket, percent, why_empty
 from sweeps.report.charts import spread
@@ -33,20 +32,21 @@ _PACKAGES = ("signed-supermask-sweeps", "ray", "optuna", "mlflow", "torch", "pya
 
 
 def comparisons(
-    trials: Table, others: Mapping[str, Table], *, name: str, objectives: Mapping[str, str]
+    networks: Table, others: Mapping[str, tuple[Table, Table]], *, name: str, trials: Table, objectives: Objectives
 ) -> list[Record]:
     """Other sweeps against this one: hypervolumes, their difference, who is better where, and what to bear in mind.
 
     Args:
-        trials: All ended trials of the sweep.
-        others: Those of each other sweep, by name.
+        networks: All of the sweep.
+        others: Networks and trials of each other sweep, by name.
         name: Of the sweep.
+        trials: Of the sweep.
         objectives: What is good.
     """
     rows = list[Record]()
-    factor = drawing.factor_of(next((metric for metric in objectives if metric != "remaining"), ""))
-    for other, table in others.items():
-        found = compare(trials, table, objectives)
+    factor = drawing.factor_of(next((metric for metric in objectives.directions if metric != "remaining"), ""))
+    for other, (table, their_trials) in others.items():
+        found = compare(networks, table, objectives)
         sides = {"one": name, "other": other, "neither": "neither"}
         rows.append(
             {
@@ -55,7 +55,7 @@ def comparisons(
                 "difference": f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]",
                 "where": [_range(one, sides[one.better], factor) for one in found.where[:MOST_RANGES]],
                 "more": max(0, len(found.where) - MOST_RANGES),
-                "notes": notes(found, (name, other), (trials, table), objectives),
+                "notes": notes(found, (name, other), (networks, table), (trials, their_trials), objectives),
             }
         )
     return rows
@@ -65,20 +65,20 @@ def _range(found: Range, better: str, factor: float) -> str:
     levels = f"{100 * found.low:.3g}" + (f" to {100 * found.high:.3g}" if found.low < found.high else "")
     span = f"{levels} % remaining: {better}"
     if found.gain is None:
-        return f"{span} alone has trials"
+        return f"{span} alone has networks"
     return f"{span}, by {factor * found.gain:.2g}" if found.better != "neither" else span
 
 
-def hypervolume_text(objectives: Mapping[str, str]) -> str:
+def hypervolume_text(objectives: Objectives) -> str:
     """Explains the hypervolume of a sweep and its history."""
-    ends = [_with_unit(metric, end) for metric, end in Objectives(objectives).reference().items()]
-    best = math.prod(high - low for low, high in (RANGES[metric] for metric in objectives))
-    level = "a level end says less"
-    if "remaining" in objectives:
-        level += ": it counts remaining weights linearly, so that gains among few of them hardly show"
+    worst, best = zip(*map(objectives.ends, objectives.directions), strict=True)
+    metrics = [*objectives.directions]
+    ends = [" and ".join(map(_with_unit, metrics, side)) for side in (worst, best)]
+    decades = [metric.replace("_", " ") for metric in metrics if objectives.is_log(metric)]
+    scale = f"; {' and '.join(decades)} in factors of ten" if decades else ""
     return (
-        f"What all finished trials dominate, constraints aside, measured from {' and '.join(ends)}; {best:.3g} would "
-        f"be perfect. While it rises, more trials help; {level}."
+        f"What all networks dominate by their estimates, constraints aside: from 0 for {ends[0]} to 1 for {ends[1]}"
+        f"{scale}. While it rises, more trials help."
     )
 
 
@@ -87,13 +87,13 @@ def _with_unit(metric: str, value: float) -> str:
     return f"{name} {drawing.factor_of(metric) * value:.3g} {unit}"
 
 
-def front_record(members: Table, space: SearchSpace, recommended: int | None) -> Record:
+def front_record(members: Table, space: SearchSpace, recommended: Key | None) -> Record:
     """The front, row by row; of a large one, rows with even steps between."""
     front = front_rows(members.take(spread(members.num_rows, MOST_MEMBERS)), space)
     return {
         "headings": front.headings,
         "rows": [
-            {"trial": row["trial"], "best": row["trial"] == recommended, "cells": front.cells(row)}
+            {"name": name_of(row), "best": (row["trial"], row["epoch"]) == recommended, "cells": front.cells(row)}
             for row in front.rows
         ],
         "left_out": members.num_rows - len(front.rows),
@@ -102,10 +102,10 @@ def front_record(members: Table, space: SearchSpace, recommended: int | None) ->
 
 
 def confirmed_table(found: Sequence[Confirmed]) -> list[Record]:
-    """Rows of confirmed trials."""
+    """Rows of confirmed networks."""
     return [
         {
-            "trial": one.trial,
+            "name": one.name,
             "seeds": one.seeds,
             "accuracy": f"{percent(one.test_accuracy.mean)} {bracket(one.test_accuracy)}",
             "remaining": f"{percent(one.remaining.mean, 3)} {bracket(one.remaining, 3)}",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces.space import SearchSpace, Stopping
-from supermask.config import TrainConfig
 from sweeps.objectives import Objectives, front_ranks
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def _remaining_at_the_end(metrics: Mapping[str, Any], space: SearchSpace, epoch:
     now, before = metrics["remaining"], metrics["remaining_before"]
     if not before or now >= before or "epochs" in space.parameters:
         return now
-    return now * (now / before) ** (int(space.fixed.get("epochs", TrainConfig.epochs)) - epoch)
+    return now * (now / before) ** (space.most_epochs - epoch)
 
 
 def records_of(epochs: Iterable[Mapping[str, Any]], space: SearchSpace, stopping: Stopping) -> Records:

@@ -3,6 +3,8 @@
 Arrow's own ways import pandas on first use, which takes longer than reading and judging 100,000 trials.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from pyarrow import Table
@@ -42,13 +44,18 @@ def rows(table: Table, which: np.ndarray) -> Table:
     return table.take(pa.Array.from_buffers(pa.int64(), len(places), [None, buffer]))
 
 
+def concat(tables: Sequence[Table]) -> Table:
+    """Tables of the same columns one below the other."""
+    return pa.concat_tables([table.select(tables[0].column_names) for table in tables])
+
+
 def _whole(table: Table, name: str, kind: pa.DataType) -> pa.Array:
     """A column in one piece."""
     column = table.column(name)
     column = column if column.type == kind else column.cast(kind)
     if column.num_chunks == 1:
         return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else table.schema.empty_table().column(name).chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, kind)
 
 
 def _buffer(array: pa.Array, kind: type) -> np.ndarray:

@@ -147,7 +147,7 @@ def read(folder: Path, schema: pa.Schema, *, where: pc.Expression | None = None)
             tables = [table for path in _parts(folder) if (table := _read_file(path, schema, where)) is not None]
         except FileNotFoundError:
             continue  # The writer compacted after we had listed: the rows now live in a newer file.
-        return pa.concat_tables(tables) if tables else schema.empty_table()
+        return pa.concat_tables(tables) if tables else Table.from_batches([], schema)
     raise SweepError(f"{folder}: files were compacted while being read. Try again.", exit_code=1)
 
 
@@ -197,7 +197,7 @@ def read_after(
     """
     for _ in range(_READ_TRIES):
         numbers = sorted(at for at in _numbered(folder) if number < at <= (at if up_to is None else up_to))
-        tables, stamps = [schema.empty_table()], [np.zeros(0, dtype=np.int64)]
+        tables, stamps = [Table.from_batches([], schema)], [np.zeros(0, dtype=np.int64)]
         count = rows_read = 0
         try:
             for at in numbers:

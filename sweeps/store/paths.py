@@ -20,6 +20,7 @@ _OWN = uuid.uuid4().hex[:8]
 """Tells this process from others: two machines that share a root may give the same process number."""
 _LEAST_BYTES = 2**20  # a disk that cannot take so much is full before the first trial ends
 
+_MASK = re.compile(r"(\d+)-(\d+)\.safetensors")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TAKEN = ("mlflow.db", "mlflow-artifacts")
 """What else lives in a root: a sweep of this name would be written into it."""
@@ -164,6 +165,11 @@ class SweepPaths:
         return self.folder / "log.txt"
 
     @property
+    def candidates(self) -> Path:
+        """The networks that can be on a front; follows from the epochs."""
+        return self.folder / "candidates.parquet"
+
+    @property
     def confirm(self) -> Path:
         """The Parquet files with one row per confirmed trial and fresh seed."""
         return self.folder / "confirm"
@@ -181,6 +187,11 @@ class SweepPaths:
     def mask(self, trial: int, epoch: int) -> Path:
         """The artifact of a trained network of the front."""
         return self.masks / f"{trial}-{epoch}.safetensors"
+
+    def kept_networks(self) -> list[tuple[int, int]]:
+        """Trial and epoch of the networks whose artifacts are there."""
+        found = (_MASK.fullmatch(path.name) for path in self.masks.glob("*.safetensors"))
+        return sorted((int(match[1]), int(match[2])) for match in found if match)
 
     @property
     def report(self) -> Path:

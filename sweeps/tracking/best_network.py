@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from sweeps import pareto
-from sweeps.estimate import with_estimates
+from sweeps.networks import NETWORKS, with_estimates
 from sweeps.objectives import Objectives, judged_by
-from sweeps.results import NETWORKS, Table
+from sweeps.results import Table
 from sweeps.store.columns import integers
 from sweeps.store.columns import rows as rows_of
 from sweeps.tracking.backlog import News
@@ -124,7 +124,7 @@ def best_of_all(networks: Table, trials: Table, objectives: Objectives) -> dict[
     """The best network of each trial, by its number.
 
     Args:
-        networks: From `sweeps.results.load_networks`.
+        networks: From `sweeps.networks.load`.
         trials: From `sweeps.results.load`.
         objectives: Of the sweep.
     """

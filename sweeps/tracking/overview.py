@@ -17,7 +17,8 @@ from search_spaces.space import SearchSpace
 from sweeps import pareto, results
 from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
-from sweeps.results import Table, with_trials
+from sweeps.networks import with_trials
+from sweeps.results import Table
 from sweeps.store.columns import floats, rows
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep

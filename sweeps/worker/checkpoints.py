@@ -126,12 +126,13 @@ def read(folder: Path, trial: int) -> Checkpoint | None:
         return None
 
 
-def take_stock(folder: Path, trials: "Iterable[AskedTrial]") -> dict[int, Reached]:
+def take_stock(folder: Path, trials: "Iterable[AskedTrial]", *, any_attempt: bool = False) -> dict[int, Reached]:
     """What an earlier session left of trials that have not ended; all other files are removed.
 
     Args:
         folder: Where the files are; need not exist.
         trials: The open trials of the study.
+        any_attempt: Whether a state may be of another start of its trial than the last one.
     """
     expected = {trial.number: (trial.attempts, fingerprint(trial.config.to_dict())) for trial in trials}
     for unfinished in folder.glob(f"{TEMPORARY_PREFIX}*"):
@@ -140,7 +141,9 @@ def take_stock(folder: Path, trials: "Iterable[AskedTrial]") -> dict[int, Reache
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         trial = int(path.stem) if path.stem.isdecimal() else -1
         checkpoint = read(folder, trial) if trial in expected else None
-        if checkpoint and (checkpoint.reached.attempt, checkpoint.reached.config) == expected[trial]:
+        attempt, config = expected.get(trial, (0, ""))
+        fits = any_attempt or (checkpoint and checkpoint.reached.attempt == attempt)
+        if checkpoint and checkpoint.reached.config == config and fits:
             found[trial] = checkpoint.reached
         else:
             path.unlink(missing_ok=True)

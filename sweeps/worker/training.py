@@ -16,6 +16,7 @@ from supermask.metrics import RECORDED, EpochMetrics, Evaluation
 from supermask.pack import Pack
 from supermask.program import compile_pays
 from sweeps.errors import SweepError
+from sweeps.estimate import estimate
 from sweeps.signals import deferred
 from sweeps.store.paths import replacing
 
@@ -78,6 +79,7 @@ def train(pack: Pack, data: Dataset, see: Callable[[EpochMetrics], None]) -> Tra
     test = None if fault else pack.evaluate("test")[0]
     numbers = {name: getattr(last, name) for name in RECORDED}
     if test:
+        numbers |= vars(estimate([epoch.val_accuracy for epoch in epochs], pack.validation_images))
         numbers |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
     return Training(
         config=config,

@@ -16,7 +16,7 @@ from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps.objectives import Objectives
-from sweeps.results import ResultsWriter, epochs_table, trials_table
+from sweeps.results import ResultsWriter, Table, epochs_table, trials_table
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import mlflow_store
@@ -126,11 +126,27 @@ def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
     return {"estimate": row["val_accuracy"], "standard_error": 0.01} | row
 
 
+def network_table(rows: Iterable[Row]) -> Table:
+    """The last networks of ended trials with what is known of these, see `sweeps.networks.with_trials`."""
+    trials = trials_table(rows)
+    return trials.append_column("epoch", trials.column("epochs_done")).drop_columns(["state"])
+
+
 def epoch_rows(row: Row) -> list[Row]:
     """The rows of all epochs of an ended trial."""
     metrics = {name: row[name] for name in METRICS}
     identity = {"trial": row["trial"], "attempt": row["attempt"]}
-    return [identity | {"epoch": epoch, **metrics, "seconds": 0.5} for epoch in range(1, row["epochs_done"] + 1)]
+    found = [identity | {"epoch": epoch, **metrics, "seconds": 0.5} for epoch in range(1, row["epochs_done"] + 1)]
+    for epoch in found:
+        epoch["ended"] = row["started"] + (row["ended"] - row["started"]) * epoch["epoch"] / len(found)
+    if found and row["state"] == "finished":
+        found[-1] |= {name: row[name] for name in ("test_loss", "test_accuracy")}
+    return found
+
+
+def last_networks(rows: Iterable[Row]) -> Table:
+    """The last network of each of these trials, as `sweeps.networks.load` has it."""
+    return epochs_table(epoch_rows(row)[-1] for row in rows).drop_columns(["layers"])
 
 
 @pytest.fixture

@@ -198,7 +198,10 @@ def test_when_nothing_finishes_the_work_failed(sweeps: Any, sweep: SweepPaths, f
 def test_a_mirror_without_the_runs_is_said_and_costs_nothing(sweeps: Any, sweep: SweepPaths, fleet: Fleet) -> None:
     done = sweeps("confirm", "small", "--select", "0,1", "--seeds", "1", "--json")
     assert done.code == 0
-    assert "not in MLflow yet: no run of trial 0, 1. Add it later: sweeps mlflow-sync small\n" in done.err
+    assert (
+        "not in MLflow yet: no run of network 0@2, 1@2 that has ended. Add it later: sweeps mlflow-sync small\n"
+        in done.err
+    )
     assert not (sweep.root / "mlflow.db").exists()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from sweeps.pareto import (
     hypervolume_history,
     judged,
     knee,
+    own_fronts,
     resampled_hypervolumes,
     values,
     why_empty,
@@ -129,7 +131,9 @@ def test_the_reference_is_the_worst_value_of_each_metric() -> None:
 def networks(rows: Sequence[tuple[int, int, float, float, float]]) -> pa.Table:
     """Rows of (trial, epoch, accuracy, estimate, remaining)."""
     names = ("trial", "epoch", "val_accuracy", "estimate", "remaining")
-    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    kinds = (pa.int64(), pa.int64(), pa.float64(), pa.float64(), pa.float64())
+    columns = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return pa.table({name: pa.array(column, kind) for name, column, kind in zip(names, columns, kinds, strict=True)})
 
 
 NETWORKS = networks(
@@ -164,6 +168,25 @@ def test_the_best_network_of_a_trial_has_the_largest_box_and_keeps_the_constrain
     strict = Objectives(DEFAULT, [Constraint("val_accuracy", ">=", 0.7)])
     best = best_of_trials(NETWORKS, strict)
     assert list(zip(numbers(best), best["epoch"].to_pylist(), strict=True)) == [(0, 2), (1, 1)]
+
+
+POINT = st.tuples(
+    st.integers(0, 3), st.integers(1, 4), st.sampled_from([0.25, 0.5, 0.75]), st.sampled_from([0.1, 0.2, 0.4])
+)
+
+
+@settings(deadline=None)
+@given(st.lists(POINT, max_size=25, unique_by=lambda point: point[:2]), st.booleans())
+def test_own_fronts_hold_the_front_of_each_trial(points: list[tuple[int, int, float, float]], single: bool) -> None:
+    objectives = {"val_accuracy": "maximize"} if single else DEFAULT
+    table = networks([(trial, epoch, high, high, left) for trial, epoch, high, left in sorted(points)])
+    found = own_fronts(table, objectives).to_pylist()
+    expected = [
+        member
+        for trial in sorted({point[0] for point in points})
+        for member in front(table.filter(pc.field("trial") == trial), objectives).to_pylist()
+    ]
+    assert found == sorted(expected, key=lambda row: (row["trial"], row["epoch"]))
 
 
 def test_a_resample_draws_trials_with_all_of_their_networks() -> None:

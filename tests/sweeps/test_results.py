@@ -1,7 +1,6 @@
 """The rows of a sweep's results: what is written is read, the newest of each; see test_parts for the files."""
 
 import dataclasses
-import math
 import subprocess
 import sys
 from datetime import timedelta, timezone
@@ -17,20 +16,16 @@ from hypothesis import strategies as st
 
 from supermask.config import TrainConfig
 from sweeps.errors import SweepError
-from sweeps.estimate import estimate
 from sweeps.results import (
     CONFIG_COLUMNS,
     EPOCHS,
-    NETWORKS,
     RUNNING,
     TRIALS,
     ResultsWriter,
     epochs_table,
     load,
     load_epochs,
-    load_networks,
     up_to,
-    with_trials,
 )
 from tests.sweeps.result_rows import START, epoch_row, files, trial_row, write
 
@@ -214,48 +209,6 @@ def test_epochs_up_to_the_last_of_each_trial() -> None:
     assert up_to(table, {}).num_rows == up_to(table.slice(0, 0), {0: 1}).num_rows == 0
 
 
-def test_every_epoch_of_every_trial_is_a_network(tmp_path: Path) -> None:
-    epochs = [epoch_row(1, 1), epoch_row(0, 2), epoch_row(0, 1), epoch_row(2, 1), epoch_row(2, 2, val_loss=math.nan)]
-    states = {0: "finished", 1: RUNNING, 2: "failed"}
-    write(tmp_path / "s", [trial_row(trial, state=state) for trial, state in states.items()], epochs)
-    table = load_networks(tmp_path, "s")
-    assert table.schema.equals(NETWORKS)
-    assert keys(table) == [(0, 1), (0, 2), (1, 1), (2, 1)]  # an epoch that diverged is none
-    assert keys(load_networks(tmp_path, "s", trials=[0])) == [(0, 1), (0, 2)]
-
-
-def test_of_an_epoch_that_several_attempts_reached_the_latest_counts(tmp_path: Path) -> None:
-    again = [epoch_row(0, 1, attempt=2, remaining=0.25)]
-    write(tmp_path / "s", [], [*again, epoch_row(0, 1), epoch_row(0, 2)])
-    rows = load_networks(tmp_path, "s").to_pylist()
-    assert [(row["epoch"], row["attempt"], row["remaining"]) for row in rows] == [(1, 2, 0.25), (2, 1, 0.5)]
-
-
-def test_networks_of_an_older_version_are_judged_when_they_are_read(tmp_path: Path) -> None:
-    accuracies = [0.1, 0.3, 0.5, 0.7, 0.9]
-    epochs = [epoch_row(0, at, val_accuracy=value) for at, value in enumerate(accuracies, start=1)]
-    write(tmp_path / "s", [], [*epochs, epoch_row(1, 1, val_accuracy=0.2)])
-    path = tmp_path / "s" / "epochs" / "part-000001.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["estimate", "standard_error", "ended"]), path)
-    table = load_networks(tmp_path, "s")
-    assert table.schema.equals(NETWORKS)
-    expected = [estimate(accuracies[: at + 1], images=10) for at in range(5)] + [estimate([0.2], images=10)]
-    assert table.column("estimate").to_pylist() == pytest.approx([one.estimate for one in expected])
-    assert table.column("standard_error").to_pylist() == pytest.approx([one.standard_error for one in expected])
-
-
-def test_a_network_comes_with_the_configuration_that_ends_with_it(tmp_path: Path) -> None:
-    trials = [trial_row(0, learning_rate=0.3, epochs=2), trial_row(1, state=RUNNING, epochs=2), trial_row(3)]
-    write(tmp_path / "s", trials, [epoch_row(0, 1), epoch_row(0, 2), epoch_row(1, 1), epoch_row(2, 1)])
-    table = with_trials(load_networks(tmp_path, "s"), load(tmp_path, "s", running=True))
-    rows = table.to_pylist()
-    assert [(row["trial"], row["epoch"], row["epochs"]) for row in rows] == [(0, 1, 1), (0, 2, 2), (1, 1, 1)]
-    assert [row["trial_state"] for row in rows] == ["finished", "finished", RUNNING]
-    assert [row["learning_rate"] for row in rows] == [0.3, 0.3, 0.05]
-    assert {row["val_accuracy"] for row in rows} == {0.5}  # of the network, not of its trial
-    assert "state" not in table.column_names
-
-
 def test_a_trial_that_runs_has_a_row_until_it_ends(tmp_path: Path) -> None:
     write(tmp_path / "s", [trial_row(0, state=RUNNING), trial_row(1, state=RUNNING)])
     write(tmp_path / "s", [trial_row(0)])
@@ -265,7 +218,3 @@ def test_a_trial_that_runs_has_a_row_until_it_ends(tmp_path: Path) -> None:
     assert load(tmp_path, "s", columns=["seed"]).column_names == ["trial", "attempt", "seed"]
     ResultsWriter(tmp_path / "s").compact(more_than=1)
     assert load(tmp_path, "s", running=True, columns=["state"]).equals(both)
-
-
-def keys(table: pa.Table) -> list[tuple[int, int]]:
-    return list(zip(table.column("trial").to_pylist(), table.column("epoch").to_pylist(), strict=True))

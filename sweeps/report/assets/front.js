@@ -1,8 +1,8 @@
-// The front: every trial as a mark, what it is compared with, and a walk along it by keyboard.
+// The front: networks as marks, what it is compared with, and a walk along it by keyboard.
 
 function drawFront() {
   const axes = { x: charts.x, y: charts.y };
-  const label = `${axes.y.label} against ${axes.x.label}. Left and right arrow keys step along the front, Enter chooses a trial.`;
+  const label = `${axes.y.label} against ${axes.x.label}. Left and right arrow keys step along the front, Enter chooses a network.`;
   const drawing = chart(place("front"), { axes, label, height: 440, choose: (found) => found.row !== undefined && choose(found.row) }, paintFront);
   drawings.push(drawing);
   stepThrough(drawing);
@@ -12,13 +12,13 @@ function drawFront() {
     drawing.draw();
   });
   const some = data.isSample ? " (a sample)" : "";
-  const stopped = trials.stopped.filter(Boolean).length;
+  const stopped = trials.stopped.filter((one, row) => one && !members.has(row)).length;
   const others = trials.stopped.length - stopped - charts.front.length;
   const joined = (kind) => (charts.step ? kind : kind.replace(" line", ""));
-  const entries = [["circle", joined("own line"), `front, ${charts.front.length} trials`]];
+  const entries = [["circle", joined("own line"), `front, ${charts.front.length} networks`]];
   if (data.recommended !== null) entries.push(["circle", "recommended", "recommended"]);
-  entries.push(["circle", "plain", `${others} other finished trials${some}`]);
-  if (stopped) entries.push(["cross", "whisker", `${stopped} stopped trials${some}`]);
+  entries.push(["circle", "plain", `best networks of ${others} other trials${some}`]);
+  if (stopped) entries.push(["cross", "whisker", `best networks of ${stopped} stopped trials${some}`]);
   if (charts.confirmed.length) entries.push(["diamond", "confirmed", "confirmed with fresh seeds: mean test accuracy and remaining, 95 % intervals"]);
   charts.references.forEach((one, k) => entries.push([published[k], "reference", `${one.label}: ${show(one.y)} at ${show(one.x)}`]));
   charts.beside.forEach((one, k) => {
@@ -32,7 +32,7 @@ function paintFront(area) {
   const { canvas, x, y, inside } = area;
   const at = (px, py) => [x(px), y(py)];
   const seen = (points) => points.filter(([px, py]) => inside(px, py));
-  const all = trials.number.map((_, row) => at(trials.x[row], trials.y[row]));
+  const all = trials.name.map((_, row) => at(trials.x[row], trials.y[row]));
   const visible = all.map((point, row) => row).filter((row) => inside(...all[row]));
   const kind = (name) => `${name}${isMany ? " many" : ""}`;
   const others = visible.filter((row) => !members.has(row));
@@ -65,10 +65,10 @@ function paintFront(area) {
     mark(canvas, "circle", px, py, style === "chosen" ? 9 : 6, style);
     if (!name) continue;
     const right = px > area.width - 130;
-    make(canvas, "text", { x: px + (right ? -12 : 12), y: py + 18, "text-anchor": right ? "end" : "start", class: "callout" }, `${name}: ${trials.number[row]}`);
+    make(canvas, "text", { x: px + (right ? -12 : 12), y: py + 18, "text-anchor": right ? "end" : "start", class: "callout" }, `${name}: ${trials.name[row]}`);
   }
   const outside = all.length - visible.length;
-  place("outside").textContent = outside ? `${outside} of the ${all.length} trials drawn ${outside === 1 ? "lies" : "lie"} outside this window.` : "";
+  place("outside").textContent = outside ? `${outside} of the ${all.length} networks drawn ${outside === 1 ? "lies" : "lie"} outside this window.` : "";
   // A member of the front is what people mean when they point between it and a dot.
   return [...visible.map((row) => ({ x: all[row][0], y: all[row][1], row, text: describe(row), lead: members.has(row) ? 60 : 0 })), ...points];
 }
@@ -80,7 +80,7 @@ function paintConfirmed({ canvas, x, y, inside }, one, points) {
   if (lx !== null) make(canvas, "path", { class: "whisker", d: `M${x(lx)},${py}H${x(hx)}M${px},${y(ly)}V${y(hy)}` });
   mark(canvas, "diamond", px, py, 4, "confirmed");
   const range = lx === null ? "" : `\n95 % intervals [${show(ly)}, ${show(hy)}], [${show(lx)}, ${show(hx)}]`;
-  points.push({ x: px, y: py, row: rowOf.get(one.trial), text: `trial ${one.trial}, ${one.seeds} fresh seeds\ntest accuracy ${show(my)}, remaining ${show(mx)} (%)${range}` });
+  points.push({ x: px, y: py, row: rowOf.get(one.name), text: `network ${one.name}, ${one.seeds} fresh seeds\ntest accuracy ${show(my)}, remaining ${show(mx)} (%)${range}` });
 }
 
 /** Lets the arrow keys walk along the front. */

@@ -1,12 +1,12 @@
-// What is on the page: every chart, and the one trial that all of them show.
+// What is on the page: every chart, and the one network that all of them show.
 
 const data = JSON.parse(document.getElementById("document").textContent);
 const { trials, parameters, charts } = data;
 const place = (id) => document.getElementById(id);
 const members = new Set(charts.front);
-const rowOf = new Map(trials.number.map((number, row) => [number, row]));
+const rowOf = new Map(trials.name.map((name, row) => [name, row]));
 const MOST_CURVES = 60;
-const isMany = trials.number.length > 600;
+const isMany = trials.name.length > 600;
 const shapes = [["triangle", "beside0 line"], ["square", "beside1 line"], ["plunge", "beside2 line"]];
 const published = ["star", "plus", "hourglass", "bowtie"];
 let chosen = data.recommended;
@@ -15,14 +15,14 @@ const drawings = [];
 function describe(row) {
   const values = parameters.slice(0, 6).map((one) => `${one.label} ${show(one.values[row])}`);
   return [
-    `trial ${trials.number[row]}${trials.stopped[row] ? `, stopped after epoch ${trials.epochs[row]}` : ""}`,
+    `network ${trials.name[row]}${trials.stopped[row] ? `; its trial was stopped after epoch ${trials.epochs[row]}` : ""}`,
     `${charts.y.label} ${show(trials.y[row])}`,
     `${charts.x.label} ${show(trials.x[row])}`,
     ...values,
   ].join("\n");
 }
 
-/** Makes a trial the one that the panel and all charts show. */
+/** Makes a network the one that the panel and all charts show. */
 function choose(row) {
   chosen = row;
   fillPanel();
@@ -31,15 +31,15 @@ function choose(row) {
 
 function fillPanel() {
   if (chosen === null) return;
-  const number = trials.number[chosen];
+  const name = trials.name[chosen];
   const role = chosen === data.recommended ? ", recommended" : members.has(chosen) ? ", on the front" : "";
-  place("trial-title").textContent = `Trial ${number}${role}`;
+  place("trial-title").textContent = `Network ${name}${role}`;
   const list = place("trial");
   list.replaceChildren();
   const facts = [
     ...trials.metrics.map((metric) => [metric.label, metric.values[chosen]]),
     ...parameters.map((one) => [one.label, one.values[chosen]]),
-    ["epochs", trials.epochs[chosen]],
+    ["epochs of its trial", trials.epochs[chosen]],
     ["seed", trials.seed[chosen]],
   ];
   for (const [label, value] of facts) {
@@ -47,7 +47,7 @@ function fillPanel() {
     make(list, "dd", {}, show(value));
   }
   place("trial-command").replaceChildren();
-  make(place("trial-command"), "code", {}, data.train.join(number));
+  make(place("trial-command"), "code", {}, data.train.join(name));
 }
 
 function drawEffects() {
@@ -95,16 +95,16 @@ function drawEffect(box, one) {
 }
 
 function drawVolume() {
-  const { finished, hours, volume } = data.hypervolume;
-  if (!finished.length) return void make(place("volume"), "p", {}, "No trial has finished.");
+  const { networks, hours, volume } = data.hypervolume;
+  if (!networks.length) return void make(place("volume"), "p", {}, "No epoch has ended.");
   const positive = volume.filter((value) => value > 0); // none of dense networks: they keep all weights
   const [low, top] = positive.length ? [Math.min(...positive), Math.max(...positive)] : [0, 1];
   const margin = positive.length ? (top - low) * 0.1 + 0.001 : 0;
-  const axes = { x: { label: "finished trials", low: 0, high: finished.at(-1), whole: true }, y: { label: "hypervolume", low: Math.max(0, low - margin), high: top + margin } };
-  chart(place("volume"), { axes, label: `hypervolume, ${show(volume.at(-1))} after ${finished.at(-1)} finished trials`, height: 240 }, ({ canvas, x, y }) => {
-    const ends = finished.map((count, k) => [x(count), y(Math.max(volume[k], axes.y.low))]);
+  const axes = { x: { label: "networks trained", low: 0, high: networks.at(-1), whole: true }, y: { label: "hypervolume", low: Math.max(0, low - margin), high: top + margin } };
+  chart(place("volume"), { axes, label: `hypervolume, ${show(volume.at(-1))} after ${networks.at(-1)} networks`, height: 240 }, ({ canvas, x, y }) => {
+    const ends = networks.map((count, k) => [x(count), y(Math.max(volume[k], axes.y.low))]);
     line(canvas, ends, "own", "post");
-    return ends.map(([px, py], k) => ({ x: px, y: py, text: `${finished[k]} finished${hours[k] === null ? "" : `, ${show(hours[k])} hours`}\nhypervolume ${show(volume[k])}` }));
+    return ends.map(([px, py], k) => ({ x: px, y: py, text: `${networks[k]} networks${hours[k] === null ? "" : `, ${show(hours[k])} hours`}\nhypervolume ${show(volume[k])}` }));
   });
 }
 
@@ -120,8 +120,8 @@ function drawParallel() {
   const most = 500;
   const objectives = [pole(charts.x, trials.x), pole(charts.y, trials.y)];
   const poles = [...parameters, ...objectives];
-  const step = Math.ceil(trials.number.length / most);
-  const rows = trials.number.map((_, row) => row).filter((row) => row % step === 0 || members.has(row) || row === data.recommended);
+  const step = Math.ceil(trials.name.length / most);
+  const rows = trials.name.map((_, row) => row).filter((row) => row % step === 0 || members.has(row) || row === data.recommended);
   place("parallel").style.minWidth = `${poles.length * 88}px`;
   const drawing = chart(place("parallel"), { label: "parallel coordinates of parameters and objectives", height: 330, bare: true, choose: (found) => choose(found.row) }, ({ canvas, width, height }) => {
     const [top, bottom] = [62, height - 26];
@@ -146,7 +146,7 @@ function drawParallel() {
     return rows.flatMap((row) => paths.get(row).map(([px, py]) => ({ x: px, y: py, row, text: describe(row), lead: members.has(row) ? 60 : 0 })));
   });
   drawings.push(drawing);
-  const few = step > 1 ? ` (${rows.length} of the trials drawn above)` : "";
+  const few = step > 1 ? ` (${rows.length} of the networks drawn above)` : "";
   legend(place("parallel-legend"), [["", "line member", "front"], ["", "line recommended", "recommended"], ["", "line chosen", "chosen"], ["", "line faint", `others${few}`]]);
 }
 
@@ -161,8 +161,10 @@ function wrap(canvas, label, x) {
 }
 
 function drawCurves() {
-  const known = trials.number.map((number, row) => [row, data.curves[number]]).filter(([, curve]) => curve);
-  const front = known.filter(([row]) => members.has(row));
+  const first = new Map(trials.trial.map((trial, row) => [trial, row]).reverse()); // networks of one trial share its curve
+  const known = [...first].sort((a, b) => a[1] - b[1]).map(([trial, row]) => [row, data.curves[trial]]).filter(([, curve]) => curve);
+  const onFront = new Set(charts.front.map((row) => trials.trial[row]));
+  const front = known.filter(([row]) => onFront.has(trials.trial[row]));
   if (!known.length) return void make(place("curves"), "p", {}, "No epochs were recorded.");
   const last = Math.max(...known.map(([, curve]) => curve.epoch.at(-1)));
   const shown = front.filter((_, k) => k % Math.ceil(front.length / MOST_CURVES) === 0);
@@ -172,12 +174,12 @@ function drawCurves() {
     drawings.push(chart(box, { axes, label: `${metric.label} by epoch, for trials of the front`, height: 300, choose: (found) => choose(found.row) }, ({ canvas, x, y, top, bottom }) => {
       const points = [];
       const paint = (row, style) => {
-        const curve = data.curves[trials.number[row]];
+        const curve = data.curves[trials.trial[row]];
         if (!curve) return;
         const ends = curve.epoch.map((epoch, k) => [x(epoch), Math.min(Math.max(y(curve[metric.name][k]), top), bottom), k]).filter(([, py]) => Number.isFinite(py));
         line(canvas, ends, style);
         if (ends.length === 1) mark(canvas, "circle", ends[0][0], ends[0][1], 3, style);
-        for (const [px, py, k] of ends) points.push({ x: px, y: py, row, text: `trial ${trials.number[row]}, epoch ${curve.epoch[k]}\n${metric.label} ${show(curve[metric.name][k])}` });
+        for (const [px, py, k] of ends) points.push({ x: px, y: py, row, text: `network ${trials.trial[row]}@${curve.epoch[k]}\n${metric.label} ${show(curve[metric.name][k])}` });
       };
       for (const [row] of shown) paint(row, "member");
       if (data.recommended !== null) paint(data.recommended, "recommended");
@@ -185,8 +187,8 @@ function drawCurves() {
       return points;
     }));
   }
-  const missing = charts.front.length - shown.length;
-  legend(place("curves-legend"), [["", "line member", `front${missing ? `; ${shown.length} of its ${charts.front.length} trials, evenly spaced` : ""}`], ["", "line recommended", "recommended"], ["", "line chosen", "chosen"]]);
+  const missing = front.length - shown.length;
+  legend(place("curves-legend"), [["", "line member", `front${missing ? `; ${shown.length} of its ${front.length} trials, evenly spaced` : ""}`], ["", "line recommended", "recommended"], ["", "line chosen", "chosen"]]);
 }
 
 function limits(metric, curves) {
@@ -202,13 +204,13 @@ function drawLayers() {
   drawings.push({
     draw() {
       box.replaceChildren();
-      const number = chosen === null ? null : trials.number[chosen];
-      const found = data.layers[number];
-      place("layers-text").textContent = number === null ? "No trial is chosen." : found ? `What the mask of trial ${number} leaves of each layer, from input to output.` : `This file has no layers of trial ${number}.`;
+      const name = chosen === null ? null : trials.name[chosen];
+      const found = data.layers[name];
+      place("layers-text").textContent = name === null ? "No network is chosen." : found ? `What the mask of network ${name} leaves of each layer, from input to output.` : `This file has no layers of network ${name}.`;
       if (!found) return;
       const top = Math.max(...found.remaining, ...found.inverted, 0.1) * 1.08;
       const axes = { x: { label: "layer", choices: found.name }, y: { label: "weights of the layer (%)", low: 0, high: top } };
-      chart(box, { axes, label: `remaining and inverted weights of each layer of trial ${number}`, height: 260 }, ({ canvas, x, y }) =>
+      chart(box, { axes, label: `remaining and inverted weights of each layer of network ${name}`, height: 260 }, ({ canvas, x, y }) =>
         [["remaining", "own", "circle"], ["inverted", "accent dashed", "square"]].flatMap(([part, style, shape]) => {
           const ends = found.name.map((name, k) => [x(name), y(found[part][k])]);
           line(canvas, ends, style);
@@ -248,6 +250,6 @@ choose(chosen);
 copyOnClick();
 for (const button of document.querySelectorAll("button.choose"))
   button.addEventListener("click", () => {
-    choose(rowOf.get(Number(button.dataset.trial)) ?? chosen);
+    choose(rowOf.get(button.dataset.network) ?? chosen);
     place("front").scrollIntoView({ block: "nearest" });
   });

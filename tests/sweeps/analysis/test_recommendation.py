@@ -7,9 +7,10 @@ import pytest
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import confirmations, results
 from sweeps.analysis import selection
-from sweeps.analysis.recommendation import line, recommend
+from sweeps.analysis.recommendation import Recommendation, line, recommend
 from sweeps.confirmations import ConfirmationWriter
 from sweeps.pareto import Table
+from tests.sweeps.conftest import last_networks
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -34,6 +35,11 @@ def rows(ended_row: EndedRow) -> list[dict[str, Any]]:
     ]
 
 
+def advise(rows: list[dict[str, Any]], space: SearchSpace, *more: Any, **asked: Any) -> Recommendation | None:
+    """The recommendation out of trials, each with its last network."""
+    return recommend(last_networks(rows), results.trials_table(rows), space, *more, **asked)
+
+
 @pytest.fixture
 def confirmed(tmp_path: Path, ended_row: EndedRow) -> Callable[..., Table]:
     """Confirmations of trial 2 with these test accuracies."""
@@ -42,7 +48,15 @@ def confirmed(tmp_path: Path, ended_row: EndedRow) -> Callable[..., Table]:
         writer = ConfirmationWriter(tmp_path / "confirm")
         config = {name: value for name, value in ended_row(2).items() if name in results.CONFIG_COLUMNS}
         writer.write(
-            {"trial": 2, "seed_index": index, "state": "finished", "test_accuracy": accuracy, "remaining": 0.02}
+            {
+                "trial": 2,
+                "epoch": 2,
+                "seed_index": index,
+                "state": "finished",
+                "val_accuracy": 0.97,
+                "test_accuracy": accuracy,
+                "remaining": 0.02,
+            }
             | config
             for index, accuracy in enumerate(accuracies)
         )
@@ -52,54 +66,63 @@ def confirmed(tmp_path: Path, ended_row: EndedRow) -> Callable[..., Table]:
 
 
 def test_the_knee_is_recommended_with_what_to_do_next(rows: list[dict[str, Any]], small_space: Space) -> None:
-    found = recommend(results.trials_table(rows), small_space(), None)
+    found = advise(rows, small_space(), None)
     assert found is not None
-    assert found.trial == 2
+    assert found.key == (2, 2)
     assert found.config["pruning_rate"] == found.pruning_rate == 0.8
-    assert found.metrics == {"val_accuracy": 0.97, "remaining": 0.02, "inverted": 0.1, "test_accuracy": 0.88}
+    assert found.metrics == {
+        "estimate": 0.97,
+        "standard_error": 0.01,
+        "val_accuracy": 0.97,
+        "remaining": 0.02,
+        "inverted": 0.1,
+        "test_accuracy": 0.88,
+    }
     # A tenth of the spans, 0.39 and ln(100), allows accuracies from 0.931 and remaining up to 0.0317.
     assert (found.near, found.pruning_rates) == (3, (0.6, 0.9))
     assert found.commands == {
-        "confirm": "sweeps confirm small --select 2 --seeds 10",
-        "train": "sweeps train small:2",
-        "export": "sweeps export small:2 --to torch",
+        "confirm": "sweeps confirm small --select 2@2 --seeds 10",
+        "train": "sweeps train small:2@2",
+        "export": "sweeps export small:2@2 --to torch",
     }
     assert found.rule == "knee of the front: beyond it, fewer weights cost accuracy fast"
     assert line(found) == (
-        "recommended: trial 2, initial pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), validation accuracy "
-        "97.00 %, remaining 2.00 %; one seed; confirm it: sweeps confirm small --select 2 --seeds 10"
+        "recommended: network 2@2, initial pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), expected accuracy "
+        "97.00 ± 1.00 %, remaining 2.00 %; one seed; confirm it: sweeps confirm small --select 2@2 --seeds 10"
     )
 
 
 def test_it_keeps_to_the_constraints(rows: list[dict[str, Any]], small_space: Space) -> None:
     space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.98),))
-    found = recommend(results.trials_table(rows), space, None)
+    found = advise(rows, space, None)
     assert found is not None
-    assert found.trial == 0  # of two members, the more accurate
-    assert found.rule == "greatest val_accuracy of the front of the trials with val_accuracy >= 0.98, which has no knee"
+    assert found.key == (0, 2)  # of two members, the more accurate
+    assert (
+        found.rule == "greatest val_accuracy of the front of the networks with val_accuracy >= 0.98, which has no knee"
+    )
     nothing = small_space(constraints=(Constraint("val_accuracy", ">=", 0.999),))
-    assert recommend(results.trials_table(rows), nothing, None) is None
-    assert recommend(results.trials_table([]), small_space()) is None
+    assert advise(rows, nothing, None) is None
+    assert advise([], small_space()) is None
 
 
 @pytest.mark.parametrize(
     ("bound", "trial", "rule"),
     [
-        (Constraint("val_accuracy", ">=", 0.975), 1, "least remaining of the trials with val_accuracy >= 0.975"),
-        (Constraint("remaining", "<=", 0.1), 1, "greatest val_accuracy of the trials with remaining <= 0.1"),
+        (Constraint("val_accuracy", ">=", 0.975), 1, "least remaining of the networks with val_accuracy >= 0.975"),
+        (Constraint("remaining", "<=", 0.1), 1, "greatest val_accuracy of the networks with remaining <= 0.1"),
         (
             Constraint("inverted", "<=", 0.5),
             2,
-            "knee of the front of the trials with inverted <= 0.5: beyond it, fewer ",
+            "knee of the front of the networks with inverted <= 0.5: beyond it, fewer ",
         ),
     ],
 )
 def test_who_asks_for_one_objective_gets_the_best_of_the_other(
     rows: list[dict[str, Any]], small_space: Space, bound: Constraint, trial: int, rule: str
 ) -> None:
-    found = recommend(results.trials_table(rows), small_space(), asked=[bound])
+    found = advise(rows, small_space(), asked=[bound])
     assert found is not None
-    assert found.trial == trial
+    assert found.key == (trial, 2)
     assert found.rule.startswith(rule)
 
 
@@ -109,9 +132,9 @@ def test_the_knee_of_other_objectives_is_said_without_accuracy_and_weights(
     for row in rows:
         row["val_loss"] = 1 - row["val_accuracy"]
     objectives = {"val_loss": "minimize", "remaining": "minimize"}
-    found = recommend(results.trials_table(rows), small_space(objectives=objectives))
+    found = advise(rows, small_space(objectives=objectives))
     assert found is not None
-    assert found.trial == 2
+    assert found.key == (2, 2)
     assert found.rule == "knee of the front: beyond it, a little more of one objective costs much of the other"
 
 
@@ -119,9 +142,9 @@ def test_the_knee_of_other_objectives_is_said_without_accuracy_and_weights(
 def test_of_one_objective_it_is_the_best_trial_bounded_or_not(
     rows: list[dict[str, Any]], small_space: Space, asked: tuple[Constraint, ...]
 ) -> None:
-    found = recommend(results.trials_table(rows), small_space(objectives={"val_accuracy": "maximize"}), asked=asked)
+    found = advise(rows, small_space(objectives={"val_accuracy": "maximize"}), asked=asked)
     assert found is not None
-    assert found.trial == 0
+    assert found.key == (0, 2)
     assert found.rule.startswith("greatest val_accuracy")
 
 
@@ -129,11 +152,12 @@ def test_of_one_objective_it_is_the_best_trial_bounded_or_not(
 def test_it_is_the_trial_that_confirm_chooses_for_the_same_bound(
     rows: list[dict[str, Any]], small_space: Space, text: str
 ) -> None:
-    asked, table = selection.parse(text), results.trials_table(rows)
+    asked = selection.parse(text)
     assert asked.bound
-    found = recommend(table, small_space(), asked=[asked.bound])
+    found = advise(rows, small_space(), asked=[asked.bound])
     assert found is not None
-    assert [found.trial] == [row["trial"] for row in selection.select(asked, table, small_space())]
+    chosen = selection.select(asked, last_networks(rows), results.trials_table(rows), small_space())
+    assert [found.key] == [(row["trial"], row["epoch"]) for row in chosen]
 
 
 @pytest.mark.parametrize("further", [1, 2])
@@ -143,7 +167,7 @@ def test_it_says_when_the_pruning_rate_hardly_matters(
     rows[5]["pruning_rate"] = 0.1  # near the best one, which has 0.8, and 3 has 0.9; the search goes from 0.05 to 0.95
     near = {"val_accuracy": 0.965, "remaining": 0.025, "pruning_rate": 0.5}
     rows += [ended_row(len(rows) + place, **near) for place in range(further)]
-    found = recommend(results.trials_table(rows), small_space())
+    found = advise(rows, small_space())
     assert found is not None
     assert not found.rate_matters
     hardly = ": it hardly matters here, the other parameters do" if further == 2 else ""
@@ -152,27 +176,27 @@ def test_it_says_when_the_pruning_rate_hardly_matters(
 
 def test_the_test_set_decides_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:
     rows[5]["test_accuracy"] = 1.0
-    found = recommend(results.trials_table(rows), small_space(), confirmed(0.1, 0.2))
+    found = advise(rows, small_space(), confirmed(0.1, 0.2))
     assert found is not None
-    assert found.trial == 2
+    assert found.key == (2, 2)
 
 
 def test_what_is_confirmed_is_said_with_its_interval(
     rows: list[dict[str, Any]], small_space: Space, confirmed: Any
 ) -> None:
-    found = recommend(results.trials_table(rows), small_space(), confirmed(0.96, 0.98))
+    found = advise(rows, small_space(), confirmed(0.96, 0.98))
     assert found is not None
     assert found.confirmed is not None
     assert found.confirmed.test_accuracy.mean == pytest.approx(0.97)
     # t(0.975, 1) = 12.706 times 0.01414 / sqrt(2)
     assert line(found) == (
-        "recommended: trial 2, initial pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), 97.00 % [84.29, "
-        "109.71] test accuracy at 2.00 % remaining, 2 fresh seeds; export it: sweeps export small:2 --to torch"
+        "recommended: network 2@2, initial pruning rate 0.80 (0.60 to 0.90 in 3 near-equal trials), 97.00 % [84.29, "
+        "109.71] test accuracy at 2.00 % remaining, 2 fresh seeds; export it: sweeps export small:2@2 --to torch"
     )
 
 
 def test_one_seed_confirms_nothing(rows: list[dict[str, Any]], small_space: Space, confirmed: Any) -> None:
-    found = recommend(results.trials_table(rows), small_space(), confirmed(0.96))
+    found = advise(rows, small_space(), confirmed(0.96))
     assert found is not None
     assert found.confirmed is not None
     assert found.confirmed_by_several is None
@@ -180,28 +204,29 @@ def test_one_seed_confirms_nothing(rows: list[dict[str, Any]], small_space: Spac
 
 
 def test_one_objective_and_three(rows: list[dict[str, Any]], small_space: Space) -> None:
-    table = results.trials_table(rows)
-    best = recommend(table, small_space(objectives={"val_accuracy": "maximize"}))
+    best = advise(rows, small_space(objectives={"val_accuracy": "maximize"}))
     assert best is not None
-    assert (best.trial, best.rule) == (0, "greatest val_accuracy")
+    assert (best.key, best.rule) == ((0, 2), "greatest val_accuracy")
     objectives = {"val_accuracy": "maximize", "remaining": "minimize", "inverted": "minimize"}
-    knee = recommend(table, small_space(objectives=objectives))
+    knee = advise(rows, small_space(objectives=objectives))
     assert knee is not None
-    assert knee.trial == 2
+    assert knee.key == (2, 2)
 
 
 def test_a_dense_network_has_no_pruning_rate(small_space: Space, ended_row: EndedRow) -> None:
-    found = recommend(results.trials_table([ended_row(0, method="dense", remaining=1.0)]), small_space(), None)
+    found = advise([ended_row(0, method="dense", remaining=1.0)], small_space(), None)
     assert found is not None
     assert (found.pruning_rate, found.pruning_rates, found.near) == (None, None, 1)
-    assert line(found).startswith("recommended: trial 0, validation accuracy 90.00 %, remaining 100.00 %; one seed")
+    assert line(found).startswith(
+        "recommended: network 0@2, expected accuracy 90.00 ± 1.00 %, remaining 100.00 %; one seed"
+    )
 
 
 def test_a_network_without_weights_breaks_nothing(small_space: Space, ended_row: EndedRow) -> None:
     rows = [ended_row(0, remaining=0.0, val_accuracy=0.1), ended_row(1, remaining=0.5, val_accuracy=0.9)]
-    found = recommend(results.trials_table(rows), small_space(), None)
+    found = advise(rows, small_space(), None)
     assert found is not None
-    assert found.trial == 1
-    only = recommend(results.trials_table(rows[:1]), small_space(), None)
+    assert found.key == (1, 2)
+    only = advise(rows[:1], small_space(), None)
     assert only is not None
-    assert (only.trial, only.near) == (0, 1)
+    assert (only.key, only.near) == ((0, 2), 1)

@@ -9,6 +9,8 @@ from search_spaces.space import Constraint, SearchSpace
 from sweeps import results
 from sweeps.analysis.selection import parse, select
 from sweeps.errors import SweepError
+from sweeps.results import epochs_table
+from tests.sweeps.conftest import epoch_rows, last_networks
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -24,13 +26,24 @@ POINTS = {
 }
 
 
+class Rows:
+    """Trials, and the last network of each."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self.networks, self.trials = last_networks(rows), results.trials_table(rows)
+
+    def select(self, text: str, space: SearchSpace) -> list[tuple[int, int]]:
+        chosen = select(parse(text), self.networks, self.trials, space)
+        return [(row["trial"], row["epoch"]) for row in chosen]
+
+
 @pytest.fixture
-def trials(ended_row: EndedRow) -> Any:
+def trials(ended_row: EndedRow) -> Rows:
     rows = [
         ended_row(trial, val_accuracy=accuracy, remaining=remaining, test_accuracy=test)
         for trial, (accuracy, remaining, test) in POINTS.items()
     ]
-    return results.trials_table([*rows, ended_row(6, "failed", val_accuracy=1.0, remaining=0.001)])
+    return Rows(rows)
 
 
 @pytest.mark.parametrize(
@@ -51,40 +64,60 @@ def trials(ended_row: EndedRow) -> Any:
         (" 2 ", [2]),
     ],
 )
-def test_what_is_chosen(trials: Any, small_space: Space, text: str, chosen: list[int]) -> None:
-    assert [row["trial"] for row in select(parse(text), trials, small_space())] == chosen
+def test_what_is_chosen(trials: Rows, small_space: Space, text: str, chosen: list[int]) -> None:
+    assert [trial for trial, _ in trials.select(text, small_space())] == chosen
 
 
-def test_every_choice_but_numbers_keeps_to_the_constraints(trials: Any, small_space: Space) -> None:
+def test_every_choice_but_numbers_keeps_to_the_constraints(trials: Rows, small_space: Space) -> None:
     space = small_space(constraints=(Constraint("remaining", "<=", 0.02), Constraint("val_accuracy", ">=", 0.9)))
-    assert [row["trial"] for row in select(parse("front"), trials, space)] == [2, 3]
-    assert [row["trial"] for row in select(parse("knee"), trials, space)] == [2]
+    assert [trial for trial, _ in trials.select("front", space)] == [2, 3]
+    assert [trial for trial, _ in trials.select("knee", space)] == [2]
     # Trial 1 has this accuracy, but too many weights.
     with pytest.raises(SweepError, match=r"keeps to remaining <= 0.02, val_accuracy >= 0.9, val_accuracy >= 0.98"):
-        select(parse("best:accuracy>=0.98"), trials, space)
-    assert [row["trial"] for row in select(parse("1"), trials, space)] == [1]
+        trials.select("best:accuracy>=0.98", space)
+    assert [trial for trial, _ in trials.select("1", space)] == [1]
 
 
 @pytest.mark.parametrize(
     "text", ["", "fornt", "best", "best:accuracy<=0.9", "best:remaining>=0.9", "best:test_accuracy>=0.9", "1;2", "-1",
-             "1,", "best:accuracy>=97", "best:accuracy>=1e", "best:accuracy>=nan", "12345678901"],
+             "1,", "1@", "@3", "1@2@3", "best:accuracy>=97", "best:accuracy>=1e", "best:accuracy>=nan", "12345678901"],
 )  # fmt: skip
 def test_what_is_no_selection_is_an_error_with_examples(text: str) -> None:
     with pytest.raises(SweepError) as raised:
         parse(text)
     assert raised.value.message == (
-        "--select: must be front, knee, best:accuracy>=X, best:remaining<=X with X in [0, 1], or trial numbers, "
-        f"but got {text!r}. Write for example --select 'best:accuracy>=0.975' or --select 3,17."
+        "--select: must be front, knee, best:accuracy>=X, best:remaining<=X with X in [0, 1], or networks, but "
+        f"got {text!r}. Write for example --select 'best:accuracy>=0.975' or --select 3@20,17."
     )
 
 
-def test_trials_that_did_not_finish_or_do_not_exist_are_told_together(trials: Any, small_space: Space) -> None:
+def test_networks_are_named_by_trial_and_epoch(small_space: Space, ended_row: EndedRow) -> None:
+    rows = [ended_row(0, val_accuracy=0.9, epochs_done=3), ended_row(1, "failed", val_accuracy=0.8, epochs_done=2)]
+    trials = Rows(rows)
+    trials.networks = epochs_table(epoch for row in rows for epoch in epoch_rows(row)).drop_columns(["layers"])
+    space = small_space()
+    assert trials.select("0@2,1@1,0@2", space) == [(0, 2), (1, 1)]
+    assert trials.select("0", space) == [(0, 1)]  # all of its networks are equal: the first is on the front
+    assert trials.select("1", space) == [(1, 1)]  # it has fewer weights
+    bounded = small_space(constraints=(Constraint("val_accuracy", ">=", 0.85),))
+    assert trials.select("1", bounded) == [(1, 2)]  # none is on the front: its last one
+    chosen = select(parse("0@2"), trials.networks, trials.trials, space)
+    assert [row["epochs"] for row in chosen] == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0,77", ("--select 0,77: every trial must be", "but 77 is not", "There are: 0, 1, 2, 3, 4, 5.")),
+        ("0@9", ("--select 0@9: the epoch must be", "0 has no epoch 9", "its last one is 2. Write 0@2.")),
+    ],
+)
+def test_networks_that_do_not_exist_are_named(
+    trials: Rows, small_space: Space, text: str, said: tuple[str, ...]
+) -> None:
     with pytest.raises(SweepError) as raised:
-        select(parse("0,6,77"), trials, small_space())
-    assert raised.value.message == (
-        "--select 0,6,77: every trial must be a finished trial of the sweep, but 6, 77 are not. "
-        "Finished are: 0, 1, 2, 3, 4, 5."
-    )
+        trials.select(text, small_space())
+    assert all(part in raised.value.message for part in said)
 
 
 @pytest.mark.parametrize(
@@ -94,20 +127,21 @@ def test_trials_that_did_not_finish_or_do_not_exist_are_told_together(trials: An
         ("front", " that keeps to remaining <= 0.001"),
     ],
 )
-def test_no_trial_within_the_bounds(trials: Any, small_space: Space, text: str, keeping: str) -> None:
+def test_no_network_within_the_bounds(trials: Rows, small_space: Space, text: str, keeping: str) -> None:
     space = small_space(constraints=(Constraint("remaining", "<=", 0.001),))
     with pytest.raises(SweepError) as raised:
-        select(parse(text), trials, space)
+        trials.select(text, space)
     assert raised.value.message == (
-        f"--select {text}: there must be a finished trial{keeping}, but there is none. "
-        "See what there is: sweeps pareto small."
+        f"--select {text}: there must be a network{keeping}, but there is none. See what there is: sweeps pareto small."
     )
 
 
 def test_a_row_without_its_configuration_cannot_be_trained_again(small_space: Space, ended_row: EndedRow) -> None:
     bare = {name: value for name, value in ended_row(3).items() if name in ("trial", "state", "attempt")}
+    trials = Rows([ended_row(3)])
+    trials.trials = results.trials_table([bare])
     with pytest.raises(SweepError, match="trial 3: its row must hold its configuration, but every field is null"):
-        select(parse("3"), results.trials_table([bare]), small_space())
+        trials.select("3", small_space())
 
 
 def test_it_loads_without_ray_mlflow_torch_and_scipy() -> None:

@@ -15,7 +15,7 @@ from sweeps.analysis.front_rows import front_rows
 from sweeps.display import front
 from sweeps.display.fitting_table import Column, FittingTable
 from sweeps.display.status import STATES, table
-from sweeps.results import trials_table
+from tests.sweeps.conftest import network_table
 
 NAMES = ["fcn_mnist", "conv6_cifar10_sparse_second_search", "a" * 60]
 HEADINGS = ["sweep", "state", "budget", *STATES, "hyper volume", "time"]
@@ -63,12 +63,13 @@ def test_the_front_at_this_width(
 ) -> None:
     names = ["learning_rate", "weight_decay", "momentum", "decay_rate", "decay_epochs", "weight_gain", "score_gain"]
     space = small_space(parameters={name: Parameter(FloatDistribution(0.01, 0.9)) for name in names})
-    shown = words(drawn(front.table(front_rows(trials_table([ended_row(16, weight_decay=0.000123456)]), space)), width))
+    row = ended_row(16, weight_decay=0.000123456)
+    shown = words(drawn(front.table(front_rows(network_table([row]), space)), width))
     assert "…" not in shown
-    assert "16 74.00 2.94 88.00 0.05 0.000123" in shown
+    assert f"16@2 74.00 ± 1.00 {'74.00 ' if width == 160 else ''}2.94 88.00 0.05 0.000123" in shown
     assert ("no room for:" in shown) == (width == 80)
     last = shown.partition("no room for: ")[2].partition(";")[0]
-    assert last in ("", "decay epochs, weight gain, score gain", "weight gain, score gain")
+    assert last in ("", "val accuracy %, decay rate, decay epochs, weight gain, score gain")
 
 
 COLUMNS = st.builds(

@@ -10,12 +10,13 @@ from rich.console import Console
 
 from search_spaces.space import Constraint, SearchSpace
 from supermask.config import TrainConfig
-from sweeps import pareto, results
+from sweeps import pareto
 from sweeps.analysis.front_rows import front_rows
 from sweeps.display.front import as_csv, draw, parse_bound, records, table
 from sweeps.errors import SweepError
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
+from tests.sweeps.conftest import network_table
 
 Space = Callable[..., SearchSpace]
 EndedRow = Callable[..., dict[str, Any]]
@@ -60,20 +61,22 @@ def test_a_percentage_is_no_fraction(text: str) -> None:
 
 
 def test_records_hold_objectives_and_the_whole_configuration(small_space: Space, ended_row: EndedRow) -> None:
-    front = results.trials_table([ended_row(3, seed=9), ended_row(1)])
+    front = network_table([ended_row(3, seed=9, estimate=0.8), ended_row(1)])
     found = records(front_rows(front, small_space(objectives={"val_loss": "minimize", "remaining": "minimize"})))
-    assert [list(record) for record in found] == [["trial", "val_accuracy", "remaining", "val_loss", "config"]] * 2
-    assert found[0]["trial"] == 3
-    assert found[0]["val_loss"] == 0.4
+    names = ["trial", "epoch", "val_accuracy", "estimate", "remaining", "val_loss", "config"]
+    assert [list(record) for record in found] == [names] * 2
+    assert (found[0]["trial"], found[0]["epoch"], found[0]["val_loss"]) == (3, 2, 0.4)
+    assert found[0]["estimate"] == {"accuracy": 0.8, "standard_error": 0.01}
     assert TrainConfig.from_dict(found[0]["config"]) == TrainConfig(dataset="digits", epochs=2, batch_size=64, seed=9)
 
 
 def test_csv_has_the_same_values_in_flat_columns(small_space: Space, ended_row: EndedRow) -> None:
-    front = results.trials_table([ended_row(0, learning_rate=1 / 3), ended_row(1)])
+    front = network_table([ended_row(0, learning_rate=1 / 3), ended_row(1)])
     text = as_csv(front_rows(front, small_space()))
     assert "\r" not in text
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0])[:5] == ["trial", "val_accuracy", "remaining", "test_accuracy", "network"]
+    names = ["trial", "epoch", "estimate", "standard_error", "val_accuracy", "remaining", "test_accuracy", "network"]
+    assert list(rows[0])[:8] == names
     assert [row["trial"] for row in rows] == ["0", "1"]
     assert float(rows[0]["learning_rate"]) == 1 / 3
     assert as_csv(front_rows(front.slice(0, 0), small_space())).splitlines() == [",".join(rows[0])]
@@ -87,10 +90,11 @@ def shown(front: Any, space: SearchSpace) -> list[str]:
 
 
 def test_the_table_shows_percentages_and_what_was_searched(small_space: Space, ended_row: EndedRow) -> None:
-    lines = shown(results.trials_table([ended_row(7, pruning_rate=0.123456, test_accuracy=None)]), small_space())
-    assert lines[0] == "front of small: 1 trials"
-    assert lines[1] == "trial val accuracy % remaining % test accuracy % pruning rate learning rate"
-    assert lines[-1] == "7 83.00 6.25 - 0.123 0.05"
+    row = ended_row(7, estimate=0.8212, pruning_rate=0.123456, test_accuracy=None)
+    lines = shown(network_table([row]), small_space())
+    assert lines[0] == "front of small: 1 network"
+    assert lines[1] == "network estimate % val accuracy % remaining % test accuracy % pruning rate learning rate"
+    assert lines[-1] == "7@2 82.12 ± 1.00 83.00 6.25 - 0.123 0.05"
 
 
 def test_the_picture_shows_a_sweep_in_any_state(
@@ -105,7 +109,8 @@ def test_the_picture_shows_a_sweep_in_any_state(
     for name, ended in rows.items():
         paths = write_sweep(tmp_path, ended, name=name)
         space = small_space(name=name, constraints=(Constraint("val_accuracy", ">=", 0.895),))
-        draw(StoredSweep(paths, space), results.load(tmp_path, name))
+        sweep = StoredSweep(paths, space)
+        draw(sweep, sweep.networks(), sweep.trials(running=True))
         with Image.open(paths.front_png) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 300
@@ -115,7 +120,7 @@ def test_the_picture_shows_a_sweep_in_any_state(
 
 
 def test_the_shown_front_follows_constraints(small_space: Space, ended_row: EndedRow) -> None:
-    trials = results.trials_table([ended_row(trial) for trial in range(4)])
+    networks = network_table([ended_row(trial) for trial in range(4)])
     space = small_space(constraints=(Constraint("val_accuracy", ">=", 0.885),))
-    front = pareto.front_of(trials, space)
+    front = pareto.front_of(networks, space)
     assert [record["trial"] for record in records(front_rows(front, space))] == [0, 1]

@@ -12,6 +12,7 @@ VIEW = SweepView(
     name="fcn_digits",
     budget=40,
     counts={"asked": 30, "finished": 20, "stopped": 0, "failed": 3, "running": 7, "waiting": 0},
+    epochs=(312, 400),
     packs=(PackView(4, 4, 2, 10, "node7 cpu bfloat16"), PackView(5, 3, 0, 10, "")),
     best=((0.02, None), (0.05, 0.912), (0.2, 0.97654)),
     hypervolume=0.93456,
@@ -55,17 +56,27 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 
 def test_a_line_says_all_that_matters() -> None:
     assert line(VIEW) == (
-        "fcn_digits: 23/40 trials | 20 finished  3 failed  7 running  after 1 min 15 s  about 50 s left | "
-        "best accuracy, remaining <= 2 %: -  <= 5 %: 91.20 %  <= 20 %: 97.65 %  hypervolume 0.9346 | "
+        "fcn_digits: 23/40 trials | 20 finished  3 failed  7 running  312 of 400 epochs  after 1 min 15 s  "
+        "about 50 s left | best accuracy, remaining <= 2 %: -  <= 5 %: 91.20 %  <= 20 %: 97.65 %  hypervolume 0.9346 | "
         "failed: 3 x diverged"
     )
 
 
 def test_a_line_before_anything_is_known() -> None:
     nothing = dict.fromkeys(VIEW.counts, 0)
-    view = replace(VIEW, counts=nothing, packs=(), best=((0.05, None),), hypervolume=None, seconds_left=None, notes=())
+    view = replace(
+        VIEW,
+        counts=nothing,
+        epochs=(0, 1),
+        packs=(),
+        best=((0.05, None),),
+        hypervolume=None,
+        seconds_left=None,
+        notes=(),
+    )
     assert line(view) == (
-        "fcn_digits: 0/40 trials | 0 finished  after 1 min 15 s | best accuracy, remaining <= 5 %: -  hypervolume -"
+        "fcn_digits: 0/40 trials | 0 finished  0 of 1 epoch  after 1 min 15 s | "
+        "best accuracy, remaining <= 5 %: -  hypervolume -"
     )
 
 
@@ -76,7 +87,7 @@ def test_the_panel_shows_packs_counts_quality_and_notes() -> None:
     assert rows[1].startswith("trials ")
     assert "23/40" in rows[1]
     assert "20 finished 3 failed 7 running" in rows
-    assert "after 1 min 15 s about 50 s left" in rows
+    assert "312 of 400 epochs after 1 min 15 s about 50 s left" in rows
     assert "best accuracy, remaining <= 2 %: - <= 5 %: 91.20 % <= 20 %: 97.65 %" in rows
     assert "hypervolume 0.9346" in rows
     assert "failed: 3 x diverged" in rows

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from search_spaces.space import SearchSpace
+from sweeps import pareto
 from sweeps.display.status import status, table
 from sweeps.errors import SweepError
 from sweeps.store.paths import SweepPaths
@@ -19,11 +21,15 @@ WriteSweep = Callable[..., SweepPaths]
 def test_a_finished_sweep(tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     rows = [ended_row(0, val_accuracy=0.5, remaining=0.5), ended_row(1, "failed"), ended_row(2, "stopped")]
     paths = write_sweep(tmp_path, rows)
+    networks = StoredSweep.at(paths).networks()
+    assert networks.num_rows == 6  # those of stopped and of failed trials count
+    volume = pareto.hypervolume(networks, {"val_accuracy": "maximize", "remaining": "minimize"})
+    assert volume > 0.1
     assert status(StoredSweep.at(paths)) == {
         "name": "small",
         "state": "finished",
         "trials": {"asked": 3, "finished": 1, "stopped": 1, "failed": 1, "running": 0, "waiting": 0},
-        "hypervolume": 0.25,
+        "hypervolume": pytest.approx(volume),
         "seconds": 12.5,
     }
 
@@ -77,7 +83,8 @@ def test_the_table_has_a_line_per_sweep(tmp_path: Path, ended_row: EndedRow, wri
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
         console.print(table(rows, [1, 20]))
+    volume = f"{0.8 / 0.9 * math.log10(2) / 3:.4f}"
     lines = [" ".join(line.split()) for line in capture.get().splitlines()]
     # state, budget, asked, finished, stopped, failed, running, waiting, hypervolume, time
-    assert "first finished 1 1 1 0 0 0 0 0.4500 12 s" in lines
-    assert "second finished 20 1 1 0 0 0 0 0.4500 12 s" in lines
+    assert f"first finished 1 1 1 0 0 0 0 {volume} 12 s" in lines
+    assert f"second finished 20 1 1 0 0 0 0 {volume} 12 s" in lines

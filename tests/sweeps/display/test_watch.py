@@ -46,8 +46,8 @@ def test_it_stays_until_the_sweep_has_ended(paths: SweepPaths, end: str) -> None
     row = watch(looks, Console(file=stream, width=100), seconds=0.0)
     assert (looks.count, row["state"], row["trials"]["finished"]) == (3, end, 3)
     assert stream.getvalue() == (  # the second look is too soon for another line
-        "small: 3/6 trials | 3 finished  3 running  after 1 min 0 s  about 1 min 0 s left | best accuracy, remaining "
-        "<= 2 %: -  <= 5 %: -  <= 20 %: 88.00 %  hypervolume 0.7458\n"
+        "small: 3/6 trials | 3 finished  3 running  6 of 12 epochs  after 1 min 0 s  about 1 min 0 s left | "
+        "best accuracy, remaining <= 2 %: -  <= 5 %: -  <= 20 %: 88.00 %  hypervolume 0.2281\n"
     )
 
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.results import ResultsWriter, epochs_table, load, load_epochs, load_networks, trials_table
+from sweeps import networks
+from sweeps.results import ResultsWriter, epochs_table, load, load_epochs, trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import uploader
 from sweeps.tracking.backlog import Length, Offset
@@ -132,7 +133,7 @@ class Sweep:
     def best(self) -> dict[int, Row]:
         """Best networks of the ended trials, from a table of all networks."""
         trials = load(self.paths.root, "digits")
-        found = best_of_all(load_networks(self.paths.root, "digits"), trials, OBJECTIVES)
+        found = best_of_all(networks.load(self.paths.root, "digits"), trials, OBJECTIVES)
         return {trial: dict(row) for trial, row in found.items() if self.ended[trial]}
 
     def hint(self, trial: int) -> None:

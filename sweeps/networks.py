@@ -1,0 +1,182 @@
+"""Networks of a sweep: every trial after each of its epochs.
+
+Reading a front must not take reading every epoch. So `candidates.parquet` holds the networks that no other of their
+trial beats, up to some part of the epochs; what was written later is read from the parts. It follows from them, may be
+missing, and is made anew at the end of a session.
+"""
+
+import logging
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import Table
+
+from sweeps import results
+from sweeps.errors import SweepError
+from sweeps.estimate import WINDOW, Estimate, estimate
+from sweeps.objectives import Objectives
+from sweeps.pareto import own_fronts
+from sweeps.results import EPOCHS
+from sweeps.store import parts
+from sweeps.store.columns import floats, integers, rows
+from sweeps.store.parts import newest
+from sweeps.store.paths import SweepPaths, replacing
+
+if TYPE_CHECKING:
+    from search_spaces.space import Constraint, SearchSpace
+
+NETWORKS = pa.schema([field for field in EPOCHS if field.name != "layers"])
+"""Columns of a network."""
+
+SHOWN = {"val_accuracy": "maximize", "remaining": "minimize"}
+"""What the best networks are named by, beside the objectives."""
+_KEYS = ("trial", "epoch", "attempt")
+_PART, _RULE = b"part", b"rule"
+
+_LOG = logging.getLogger(__name__)
+
+
+def load(root: Path | str, name: str, *, trials: Collection[int] | None = None) -> Table:
+    """The networks of a sweep: every trial after each of its epochs, also of those that were stopped or failed later.
+
+    Of an epoch that several attempts reached, the latest one counts. An epoch in which a trial diverged is no network.
+
+    Args:
+        root: The folder of all sweeps.
+        name: The sweep.
+        trials: Only of these; None is all.
+
+    Returns:
+        A table with the columns of `sweeps.results.EPOCHS` but `layers`, sorted by trial and epoch.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
+    where = None if trials is None else pc.field("trial").isin(list(trials))
+    return _networks_of(parts.read(results.folder_of(root, name).epochs, NETWORKS, where=where))
+
+
+def _networks_of(epochs: Table) -> Table:
+    """The networks out of rows with the columns of `NETWORKS`, as they were written; see `load`."""
+    table = newest(epochs, _KEYS, per=("trial", "epoch"))
+    sound = np.ones(table.num_rows, dtype=bool)
+    for metric in ("train_loss", "val_loss", "val_accuracy"):
+        sound &= np.isfinite(floats(table, metric))
+    return with_estimates(table if sound.all() else rows(table, sound))
+
+
+def with_trials(networks: Table, trials: Table) -> Table:
+    """Networks with what is known of their trials: configuration, place, and state as `trial_state`.
+
+    The configuration is the one whose training ends with the network: `epochs` is its epoch.
+
+    Args:
+        networks: From `load`.
+        trials: From `sweeps.results.load`, running ones included; networks of others are left out.
+    """
+    numbers, wanted = integers(trials, "trial"), integers(networks, "trial")
+    networks = rows(networks, np.isin(wanted, numbers))
+    known = rows(trials, np.searchsorted(numbers, integers(networks, "trial")))
+    for name in known.column_names:
+        if name not in networks.column_names:
+            column = networks.column("epoch") if name == "epochs" else known.column(name)
+            networks = networks.append_column("trial_state" if name == "state" else name, column)
+    return networks
+
+
+def with_estimates(networks: Table) -> Table:
+    """The networks with their estimates, which an older version did not write.
+
+    Args:
+        networks: Of whole trials, sorted by trial and epoch.
+    """
+    if not networks.column("estimate").null_count:
+        return networks
+    accuracies, trials = floats(networks, "val_accuracy"), floats(networks, "trial")
+    steps = np.diff(np.unique(accuracies))
+    images = round(1 / steps.min()) if len(steps) else 1  # accuracies are counts among so many images
+    found = list[Estimate]()
+    recent: list[float] = []
+    for place, accuracy in enumerate(accuracies.tolist()):
+        recent = [*recent[-WINDOW:], accuracy] if place and trials[place] == trials[place - 1] else [accuracy]
+        found.append(estimate(recent, images))
+    for name in ("estimate", "standard_error"):
+        column = pa.array([getattr(one, name) for one in found], pa.float64())
+        known = networks.column(name).combine_chunks().fill_null(column)
+        networks = networks.set_column(networks.column_names.index(name), name, known)
+    return networks
+
+
+def candidates(paths: SweepPaths, space: "SearchSpace", *, asked: "Iterable[Constraint]" = ()) -> Table:
+    """Networks of a sweep, with all that can be on a front within the constraints and bounds.
+
+    Args:
+        paths: Of the sweep.
+        space: Gives objectives and constraints.
+        asked: Bounds beside the constraints.
+
+    Returns:
+        A table as from `load`; of a bound that a network beyond the front may keep while those
+        that beat it do not, all networks.
+
+    Raises:
+        SweepError: If there is no such sweep.
+    """
+    known = _read(paths, space) if _keep_fronts(space, asked) else None
+    if known is None:
+        return load(paths.root, paths.name)
+    table, part = known
+    later = parts.read_after(paths.epochs, NETWORKS, part).rows
+    if later.column("estimate").null_count:  # of an older version: judged from all epochs of their trials
+        return load(paths.root, paths.name)
+    return _networks_of(pa.concat_tables([table, later]))
+
+
+def keep_candidates(paths: SweepPaths, space: "SearchSpace", networks: Table) -> None:
+    """Keeps the candidates out of all networks; of a sweep that no driver is at work on, or by that driver.
+
+    Args:
+        paths: Of the sweep.
+        space: Gives the objectives.
+        networks: As they were read after the last part was written.
+    """
+    notes = {_PART: str(parts.last_number(paths.epochs)).encode(), _RULE: _rule(space)}
+    table = own_fronts(networks, _shown(space)).replace_schema_metadata(notes)
+    try:
+        with replacing(paths.candidates) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+    except OSError as error:
+        _LOG.warning("%s: could not be written: %s", paths.candidates.name, error)
+
+
+def _shown(space: "SearchSpace") -> Objectives:
+    return Objectives(SHOWN | space.objectives, scales=space.scales)
+
+
+def _rule(space: "SearchSpace") -> bytes:
+    return repr(sorted((SHOWN | space.objectives).items())).encode()
+
+
+def _keep_fronts(space: "SearchSpace", asked: "Iterable[Constraint]") -> bool:
+    """Whether whatever beats a network that keeps all bounds keeps them, too."""
+    ways = {"maximize": ">=", "minimize": "<="}
+    shown = SHOWN | space.objectives
+    return all(
+        bound.metric in shown and ways[shown[bound.metric]] == bound.operator for bound in (*space.constraints, *asked)
+    )
+
+
+def _read(paths: SweepPaths, space: "SearchSpace") -> tuple[Table, int] | None:
+    try:
+        table = pq.read_table(paths.candidates)
+        notes = table.schema.metadata or {}
+        if notes.get(_RULE) == _rule(space) and table.schema.equals(NETWORKS):
+            return table.replace_schema_metadata(None), int(notes[_PART])
+    except (OSError, pa.ArrowException, KeyError, ValueError, SweepError):
+        pass  # missing, damaged or of another version: it follows from the epochs
+    return None
