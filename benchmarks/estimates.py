@@ -41,7 +41,7 @@ class Case:
 
 
 CASES = (
-    Case("digits", "fcn_digits", 160, ("sampler.name=random",)),
+    Case("digits", "fcn_digits", 240, ("sampler.name=random",)),
     Case("MNIST", "fcn_mnist", 40, ("sampler.name=random", "fixed.epochs=16", "fixed.width=0.3")),
 )
 QUICK = (Case("digits", "fcn_digits", 8, ("sampler.name=random", "fixed.epochs=6")),)

@@ -130,10 +130,10 @@ def _train(
 def _mirror(rows: list[Row], paths: SweepPaths, options: Options, console: Console) -> None:
     """Adds the confirmations to the runs in MLflow; says so where that cannot be done now."""
     uri = options.tracking_uri or mlflow_store.default_uri(paths.root)
-    found = confirmed.by_network(rows)
+    networks = confirmed.by_network(rows)
     try:
-        _, without = mlflow_store.send_confirmations(uri, paths.name, root=paths.root, confirmations=found)
-        trouble = f"no run of network {', '.join(without)} that has ended" if without else ""
+        _, without = mlflow_store.send_confirmations(uri, paths.name, root=paths.root, confirmations=networks)
+        trouble = f"no run of network {', '.join(without)}" if without else ""
     except SweepError as error:
         trouble = error.message
     if trouble:

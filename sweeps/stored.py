@@ -87,7 +87,7 @@ class StoredSweep:
         return results.load_epochs(self.paths.root, self.name, trials=trials)
 
     def confirmations(self) -> "Table":
-        """The trials that were trained again with fresh seeds; see `sweeps.confirmations.load`."""
+        """The networks that were trained again with fresh seeds; see `sweeps.confirmations.load`."""
         from sweeps import confirmations
 
         return confirmations.load(self.paths.confirm)

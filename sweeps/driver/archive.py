@@ -97,5 +97,6 @@ class NetworkArchive:
             costs = objectives.cost_array(lambda metric: pareto.judged(table, metric))
             members = np.array([claim[:-2] for claim in archive.claims.values()]).reshape(-1, costs.shape[1])
             no_worse, better = members[None] <= costs[:, None], members[None] < costs[:, None]
-            keep |= ~(no_worse.all(axis=2) & better.any(axis=2)).any(axis=1)
+            beaten = no_worse.all(axis=2) & better.any(axis=2)
+            keep |= beaten.sum(axis=1) == 0
         return rows(table, keep).to_pylist()

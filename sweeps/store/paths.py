@@ -171,12 +171,12 @@ class SweepPaths:
 
     @property
     def confirm(self) -> Path:
-        """The Parquet files with one row per confirmed trial and fresh seed."""
+        """The Parquet files with one row per confirmed network and fresh seed."""
         return self.folder / "confirm"
 
     @property
     def confirmed_png(self) -> Path:
-        """The picture of the confirmed trials."""
+        """The picture of the confirmed networks."""
         return self.folder / "confirmed.png"
 
     @property

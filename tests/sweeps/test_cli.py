@@ -158,7 +158,11 @@ def test_the_version_and_the_short_way_to_the_help(sweeps: Any) -> None:
         ("compare demo ", ["demo", "other"]),
         ("layers ot", ["other:"]),
         ("train ot", ["other:"]),
+        ("train other:1", ["other:1@20", "other:12@3"]),
+        ("layers other:12@", ["other:12@3"]),
+        ("layers missing:", []),
         ("export d", ["demo"]),
+        ("export other:2", ["other:2@7"]),
         ("init new --network resnet2", ["resnet20"]),
     ],
 )
@@ -166,6 +170,9 @@ def test_a_shell_completes(tmp_path: Path, words: str, found: list[str]) -> None
     for name in ("demo", "other"):
         (tmp_path / "sweeps-out" / name).mkdir(parents=True)
         (tmp_path / "sweeps-out" / name / "space.yaml").write_text(SPACE)
+    (tmp_path / "sweeps-out/other/masks").mkdir()
+    for network in ("12-3", "1-20", "2-7"):
+        (tmp_path / f"sweeps-out/other/masks/{network}.safetensors").touch()
     (tmp_path / "mine.yaml").write_text(SPACE)
     line = f"sweeps {words}"
     asked = {"_SWEEPS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}

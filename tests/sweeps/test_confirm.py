@@ -16,10 +16,10 @@ import pytest
 from supermask.config import TrainConfig
 from sweeps import confirm as driver
 from sweeps import confirmations
-from sweeps.confirm import trainings
 from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.plan import PackPlan
 from sweeps.driver.seeds import fresh_seeds
+from sweeps.results import epochs_table
 from sweeps.store.paths import SweepPaths
 from sweeps.worker.messages import EndedLane, Lane, PackReport
 from sweeps.worker.services import WorkerSettings
@@ -30,17 +30,25 @@ Row = dict[str, Any]
 EndedRow = Callable[..., Row]
 WriteSweep = Callable[..., SweepPaths]
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
+METRICS = {"train_loss": 0.1, "val_loss": 0.1, "val_accuracy": 0.9, "inverted": 0.01} | {
+    "estimate": 0.89, "standard_error": 0.02
+}  # fmt: skip
 
 
 class Fleet(StandIn):
-    """Stands for an executor: ends every lane at once, some of them as told."""
+    """Stands for an executor: trains every lane at once, some of them not to the end."""
 
     def __init__(self) -> None:
         super().__init__(States())
         self.trained: list[TrainConfig] = []
         self.plan: PackPlan | None = None
         self.fate: Callable[[TrainConfig], str | None] = lambda _: None
-        self.stop_after = 10**6
+        self.reaches = 0
+        """Epochs that lanes reach that come to a bad end."""
+        self.most_epochs = 10**6
+        """Epochs after which every schedule is at its end."""
+        self.stop_after = self.dies_at = 10**6
+        """Trainings before which, and in which, it is interrupted: in the second case before its end is reported."""
 
     def train(self, dispatcher: Dispatcher, plan: PackPlan, settings: WorkerSettings, datasets: Any) -> None:
         self.plan = plan
@@ -53,29 +61,41 @@ class Fleet(StandIn):
                 if len(self.trained) == self.stop_after:
                     raise KeyboardInterrupt
                 self.trained.append(lane.config)
-                dispatcher.take(PackReport(pack=order.number, ended=(self._ended(lane),)))
+                reached = self.reaches if self.fate(lane.config) else min(lane.config.epochs, self.most_epochs)
+                rows = [self._epoch(lane, epoch) for epoch in range(1, reached + 1)]
+                dispatcher.take(PackReport(pack=order.number, epochs=epochs_table(rows), epoch=reached))
+                if len(self.trained) != self.dies_at:
+                    dispatcher.take(PackReport(pack=order.number, ended=(self._ended(lane, reached),)))
+                else:
+                    raise KeyboardInterrupt
             dispatcher.close(order.number)
 
-    def _ended(self, lane: Lane) -> EndedLane:
+    def _epoch(self, lane: Lane, epoch: int) -> Row:
+        tested = epoch in lane.tested or epoch == lane.config.epochs
+        test = {"test_accuracy": accuracy(lane.config.seed, epoch), "test_loss": 0.2} if tested else {}
+        known = {"trial": lane.trial, "attempt": lane.attempt, "epoch": epoch, "seconds": 0.5, "ended": MOMENT}
+        return known | METRICS | test | {"remaining": 0.5 / epoch}
+
+    def _ended(self, lane: Lane, epochs: int) -> EndedLane:
         reason = self.fate(lane.config)
-        accuracy = 0.9 + lane.config.seed % 100 / 1000
         return EndedLane(
             trial=lane.trial,
             attempt=lane.attempt,
             state="failed" if reason else "finished",
             reason=reason,
-            epochs_done=0 if reason else 2,
-            val_accuracy=0.9,
-            val_loss=0.1,
-            train_loss=0.1,
+            epochs_done=epochs,
+            **METRICS,
             remaining=0.02,
-            inverted=0.01,
             layers=(),
             test_loss=None if reason else 0.2,
-            test_accuracy=None if reason else accuracy,
+            test_accuracy=None if reason else accuracy(lane.config.seed, epochs),
             ended=MOMENT,
             seconds=1.0,
         )
+
+
+def accuracy(seed: int, epoch: int) -> float:
+    return 0.8 + seed % 100 / 1000 + epoch / 100
 
 
 @pytest.fixture
@@ -92,50 +112,70 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
 
 @pytest.fixture
 def sweep(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> SweepPaths:
-    """Trials 0 to 3 are the front; 4 failed."""
+    """Trials 0 to 3 are the front, each after its first epoch, as the second brings nothing; 4 failed at once."""
     rows = [ended_row(trial, learning_rate=1 / (3 + trial)) for trial in range(4)]
-    return write_sweep(sweeps.folder / "sweeps-out", [*rows, ended_row(4, "failed")])
+    return write_sweep(sweeps.folder / "sweeps-out", [*rows, ended_row(4, "failed", epochs_done=0)])
 
 
 def kept(paths: SweepPaths) -> list[Row]:
     return confirmations.load(paths.confirm).to_pylist()
 
 
-def keys(paths: SweepPaths) -> list[tuple[int, int]]:
-    return [(row["trial"], row["seed_index"]) for row in kept(paths)]
+def keys(paths: SweepPaths) -> list[tuple[int, int, int]]:
+    return [(row["trial"], row["epoch"], row["seed_index"]) for row in kept(paths)]
 
 
-def test_every_chosen_trial_gets_the_same_fresh_seeds_and_keeps_the_rest(
+def test_every_chosen_network_gets_the_same_fresh_seeds_and_keeps_the_rest(
     sweeps: Any, sweep: SweepPaths, fleet: Fleet, ended_row: EndedRow
 ) -> None:
-    done = sweeps("confirm", "small", "--select", "2,0", "--seeds", "3", "--json")
+    done = sweeps("confirm", "small", "--select", "2@2,0@2", "--seeds", "3", "--json")
     assert done.code == 0, done.err
-    assert keys(sweep) == [(0, 0), (0, 1), (0, 2), (2, 0), (2, 1), (2, 2)]
+    assert keys(sweep) == [(0, 2, 0), (0, 2, 1), (0, 2, 2), (2, 2, 0), (2, 2, 1), (2, 2, 2)]
     for row in kept(sweep):
         expected = ended_row(row["trial"], learning_rate=1 / (3 + row["trial"]))
         found = {name: row[name] for name in TrainConfig().to_dict()}
         assert found == {name: expected[name] for name in found} | {"seed": fresh_seeds(3, ())[row["seed_index"]]}
         assert (row["state"], row["epochs_done"], row["started"], row["ended"]) == ("finished", 2, MOMENT, MOMENT)
+        assert (row["host"], row["seconds"], row["estimate"], row["standard_error"]) == ("node7", 1.0, 0.89, 0.02)
     records = json.loads(done.out)
-    assert [set(record) for record in records] == [{"trial", "seeds", "test_accuracy", "remaining"}] * 2
-    assert [(record["trial"], record["seeds"]) for record in records] == [(0, 3), (2, 3)]
+    names = {"trial", "epoch", "seeds", "test_accuracy", "val_accuracy", "remaining"}
+    assert [set(record) for record in records] == [names] * 2
+    assert [(record["trial"], record["epoch"], record["seeds"]) for record in records] == [(0, 2, 3), (2, 2, 3)]
     assert sweep.confirmed_png.exists()
     assert list(sweep.folder.rglob(".tmp-*")) == []
 
 
-def test_trainings_come_seed_by_seed_and_columns_of_older_versions_have_defaults(ended_row: EndedRow) -> None:
-    rows = [ended_row(1) | {"momentum": None}, ended_row(0)]
-    made = trainings(rows, [70, 71])
-    assert [(one.trial, one.seed_index, one.config.seed) for one in made] == [
-        (1, 0, 70), (0, 0, 70), (1, 1, 71), (0, 1, 71),
-    ]  # fmt: skip
-    assert made[0].config.momentum == TrainConfig().momentum
-    assert made[0].config.data_seed == ended_row(1)["data_seed"]
+def test_one_training_gives_all_networks_of_a_trial_and_of_those_there_none_again(
+    sweeps: Any, sweep: SweepPaths, fleet: Fleet
+) -> None:
+    done = sweeps("confirm", "small", "--select", "1@1,1@2,0@1", "--seeds", "2", "--json")
+    assert "confirm small: 4 trainings to do, which give 6 networks, up to " in done.err
+    assert sorted(config.epochs for config in fleet.trained) == [1, 1, 2, 2]
+    assert keys(sweep) == [(trial, epoch, seed) for trial, epoch in ((0, 1), (1, 1), (1, 2)) for seed in (0, 1)]
+    for row in kept(sweep):
+        assert row["test_accuracy"] == accuracy(row["seed"], row["epoch"])
+        assert (row["epochs"], row["epochs_done"], row["seconds"]) == (row["epoch"], row["epoch"], 0.5 * row["epoch"])
+        assert row["remaining"] == 0.5 / row["epoch"]
+    assert {(one["trial"], one["epoch"]): one["remaining"]["mean"] for one in json.loads(done.out)} == {
+        (0, 1): 0.5, (1, 1): 0.5, (1, 2): 0.25,
+    }  # fmt: skip
+    more = sweeps("confirm", "small", "--select", "0@1,0@2", "--seeds", "2")
+    assert "confirm small: 2 trainings to do, which give 2 networks, up to " in more.err
+    assert [config.epochs for config in fleet.trained[4:]] == [2, 2]
+
+
+def test_a_trial_alone_stands_for_its_network_on_the_front_or_its_last(
+    sweeps: Any, fleet: Fleet, ended_row: EndedRow, write_sweep: WriteSweep
+) -> None:
+    rows = [ended_row(0), ended_row(1, val_accuracy=0.5, remaining=0.9), ended_row(2, "running", epochs_done=1)]
+    paths = write_sweep(sweeps.folder / "sweeps-out", rows)
+    assert sweeps("confirm", "small", "--select", "2,1,0", "--seeds", "1").code == 0
+    assert keys(paths) == [(0, 1, 0), (1, 2, 0), (2, 1, 0)]
 
 
 def test_the_front_is_the_default_and_ten_seeds(sweeps: Any, sweep: SweepPaths, fleet: Fleet) -> None:
     assert sweeps("confirm", "small").code == 0
-    assert keys(sweep) == [(trial, seed) for trial in range(4) for seed in range(10)]
+    assert keys(sweep) == [(trial, 1, seed) for trial in range(4) for seed in range(10)]
     assert fleet.plan is not None
     assert (fleet.plan.lanes, fleet.plan.concurrent) == (16, 2)
 
@@ -151,9 +191,9 @@ def test_what_is_there_is_not_trained_again_and_more_seeds_add_to_it(
     assert [config.seed for config in fleet.trained[8:]] == [seed for seed in fresh_seeds(5, ())[2:] for _ in range(4)]
     assert [record["seeds"] for record in json.loads(more.out)] == [5] * 4
     assert [row for row in kept(sweep) if row["seed_index"] < 2] == before
-    fewer = sweeps("confirm", "small", "--seeds", "2", "--select", "3,2,1,0", "--json")
+    fewer = sweeps("confirm", "small", "--seeds", "2", "--select", "3,2@1,1,0", "--json")
     assert fewer.out == first.out
-    assert "12 trainings with further seeds there, not counted here: ask for more --seeds" in fewer.err
+    assert "12 networks with further seeds there, not counted here: ask for more --seeds" in fewer.err
     assert len(fleet.trained) == 20
 
 
@@ -168,7 +208,46 @@ def test_after_an_interrupt_the_same_command_goes_on(sweeps: Any, sweep: SweepPa
     fleet.stop_after = 10**6
     assert sweeps("confirm", "small", "--seeds", "2").code == 0
     assert len(fleet.trained) == 8
-    assert keys(sweep) == [(trial, seed) for trial in range(4) for seed in (0, 1)]
+    assert keys(sweep) == [(trial, 1, seed) for trial in range(4) for seed in (0, 1)]
+
+
+def test_what_was_measured_before_an_interrupt_is_not_measured_again(
+    sweeps: Any, sweep: SweepPaths, fleet: Fleet
+) -> None:
+    fleet.dies_at = 2
+    assert sweeps("confirm", "small", "--select", "1@1,1@2", "--seeds", "2", "--lanes", "2").code == 130
+    assert keys(sweep) == [(1, 1, 0), (1, 1, 1), (1, 2, 0), (1, 2, 1)]
+    fleet.dies_at = 10**6
+    assert sweeps("confirm", "small", "--select", "1@1,1@2", "--seeds", "2").code == 0
+    assert len(fleet.trained) == 2
+
+
+def test_networks_before_a_bad_end_stay_and_those_behind_it_failed(
+    sweeps: Any, sweep: SweepPaths, fleet: Fleet
+) -> None:
+    fleet.fate, fleet.reaches = lambda _: "the worker process died: RayActorError", 1
+    done = sweeps("confirm", "small", "--select", "1@1,1@2", "--seeds", "1", "--json")
+    assert done.code == 0
+    assert "network 1@2: 1 of 1 seeds failed (the worker process died); they count in no mean" in done.err
+    first, second = kept(sweep)
+    assert (first["epoch"], first["state"], first["epochs_done"]) == (1, "finished", 1)
+    assert (second["epoch"], second["epochs"], second["state"], second["epochs_done"]) == (2, 2, "failed", 1)
+    assert second["reason"] == "the worker process died: RayActorError"
+    assert {second[name] for name in ("val_accuracy", "remaining", "test_accuracy", "estimate")} == {None}
+    fleet.fate = lambda _: None
+    assert sweeps("confirm", "small", "--select", "1@1,1@2", "--seeds", "1").code == 0
+    assert [config.epochs for config in fleet.trained] == [2, 2]
+    assert [row["state"] for row in kept(sweep)] == ["finished", "finished"]
+
+
+def test_a_schedule_that_ends_early_gives_the_networks_that_it_leaves_out(
+    sweeps: Any, sweep: SweepPaths, fleet: Fleet
+) -> None:
+    fleet.most_epochs = 1
+    assert sweeps("confirm", "small", "--select", "1@2", "--seeds", "1").code == 0
+    (row,) = kept(sweep)
+    assert (row["epoch"], row["epochs"], row["epochs_done"], row["state"]) == (2, 2, 1, "finished")
+    assert row["test_accuracy"] == accuracy(row["seed"], 1)
 
 
 def test_a_diverged_seed_stays_and_a_lost_one_is_trained_again(sweeps: Any, sweep: SweepPaths, fleet: Fleet) -> None:
@@ -177,7 +256,7 @@ def test_a_diverged_seed_stays_and_a_lost_one_is_trained_again(sweeps: Any, swee
     fleet.fate = lambda config: reasons.get(config.seed)
     done = sweeps("confirm", "small", "--select", "1", "--seeds", "3", "--json")
     assert json.loads(done.out)[0]["seeds"] == 1
-    assert "trial 1: 2 of 3 seeds failed (diverged, the worker process died); they count in no mean" in done.err
+    assert "network 1@1: 2 of 3 seeds failed (diverged, the worker process died); they count in no mean" in done.err
     assert [(row["state"], row["reason"], row["epochs_done"]) for row in kept(sweep)[:2]] == [
         ("failed", reason, 0) for reason in reasons.values()
     ]
@@ -198,10 +277,7 @@ def test_when_nothing_finishes_the_work_failed(sweeps: Any, sweep: SweepPaths, f
 def test_a_mirror_without_the_runs_is_said_and_costs_nothing(sweeps: Any, sweep: SweepPaths, fleet: Fleet) -> None:
     done = sweeps("confirm", "small", "--select", "0,1", "--seeds", "1", "--json")
     assert done.code == 0
-    assert (
-        "not in MLflow yet: no run of network 0@2, 1@2 that has ended. Add it later: sweeps mlflow-sync small\n"
-        in done.err
-    )
+    assert "not in MLflow yet: no run of network 0@1, 1@1. Add it later: sweeps mlflow-sync small\n" in done.err
     assert not (sweep.root / "mlflow.db").exists()
 
 
@@ -247,8 +323,12 @@ def test_only_one_may_confirm_at_a_time_and_a_killed_one_leaves_no_lock(
     ("options", "message"),
     [
         (["--select", "fornt"], "--select: must be front, knee, best:accuracy>=X, best:remaining<=X with X in [0, 1]"),
-        (["--select", "4,9"], "--select 4,9: every trial must be a finished trial of the sweep, but 4, 9 are not."),
-        (["--select", "best:accuracy>=0.99"], "there must be a finished trial that keeps to val_accuracy >= 0.99"),
+        (["--select", "4,9"], "--select 4,9: every trial must be one of the sweep with a trained epoch, but 4 is not."),
+        (
+            ["--select", "3@7"],
+            "--select 3@7: the epoch must be one that the trial was trained for, but 3 has no epoch 7",
+        ),
+        (["--select", "best:accuracy>=0.99"], "there must be a network that keeps to val_accuracy >= 0.99"),
         (["--lanes", "0"], "--lanes: must be a whole number from 1 or auto, but got '0'."),
         (["--seeds", "0"], "Invalid value for '--seeds'"),
     ],

@@ -15,9 +15,9 @@ from supermask.config import TrainConfig
 from supermask.pack import Pack
 from supermask.plain import plain_network
 from sweeps.store.paths import SweepPaths
+from sweeps.stored import StoredSweep
 from sweeps.tracking import mirrored, mlflow_store, onnx_model
 from sweeps.tracking.replay import sync
-from tests.sweeps.memory_store import OBJECTIVES
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
@@ -38,10 +38,12 @@ def trained() -> Artifact:
 
 @pytest.fixture
 def sweep(trained: Artifact, sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> SweepPaths:
-    """A sweep of three trials, of which one has its masks kept."""
-    paths = write_sweep(sweeps.folder / "sweeps-out", [ended_row(0), ended_row(1), ended_row(2, "failed")])
+    """A sweep of three trials, of which one network has its masks kept."""
+    paths = write_sweep(
+        sweeps.folder / "sweeps-out", [ended_row(0), ended_row(1), ended_row(2, "failed", epochs_done=0)]
+    )
     paths.masks.mkdir()
-    (paths.masks / "1.safetensors").write_bytes(trained.to_bytes())
+    (paths.masks / "1-2.safetensors").write_bytes(trained.to_bytes())
     return paths
 
 
@@ -56,16 +58,16 @@ def assert_same(found: np.ndarray, expected: torch.Tensor) -> None:
 
 
 def test_an_artifact_is_copied(sweeps: Any, sweep: SweepPaths) -> None:
-    done = sweeps("export", "small:1", "--to", "artifact")
-    assert done == (0, "small-1.safetensors\n", "")
-    assert Path("small-1.safetensors").read_bytes() == (sweep.masks / "1.safetensors").read_bytes()
-    assert sweeps("export", "small-1.safetensors", "--to", "artifact", "--out", "again").out == "again\n"
-    assert Path("again").read_bytes() == Path("small-1.safetensors").read_bytes()
+    done = sweeps("export", "small:1@2", "--to", "artifact")
+    assert done == (0, "small-1-2.safetensors\n", "")
+    assert Path("small-1-2.safetensors").read_bytes() == (sweep.masks / "1-2.safetensors").read_bytes()
+    assert sweeps("export", "small-1-2.safetensors", "--to", "artifact", "--out", "again").out == "again\n"
+    assert Path("again").read_bytes() == Path("small-1-2.safetensors").read_bytes()
     assert sweeps("export", "again", "--to", "torch").out == "again.pt\n"  # a file's name need not end so
 
 
 def test_a_state_dict_loads_without_pickles_of_code(sweeps: Any, sweep: SweepPaths, trained: Artifact) -> None:
-    assert sweeps("export", "small:1", "--to", "torch", "--out", "net.pt") == (0, "net.pt\n", "")
+    assert sweeps("export", "small:1@2", "--to", "torch", "--out", "net.pt") == (0, "net.pt\n", "")
     state = torch.load("net.pt", weights_only=True)
     assert {name: tuple(value.shape) for name, value in state.items()} == {
         "linear1.weight": (30, 64),
@@ -102,22 +104,22 @@ def test_an_onnx_model_that_differs_is_not_put_in_place(
 ) -> None:
     run = onnx_model.run
     monkeypatch.setattr(onnx_model, "run", lambda model, images: -run(model, images))
-    done = sweeps("export", "small:1", "--to", "onnx")
+    done = sweeps("export", "small:1@2", "--to", "onnx")
     assert (done.code, done.out) == (1, "")
     assert done.err == (
         "ONNX model: must classify as the network does, but got other classes for 256 of 256 images. "
         "Export it with --to torch.\n"
     )
-    assert not Path("small-1.onnx").exists()
+    assert not Path("small-1-2.onnx").exists()
 
 
 def test_a_file_that_is_there_is_not_written_over(sweeps: Any, sweep: SweepPaths) -> None:
-    Path("small-1.onnx").write_text("before")
-    done = sweeps("export", "small:1", "--to", "onnx")
+    Path("small-1-2.onnx").write_text("before")
+    done = sweeps("export", "small:1@2", "--to", "onnx")
     assert (done.code, done.out) == (2, "")
-    text = "--out small-1.onnx: must be a new file, but there is one. Remove it, or choose another name.\n"
+    text = "--out small-1-2.onnx: must be a new file, but there is one. Remove it, or choose another name.\n"
     assert done.err == text
-    assert Path("small-1.onnx").read_text() == "before"
+    assert Path("small-1-2.onnx").read_text() == "before"
 
 
 def test_random_images_stand_in_for_a_dataset_that_is_not_there(sweeps: Any, trained: Artifact) -> None:
@@ -137,9 +139,9 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     import mlflow
 
     uri = mlflow_store.default_uri(sweep.root)
-    sync(uri, "small", root=sweep.root, objectives=OBJECTIVES)
+    sync(uri, "small", root=sweep.root, objectives=StoredSweep.at(sweep).objectives)
     before = mirrored.read(uri, "small", root=sweep.root, count_steps=True)
-    done = sweeps("export", "small:1", "--to", "mlflow")
+    done = sweeps("export", "small:1@2", "--to", "mlflow")
     assert (done.code, done.err) == (0, "")
     address = done.out.strip()
     mlflow.set_tracking_uri(uri)
@@ -162,7 +164,7 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     assert mirrored.read(uri, "small", root=sweep.root, count_steps=True) == before
 
     for version in ("1", "2"):
-        done = sweeps("export", "small:1", "--to", "mlflow", "--register", "my digits")
+        done = sweeps("export", "small:1@2", "--to", "mlflow", "--register", "my digits")
         assert (done.code, done.out, done.err) == (0, f"models:/my digits/{version}\n", "")
     mlflow.set_tracking_uri(uri)
     try:
@@ -174,11 +176,11 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     assert registered.input_example is not None
     assert registered.metadata.get_input_schema() == model.metadata.get_input_schema()
     kept = mlflow.MlflowClient(uri, uri).get_model_version("my digits", "2")
-    assert (kept.run_id, kept.tags) == (before[1].run_id, {"sweep": "small", "trial": "1"})
+    assert (kept.run_id, kept.tags) == (before[1].run_id, {"sweep": "small", "trial": "1", "epoch": "2"})
 
 
 def test_a_trial_without_a_run_cannot_have_an_mlflow_model(sweeps: Any, sweep: SweepPaths) -> None:
-    done = sweeps("export", "small:1", "--to", "mlflow")
+    done = sweeps("export", "small:1@2", "--to", "mlflow")
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         f"MLflow store sqlite:///{sweep.root}/mlflow.db: trial 1 of sweep small must have a run, but got none. "
@@ -188,32 +190,46 @@ def test_a_trial_without_a_run_cannot_have_an_mlflow_model(sweeps: Any, sweep: S
 
 ERRORS = {
     "a model's name with another format": (
-        ["small:1", "--to", "onnx", "--register", "mine"],
+        ["small:1@2", "--to", "onnx", "--register", "mine"],
         "--register: goes with --to mlflow, but got --to onnx. Write --to mlflow.",
     ),
     "a model's name that MLflow refuses": (
-        ["small:1", "--to", "mlflow", "--register", "my/digits"],
+        ["small:1@2", "--to", "mlflow", "--register", "my/digits"],
         "--register: must be a name without '/' and ':', but got 'my/digits'. Write for example --register fcn_mnist.",
     ),
-    "an unknown format": (["small:1", "--to", "onx"], "'onx' is not one of 'artifact', 'torch', 'onnx', 'mlflow'"),
-    "no format": (["small:1"], "--to: must say what to make of a trial: artifact, torch, onnx or mlflow."),
+    "an unknown format": (["small:1@2", "--to", "onx"], "'onx' is not one of 'artifact', 'torch', 'onnx', 'mlflow'"),
+    "no format": (["small:1@2"], "--to: must say what to make of a network: artifact, torch, onnx or mlflow."),
     "neither trial nor file": (
         ["small", "--to", "torch"],
-        "WHAT: must be NAME:TRIAL or the path of an artifact, but got 'small'. "
-        "Write for example fcn_mnist:59 or masks/59.safetensors.",
+        "WHAT: must be the path of an artifact or NAME:TRIAL@EPOCH, but got 'small'. "
+        "Write a sweep and one of its networks, e.g. fcn_digits:12@30, or fcn_digits:12 for the best one of the trial;",
     ),
-    "a trial that is no number": (["small:x", "--to", "torch"], "WHAT: must be NAME:TRIAL or the path"),
+    "a trial that is no number": (
+        ["small:x", "--to", "torch"],
+        "WHAT: must be the path of an artifact or NAME:TRIAL@EPOCH, but got",
+    ),
     "a sweep that is not there": (["smal:1", "--to", "torch"], "sweep smal: must exist under"),
-    "a name that leaves the root": (["../small:1", "--to", "torch"], "name: must be 1 to 100 letters"),
+    "a name that leaves the root": (
+        ["../small:1", "--to", "torch"],
+        "WHAT: must be the path of an artifact or NAME:TRIAL",
+    ),
     "a trial that is not there": (
         ["small:7", "--to", "torch"],
-        "sweep small: trial 7 must have finished, but there is no such trial. See 'sweeps pareto small' for the front.",
+        "small:7: every trial must be one of the sweep with a trained epoch, but 7 is not. There are: 0, 1.",
     ),
-    "a trial that failed": (["small:2", "--to", "torch"], "sweep small: trial 2 must have finished, but"),
+    "a trial that failed at once": (
+        ["small:2", "--to", "torch"],
+        "small:2: every trial must be one of the sweep with a",
+    ),
+    "an epoch that is not there": (
+        ["small:1@9", "--to", "torch"],
+        "small:1@9: the epoch must be one that the trial was trained for, but 1 has no epoch 9: its last one is 2. "
+        "Write 1@2.",
+    ),
     "masks that were not kept": (
         ["small:0", "--to", "torch"],
-        "sweep small: the masks of trial 0 must have been kept, but only those of the front are: 1. "
-        "Train it again: sweeps train small:0\n",
+        "small/masks/0-1.safetensors, but they are not: a sweep keeps those of its front only. "
+        "Train it: sweeps train small:0@1\n",
     ),
     "a file that is not there": (
         ["no.safetensors", "--to", "torch"],
@@ -224,21 +240,25 @@ ERRORS = {
         "artifact bad.safetensors: must match its checksum, but got other content. It is damaged: fetch or train it",
     ),
     "a folder as output": (
-        ["small:1", "--to", "torch", "--out", "."],
+        ["small:1@2", "--to", "torch", "--out", "."],
         "--out .: must be a file in a folder that exists, but is not. Choose another.",
     ),
-    "an output in no folder": (["small:1", "--to", "artifact", "--out", "no/net"], "--out no/net: must be a file in a"),
+    "an output in no folder": (
+        ["small:1@2", "--to", "artifact", "--out", "no/net"],
+        "--out no/net: must be a file in a",
+    ),
     "an output that cannot be": (
-        ["small:1", "--to", "artifact", "--out", "/proc/net.safetensors"],
+        ["small:1@2", "--to", "artifact", "--out", "/proc/net.safetensors"],
         "--out: writing /proc/net.safetensors failed: ",
     ),
     "a model's output": (
-        ["small:1", "--to", "mlflow", "--out", "net"],
+        ["small:1@2", "--to", "mlflow", "--out", "net"],
         "--out: must be left out with --to mlflow, which writes no file of its own. Remove it.",
     ),
     "a model of no trial": (
         ["good.safetensors", "--to", "mlflow"],
-        "--to mlflow: a model belongs to a trial's run, but got the path good.safetensors. Name it as NAME:TRIAL.",
+        "--to mlflow: a model belongs to a trial's run, but got the path good.safetensors. "
+        "Name it as NAME:TRIAL@EPOCH.",
     ),
 }
 
@@ -264,7 +284,7 @@ def test_a_missing_package_is_named_with_the_remedy(
     sweeps: Any, sweep: SweepPaths, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    done = sweeps("export", "small:1", "--to", to)
+    done = sweeps("export", "small:1@2", "--to", to)
     assert done.code == 2
     assert done.err == (
         f"--to {to}: the packages onnx, onnxruntime, onnxscript must be installed, but got no onnxruntime. "

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from sweeps.analysis.attainment import surfaces
 
 
-def row(trial: int, seed_index: int, remaining: float, accuracy: float, state: str = "finished") -> dict[str, Any]:
+def row(network: int, seed_index: int, remaining: float, accuracy: float, state: str = "finished") -> dict[str, Any]:
     known = {"remaining": remaining, "test_accuracy": accuracy} if state == "finished" else {}
-    return {"trial": trial, "seed_index": seed_index, "state": state, **known}
+    return {"trial": network // 2, "epoch": 1 + network % 2, "seed_index": seed_index, "state": state, **known}
 
 
 def test_three_seeds_of_two_trials_by_hand() -> None:
@@ -81,10 +81,10 @@ def test_there_is_no_surface_of_less(rows: list[dict[str, Any]]) -> None:
     assert surfaces(rows) is None
 
 
-def test_a_trial_with_few_seeds_does_not_shorten_the_others() -> None:
+def test_a_network_with_few_seeds_does_not_shorten_the_others() -> None:
     rows = [
-        {"trial": trial, "seed_index": index, "state": "finished", "remaining": 0.01 * trial, "test_accuracy": 0.9}
-        for trial, seeds in ((1, 5), (2, 5), (3, 1))
+        row(network, index, 0.01 * network, 0.9)
+        for network, seeds in ((1, 5), (2, 5), (3, 1))
         for index in range(seeds)
     ]
     found = surfaces(rows)

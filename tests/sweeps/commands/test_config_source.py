@@ -26,7 +26,7 @@ def test_a_file_holds_fields_and_the_rest_has_its_default(tmp_path: Path) -> Non
     assert source.config == TrainConfig(
         dataset="digits", pruning_rate=0.75, gain_rule="elus", epochs=5, learning_rate=0.03
     )
-    assert (source.label, source.stem, source.trial) == ("net.yaml", "net", None)
+    assert (source.label, source.stem, source.network) == ("net.yaml", "net", None)
 
 
 @given(st.floats(1e-300, 1e300), st.integers(0, 2**63 - 1))
@@ -81,29 +81,33 @@ def test_a_change_that_is_none_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == "--set: must read FIELD=VALUE, the value in YAML, but got 'epochs'. E.g. epochs=30."
 
 
-def test_a_trial_is_taken_out_of_parquet(
+def test_a_network_is_taken_out_of_parquet(
     tmp_path: Path, ended_row: Callable[..., dict[str, Any]], write_sweep: Callable[..., Any]
 ) -> None:
     write_sweep(tmp_path, [ended_row(0), ended_row(2, learning_rate=1 / 3)])
-    source = find("small:2", tmp_path, [])
-    assert source.config == TrainConfig(dataset="digits", epochs=2, batch_size=64, seed=2, learning_rate=1 / 3)
-    assert (source.label, source.stem) == ("small, trial 2", "small-2")
-    assert source.trial is not None
-    assert source.trial["test_accuracy"] == 0.88
-    changed = find("small:2", tmp_path, ["epochs=9"])
-    assert (changed.config.epochs, changed.trial) == (9, None)
+    source = find("small:2@1", tmp_path, [])
+    assert source.config == TrainConfig(dataset="digits", epochs=1, batch_size=64, seed=2, learning_rate=1 / 3)
+    assert (source.label, source.stem) == ("small, network 2@1", "small-2-1")
+    assert source.network is not None
+    assert (source.network["epoch"], source.network["val_accuracy"]) == (1, 0.88)
+    assert find("small:2", tmp_path, []) == source  # on the front, as epoch 2 is no better
+    changed = find("small:2@2", tmp_path, ["epochs=9"])
+    assert (changed.config.epochs, changed.network) == (9, None)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("small", "CONFIG: must be a YAML file or NAME:TRIAL, but got 'small'. Write a sweep and one of its trials, "
-                  "e.g. fcn_digits:12; 'sweeps list' shows the sweeps and 'sweeps pareto NAME' the best trials."),
-        ("small:x", "CONFIG: must be a YAML file or NAME:TRIAL, but got 'small:x'. "),
-        ("small:7", "small:7: must be an ended trial of the sweep, but there is none of this number; it has ended "
-                    "trials 0 to 2. See the best ones: sweeps pareto small --root "),
+        ("small", "CONFIG: must be a YAML file or NAME:TRIAL@EPOCH, but got 'small'. Write a sweep and one of its "
+                  "networks, e.g. fcn_digits:12@30, or fcn_digits:12 for the best one of the trial; 'sweeps list' "
+                  "shows the sweeps and 'sweeps pareto NAME' the best networks."),
+        ("small:x", "CONFIG: must be a YAML file or NAME:TRIAL@EPOCH, but got 'small:x'. "),
+        ("small:7", "small:7: every trial must be one of the sweep with a trained epoch, but 7 is not. "
+                    "There are: 0, 2."),
+        ("small:0@3", "small:0@3: the epoch must be one that the trial was trained for, but 0 has no epoch 3: its last "
+                      "one is 2. Write 0@2."),
         ("smal:0", "sweep smal: must exist under "),
-        ("../small:0", "CONFIG: must be a YAML file or NAME:TRIAL"),
+        ("../small:0", "CONFIG: must be a YAML file or NAME:TRIAL@EPOCH, but got"),
     ],
 )  # fmt: skip
 def test_what_is_neither_file_nor_trial_is_refused(

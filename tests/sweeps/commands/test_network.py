@@ -85,10 +85,24 @@ def test_a_training_prints_its_layers_and_its_test_accuracy(sweeps: Any) -> None
 
 def test_a_trial_of_a_sweep_is_trained_again(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     write_sweep(sweeps.folder / "sweeps-out", [ended_row(3, **CONFIG.to_dict(), dtype="float16")])
-    done = sweeps("train", "small:3")
+    done = sweeps("train", "small:3@2")
     assert done.code == 0
-    assert names(sweeps.folder / "small-3") == FILES
-    assert "in the sweep: test accuracy 88.00 %, remaining 12.50 %, in float16 instead of " in done.err
+    assert names(sweeps.folder / "small-3-2") == FILES
+    assert "; in the sweep: validation accuracy 87.00 %, remaining 12.50 %, in float16 instead of " in done.err
+    assert sweeps("train", "small:3").code == 0  # its network on the front, a shorter training
+    assert of_file(sweeps.folder / "small-3-1/config.yaml", {}) == replace(CONFIG, epochs=1)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "failed"])
+def test_a_network_of_a_trial_that_did_not_finish_is_trained(
+    sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep, state: str
+) -> None:
+    row = ended_row(3, state, **CONFIG.to_dict() | {"epochs": 50}, epochs_done=2)
+    write_sweep(sweeps.folder / "sweeps-out", [row])
+    done = sweeps("train", "small:3@2", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["epochs_done"] == 2
+    assert of_file(sweeps.folder / "small-3-2/config.yaml", {}) == CONFIG
 
 
 def test_the_dense_twin_of_a_trial_leaves_out_what_belongs_to_its_masks(
@@ -96,12 +110,12 @@ def test_the_dense_twin_of_a_trial_leaves_out_what_belongs_to_its_masks(
 ) -> None:
     values = CONFIG.to_dict() | {"pruning_rate": 0.8, "score_gain": 2.0, "weight_gain": 0.9}
     write_sweep(sweeps.folder / "sweeps-out", [ended_row(3, **values)])
-    done = sweeps("train", "small:3", "--set", "method=dense", "--set", "learning_rate=0.01", "--out", "twin")
+    done = sweeps("train", "small:3@2", "--set", "method=dense", "--set", "learning_rate=0.01", "--out", "twin")
     assert done.code == 0, done.err
     config = of_file(sweeps.folder / "twin/config.yaml", {})
     assert (config.method, config.weight_gain) == ("dense", 0.9)
     assert config.pruning_rate == TrainConfig.pruning_rate
-    assert "small, trial 3 changed: dense fcn on digits" in done.out
+    assert "small, network 3@2 changed: dense fcn on digits" in done.out
 
 
 def test_a_training_that_diverges_fails_and_keeps_its_curves(sweeps: Any) -> None:
@@ -174,22 +188,22 @@ def kept(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> SweepPath
     masks = {name: torch.ones(shape, dtype=torch.int8) for name, shape in SHAPES.items()}
     masks["linear1"][0] = 0
     masks["linear2"][:] = torch.tensor([1, -1, 0])
-    (paths.masks / "0.safetensors").write_bytes(Artifact(config, (1, 8, 8), 2, masks, {}, {}).to_bytes())
+    (paths.masks / "0-2.safetensors").write_bytes(Artifact(config, (1, 8, 8), 2, masks, {}, {}).to_bytes())
     return paths
 
 
-def test_layers_of_a_kept_trial(sweeps: Any, kept: SweepPaths) -> None:
-    done = sweeps("layers", "small:0", "--json")
+def test_layers_of_a_kept_network(sweeps: Any, kept: SweepPaths) -> None:
+    done = sweeps("layers", "small:0@2", "--json")
     assert json.loads(done.out) == [
         {"layer": "linear1", "weights": 192, "kept": 128, "inverted": 0, "hidden": 64, "remaining": 128 / 192},
         {"layer": "linear2", "weights": 3, "kept": 1, "inverted": 1, "hidden": 1, "remaining": 2 / 3},
         {"layer": "linear3", "weights": 2, "kept": 2, "inverted": 0, "hidden": 0, "remaining": 1.0},
     ]
-    assert done.err == f"picture: {kept.masks / '0.png'}\n"
-    with Image.open(kept.masks / "0.png") as image:
+    assert done.err == f"picture: {kept.masks / '0-2.png'}\n"
+    with Image.open(kept.masks / "0-2.png") as image:
         assert image.format == "PNG"
-    lines = [" ".join(line.split()) for line in sweeps("layers", "small:0").out.splitlines()]
-    assert lines[0] == "small, trial 0: fcn on digits"
+    lines = [" ".join(line.split()) for line in sweeps("layers", "small:0@2").out.splitlines()]
+    assert lines[0] == "small, network 0@2: fcn on digits"
     assert "linear2 3 1 1 1 66.67" in lines
     assert "all 197 131 1 65 67.01" in lines
 
@@ -199,13 +213,17 @@ def test_layers_of_a_kept_trial(sweeps: Any, kept: SweepPaths) -> None:
     [
         (
             "small:1",
-            "small:1: masks must be kept in {masks}/1.safetensors, but there are none: a sweep keeps those of its "
-            "front only, and this trial is failed. Train it again: sweeps train small:1\n",
+            "small, network 1@1: its masks must be in {masks}/1-1.safetensors, but they are not: a sweep keeps those "
+            "of its front only. Train it: sweeps train small:1@1\n",
         ),
-        ("small:9", "small:9: must be an ended trial of the sweep, but there is none of this number; "),
+        (
+            "small:9",
+            "small:9: every trial must be one of the sweep with a trained epoch, but 9 is not. There are: 0, 1.",
+        ),
         (
             "small",
-            "TRIAL: must be NAME:TRIAL, but got 'small'. Write a sweep and one of its trials, e.g. fcn_digits:12",
+            "NETWORK: must be NAME:TRIAL@EPOCH, but got 'small'. Write a sweep and one of its networks, e.g. "
+            "fcn_digits:12@30, or fcn_digits:12 for the best one of the trial; ",
         ),
     ],
 )
@@ -216,7 +234,7 @@ def test_layers_that_are_not_kept(sweeps: Any, kept: SweepPaths, trial: str, mes
 
 
 def test_a_damaged_file_of_masks_is_named(sweeps: Any, kept: SweepPaths) -> None:
-    (kept.masks / "0.safetensors").write_bytes(b"nothing")
-    done = sweeps("layers", "small:0")
+    (kept.masks / "0-2.safetensors").write_bytes(b"nothing")
+    done = sweeps("layers", "small:0@2")
     assert done.code == 2
-    assert done.err.startswith(f"artifact {kept.masks}/0.safetensors: must be a safetensors file, but got ")
+    assert done.err.startswith(f"artifact {kept.masks}/0-2.safetensors: must be a safetensors file, but got ")
