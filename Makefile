@@ -19,7 +19,7 @@ fast: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not ray and not cluster" --durations=10
 
 soak: $(VENV)/.installed-dev
-	SWEEPS_SOAK=1 $(BIN)/python -m pytest tests/faults tests/deploy tests/sweeps/search/test_torn_journal.py --durations=0
+	SWEEPS_SOAK=1 $(BIN)/python -m pytest tests/faults tests/deploy tests/sweeps/search/test_torn_journal.py tests/benchmarks/test_sweeps.py --durations=0
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -47,7 +47,7 @@ from sweeps.worker.messages import EndedLane, PackOrder, PackReport, Place, laye
 from sweeps.worker.ray_worker import parcel
 
 LANES, EPOCHS, PACE = 64, 60, 5000.0
-METRICS = ("train_loss", "val_loss", "val_accuracy", "remaining", "inverted")
+METRICS = ("train_loss", "val_loss", "val_accuracy", "estimate", "standard_error", "remaining", "inverted")
 err = Console(stderr=True, highlight=False)
 
 
@@ -127,12 +127,14 @@ def reports(order: PackOrder) -> Iterator[PackReport]:
     attempts = np.array([lane.attempt for lane in order.lanes])
     noise = np.random.default_rng(int(trials[0])).uniform(0.01, 0.9, (EPOCHS, len(METRICS), len(trials)))
     layers = tuple(LayerFractions(f"linear{number}", 0.25, 0.1) for number in range(3))
-    place = Place("host", "cpu", "float32", datetime.now(UTC))
+    place = Place("host", "cpu", "float32", datetime.now(UTC), classes=10)
     for epoch in range(1, EPOCHS + 1):
         values = dict(zip(METRICS, noise[epoch - 1], strict=True))
         table = results.Table.from_pydict(
             {"trial": trials, "attempt": attempts, "epoch": np.full(len(trials), epoch), **values}
-            | {"layers": [layer_rows(layers)] * len(trials), "seconds": np.full(len(trials), 0.5)},
+            | {"layers": [layer_rows(layers)] * len(trials), "seconds": np.full(len(trials), 0.5)}
+            | {"test_loss": [None] * len(trials), "test_accuracy": [None] * len(trials)}
+            | {"ended": [datetime.now(UTC)] * len(trials)},
             schema=results.EPOCHS,
         )
         ended = tuple(

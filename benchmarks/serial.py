@@ -5,7 +5,7 @@ They are a real sweep's study, rungs, queue and workers.
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +23,9 @@ from sweeps.driver.dispatcher import Dispatcher
 from sweeps.driver.in_process import InProcessExecutor
 from sweeps.driver.plan import PackPlan
 from sweeps.driver.queue import TrialQueue
-from sweeps.driver.running_pack import Ended
 from sweeps.driver.session import Session
+from sweeps.objectives import Key, Objectives
+from sweeps.results import Table
 from sweeps.search.study import SweepStudy
 from sweeps.signals import OrderlyEnd
 from sweeps.store.paths import SweepPaths
@@ -43,13 +44,14 @@ class Outcome:
 
     Attributes:
         epochs: Of each epoch of a pack: `lanes` in training, and `began` and `ended` in seconds since the start.
-        finished: Of each finished trial: its objectives, and the lane-epochs `spent` by then over all trials.
+        networks: Of each network: trial, epoch, the objectives that it is judged by, and the lane-epochs `spent` by
+            then over all trials.
         trials: How many ended, finished, stopped or failed.
         spent: Lane-epochs trained.
     """
 
     epochs: list[Row] = field(default_factory=list)
-    finished: list[Row] = field(default_factory=list)
+    networks: list[Row] = field(default_factory=list)
     trials: int = 0
     spent: int = 0
 
@@ -58,31 +60,28 @@ class _Records:
     """Tells the study how trials ended, and counts."""
 
     def __init__(self, study: SweepStudy, space: SearchSpace, outcome: Outcome) -> None:
-        self._study, self._objectives, self._outcome = study, space.objectives, outcome
+        self._study, self._outcome = study, outcome
+        self._columns = ["trial", "epoch", *dict.fromkeys(("estimate", *space.objectives))]
         self._began = time.perf_counter()
 
-    def started(self, lanes: Sequence[Lane], *, pack: int) -> None:
+    def started(self, rows: Sequence[Row]) -> None:
         """Nothing: no other session goes on with this sweep."""
 
     def waiting(self, lanes: Sequence[Lane]) -> None:
         """Nothing, as above."""
 
-    def epochs(self, epochs: Any, *, now: bool) -> None:  # noqa: ARG002
-        """Notes the epoch of a pack."""
+    def epochs(self, epochs: Table, networks: Mapping[Key, bytes], *, now: bool) -> None:  # noqa: ARG002
+        """Notes the epoch of a pack, and its networks."""
         ended, seconds = time.perf_counter() - self._began, sum(epochs.column("seconds").to_pylist())
         self._outcome.spent += len(epochs)
         self._outcome.epochs.append({"lanes": len(epochs), "began": ended - seconds, "ended": ended})
+        found = epochs.select(self._columns).to_pylist()
+        self._outcome.networks += [row | {"spent": self._outcome.spent} for row in found if row["estimate"] is not None]
 
-    def ended(self, ends: Sequence[Ended]) -> None:
+    def ended(self, rows: Sequence[Row]) -> None:
         """Notes trials that have ended."""
-        rows, spent = [row for row, _ in ends], self._outcome.spent
         self._study.tell(rows)
         self._outcome.trials += len(rows)
-        self._outcome.finished += [
-            {name: row[name] for name in self._objectives} | {"spent": spent}
-            for row in rows
-            if row["state"] == "finished"
-        ]
 
     def writing_failed(self, reason: str) -> None:
         """Cannot be mended here."""
@@ -134,7 +133,7 @@ class Sweep:
             settings = WorkerSettings(
                 cpus=plan.cpus,
                 gpus=int(torch.cuda.is_available()),
-                objectives=space.objectives,
+                objectives=Objectives.of(space),
                 stopping=space.stopping,
                 checkpoint_seconds=1e9,
             )

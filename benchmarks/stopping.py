@@ -49,13 +49,13 @@ err = Console(stderr=True, highlight=False)
 
 
 def curve(outcome: Outcome, objectives: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Epochs spent when each trial finished, and the hypervolume from then on; both begin at 0."""
-    rows = outcome.finished
-    columns = {name: [row[name] for row in rows] for name in objectives}
-    spent = [row["spent"] for row in rows]
-    table = pa.table({"trial": range(len(rows)), "state": ["finished"] * len(rows), "ended": spent} | columns)
-    found = pareto.hypervolume_history(table, objectives)["hypervolume"].to_numpy()
-    return np.concatenate([[0], spent]), np.concatenate([[0.0], found])
+    """Epochs spent when each network was there, and the hypervolume from then on; both begin at 0."""
+    table = pa.Table.from_pylist(outcome.networks).rename_columns({"spent": "ended"})
+    found = pareto.hypervolume_history(table, objectives)
+    return (
+        np.concatenate([[0], found["ended"].to_numpy()]),
+        np.concatenate([[0.0], found["hypervolume"].to_numpy()]),
+    )
 
 
 def reached(spent: np.ndarray, volume: np.ndarray, target: float) -> float:
@@ -126,7 +126,7 @@ def main(
         else:
             outcome = Sweep(settings, data, lanes=LANES).run(budget)
             spent, volume = curve(outcome, space.objectives)
-            ended = f"{len(outcome.finished)} of {outcome.trials} finished"
+            ended = f"{outcome.trials} trials, {len(outcome.networks)} networks"
             err.print(f"{seed + 1}/{repeats} {method}: {ended}, hypervolume {volume[-1]:.4f}")
             if kept:
                 kept.parent.mkdir(parents=True, exist_ok=True)
