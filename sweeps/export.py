@@ -129,15 +129,15 @@ def export_model(source: Source, uri: str | None, *, name: str | None, data_root
         )
     onnx_model.check_installed("--to mlflow")
     artifact = Artifact.load(source.path)
-    (trial, epoch), store = source.key, uri or mlflow_store.default_uri(source.sweep.root)
+    store = uri or mlflow_store.default_uri(source.sweep.root)
     with sending(source.sweep, say, what="mlflow", mlflow=not uri):
-        run_id = model_registry.run_of(store, source.sweep.name, trial, root=source.sweep.root)
+        run_id = model_registry.run_of(store, source.sweep.name, source.key[0], root=source.sweep.root)
         images = example_images(artifact, data_root, say)
         model = onnx_model.convert(plain_network(artifact), images)
-        address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy())
+        tags = model_registry.tags_of(source.sweep.name, source.key)
+        address = model_registry.log(store, run_id, model=model, images=images[:EXAMPLE_IMAGES].numpy(), tags=tags)
         if name is None:
             return address
-        tags = {"sweep": source.sweep.name, "trial": str(trial), "epoch": str(epoch)}
         return model_registry.register(store, address.removeprefix("models:/"), name, tags=tags)
 
 

@@ -41,7 +41,7 @@ _PART, _RULE = b"part", b"rule"
 _LOG = logging.getLogger(__name__)
 
 
-def load(root: Path | str, name: str, *, trials: Collection[int] | None = None) -> Table:
+def load(root: Path | str, name: str, *, trials: Collection[int] | None = None, as_written: bool = False) -> Table:
     """The networks of a sweep: every trial after each of its epochs, also of those that were stopped or failed later.
 
     Of an epoch that several attempts reached, the latest one counts. An epoch in which a trial diverged is no network.
@@ -50,6 +50,7 @@ def load(root: Path | str, name: str, *, trials: Collection[int] | None = None) 
         root: The folder of all sweeps.
         name: The sweep.
         trials: Only of these; None is all.
+        as_written: Whether estimates that an older version did not write stay null.
 
     Returns:
         A table with the columns of `sweeps.results.EPOCHS` but `layers`, sorted by trial and epoch.
@@ -58,7 +59,8 @@ def load(root: Path | str, name: str, *, trials: Collection[int] | None = None) 
         SweepError: If there is no such sweep.
     """
     where = None if trials is None else pc.field("trial").isin(list(trials))
-    return _networks_of(parts.read(results.folder_of(root, name).epochs, NETWORKS, where=where))
+    found = _networks_of(parts.read(results.folder_of(root, name).epochs, NETWORKS, where=where))
+    return found if as_written else with_estimates(found)
 
 
 def _networks_of(epochs: Table) -> Table:
@@ -67,7 +69,7 @@ def _networks_of(epochs: Table) -> Table:
     sound = np.ones(table.num_rows, dtype=bool)
     for metric in ("train_loss", "val_loss", "val_accuracy"):
         sound &= np.isfinite(floats(table, metric))
-    return with_estimates(table if sound.all() else rows(table, sound))
+    return table if sound.all() else rows(table, sound)
 
 
 def with_trials(networks: Table, trials: Table) -> Table:

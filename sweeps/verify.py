@@ -10,12 +10,11 @@ import numpy as np
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps import results
+from sweeps import networks, results
 from sweeps.objectives import Objectives
-from sweeps.results import Table
 from sweeps.search.study import METRICS, StudyTrial, SweepStudy, told_values
 from sweeps.search.study_place import place_of
-from sweeps.store.columns import floats, integers
+from sweeps.store.columns import integers
 from sweeps.stored import StoredSweep
 from sweeps.tracking import best_network, layer_metrics, mirrored, mlflow_store
 from sweeps.tracking.mirrored import MirroredTrial
@@ -63,10 +62,10 @@ def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
     rows = {row["trial"]: row for row in sweep.trials().to_pylist()}
     # The last try of a trial that was given up may have come less far than an earlier one.
     last = {trial: row["epochs_done"] if row["state"] == "failed" else LONGEST for trial, row in rows.items()}
-    written = sweep.epochs()
-    counted = integers(results.up_to(written, last), "trial")
+    counted = integers(results.up_to(sweep.epochs(), last), "trial")
     epochs = Counter(dict(zip(*(found.tolist() for found in np.unique(counted, return_counts=True)), strict=True)))
-    best = _best_networks(sweep, written)
+    measured = networks.load(paths.root, paths.name, as_written=True)
+    best = best_network.best_of_all(measured, sweep.trials(), Objectives.of(space))
     study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
     runs = mirrored.read(uri, paths.name, root=paths.root, count_steps=True)
     mirror = {run.trial: run for run in runs}
@@ -95,14 +94,6 @@ def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
 
 def _repeated(runs: list[MirroredTrial]) -> list[tuple[int, int]]:
     return [(trial, count) for trial, count in Counter(run.trial for run in runs).items() if count > 1]
-
-
-def _best_networks(sweep: StoredSweep, epochs: Table) -> dict[int, Row]:
-    """The best network of each trial that has ended, by its number."""
-    found = best_network.best_of_all(sweep.networks(), sweep.trials(), Objectives.of(sweep.space))
-    # Of estimates that an older version did not write nobody knows by one trial how sure they are.
-    unsure = np.unique(integers(epochs, "trial")[np.isnan(floats(epochs, "standard_error"))]).tolist()
-    return found | {trial: {**found[trial], "standard_error": None} for trial in unsure if trial in found}
 
 
 def _differences(stored: _Stored, space: SearchSpace) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The best network of a trial in MLflow: the one that alone has the largest hypervolume, within the constraints.
 
 `sweeps.pareto.best_of_trials` finds it in a table of all networks, this module among the rows of one trial, which a
-mirror takes bit by bit.
+mirror takes bit by bit. Trials of a version that wrote no estimates have none: those that tables show of them depend on
+all trials of their sweep.
 """
 
 import math
@@ -12,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from sweeps import pareto
-from sweeps.networks import NETWORKS, with_estimates
+from sweeps.networks import NETWORKS
 from sweeps.objectives import Objectives, judged_by
 from sweeps.results import Table
-from sweeps.store.columns import integers
+from sweeps.store.columns import floats, integers
 from sweeps.store.columns import rows as rows_of
 from sweeps.tracking.backlog import News
 
@@ -82,17 +83,13 @@ class BestNetworks:
         elif earlier is None or earlier.last != since or not there.issuperset(range(since + 1, last + 1)):
             return False
         seen = replace(earlier, rows=[*earlier.rows, *_networks(news.epochs)], last=last)
-        # Estimates that an older version did not write need all epochs before them; an attempt that goes on from a
-        # checkpoint trains the epochs beyond it again.
-        if any(row["estimate"] is None for row in seen.rows) and (earlier.rows or not news.ended):
-            return False
         if not news.ended and max(there, default=0) > last:
-            return False
+            return False  # an attempt that goes on from a checkpoint trains the epochs beyond it again
         if news.ended and seen.classes not in (None, self._classes_of(news)):
             return False
         if not news.ended and len(seen.rows) > _MOST_ROWS:
             best = best_of(seen.rows, replace(self._objectives, classes=self._classes))
-            seen = replace(seen, rows=[best] if best else [], classes=self._classes)
+            seen = replace(seen, rows=[best] if best else _unjudged(seen.rows)[:1], classes=self._classes)
         self._seen[news.trial] = seen
         return True
 
@@ -110,25 +107,26 @@ class BestNetworks:
 
 
 def best_of(networks: Sequence[Row], objectives: Objectives) -> Row | None:
-    """The best of a trial's networks; None of none."""
-    if not networks:
-        return None
+    """The best of a trial's networks; None of none, or if one of them has no estimate."""
     by_epoch = {row["epoch"]: row for row in sorted(networks, key=lambda row: row["attempt"])}
-    table = with_estimates(Table.from_pylist([by_epoch[epoch] for epoch in sorted(by_epoch)], schema=NETWORKS))
+    if not by_epoch or _unjudged(by_epoch.values()):
+        return None
+    table = Table.from_pylist([*by_epoch.values()], schema=NETWORKS)
     (best,) = pareto.best_of_trials(table, objectives).to_pylist()
-    # How sure an estimate is that was made up for an older version is known of whole sweeps only.
-    return {**best, "standard_error": by_epoch[best["epoch"]]["standard_error"]}
+    return best
 
 
 def best_of_all(networks: Table, trials: Table, objectives: Objectives) -> dict[int, Row]:
     """The best network of each trial, by its number.
 
     Args:
-        networks: From `sweeps.networks.load`.
+        networks: From `sweeps.networks.load`, with estimates as they were written.
         trials: From `sweeps.results.load`.
         objectives: Of the sweep.
     """
-    found = dict[int, Row]()
+    found, numbers = dict[int, Row](), integers(networks, "trial")
+    unjudged = numbers[np.isnan(floats(networks, "estimate"))]
+    networks = rows_of(networks, ~np.isin(numbers, unjudged)) if len(unjudged) else networks
     classes = [number or objectives.classes for number in trials.column("classes").to_pylist()]
     of_trial = dict(zip(trials.column("trial").to_pylist(), classes, strict=True))
     for number in set(classes):
@@ -137,6 +135,11 @@ def best_of_all(networks: Table, trials: Table, objectives: Objectives) -> dict[
         best = pareto.best_of_trials(table, replace(objectives, classes=number))
         found |= {row["trial"]: row for row in best.to_pylist()}
     return found
+
+
+def _unjudged(networks: Iterable[Row]) -> list[Row]:
+    """The networks without an estimate."""
+    return [row for row in networks if row["estimate"] is None]
 
 
 def metrics_of(best: Row | None, objectives: Objectives) -> dict[str, float]:

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -91,9 +90,7 @@ def register(uri: str, model_id: str, name: str, *, tags: Mapping[str, str]) -> 
     return f"models:/{name}/{version.version}"
 
 
-def log(
-    uri: str, run_id: str, *, model: bytes, images: np.ndarray, tags: Mapping[str, str] = MappingProxyType({})
-) -> str:
+def log(uri: str, run_id: str, *, model: bytes, images: np.ndarray, tags: Mapping[str, str]) -> str:
     """Logs a model, with its signature and an example of its input, to a run.
 
     Args:

@@ -176,7 +176,8 @@ def test_an_mlflow_model_loads_and_gives_the_same(
     assert registered.input_example is not None
     assert registered.metadata.get_input_schema() == model.metadata.get_input_schema()
     kept = mlflow.MlflowClient(uri, uri).get_model_version("my digits", "2")
-    assert (kept.run_id, kept.tags) == (before[1].run_id, {"sweep": "small", "trial": "1", "epoch": "2"})
+    tags = {"sweep": "small", "network": "1@2", "trial": "1", "epoch": "2"}
+    assert (kept.run_id, kept.tags) == (before[1].run_id, tags)
 
 
 def test_a_trial_without_a_run_cannot_have_an_mlflow_model(sweeps: Any, sweep: SweepPaths) -> None:

@@ -79,6 +79,20 @@ def test_an_epoch_in_which_a_trial_diverged_is_no_network() -> None:
     assert best["epoch"] == 3
 
 
+@pytest.mark.parametrize("size", [1, 3, 20])
+def test_a_trial_that_was_trained_in_part_before_there_were_estimates_has_none(size: int) -> None:
+    rows, found = rows_of(POINTS * 4), BestNetworks(OBJECTIVES)
+    rows[1]["estimate"] = None
+    is_known = False
+    for since in range(0, 20, size):
+        last = min(since + size, 20)
+        news = News(0, rows[since:last], end_of(rows) if last == 20 else None)
+        is_known = found.follow(news, since=since, last=last)
+    assert is_known
+    assert found.take(News(0, [], end_of(rows))) is None
+    assert best_of_all(table_of(rows), trials_table([end_of(rows)]), OBJECTIVES) == {}
+
+
 LEVELS = st.sampled_from([0.05, 0.2, 0.5, 0.9, 0.97])
 NETWORK = st.tuples(LEVELS, st.sampled_from([0.0, 0.0005, 0.003, 0.1, 1.0]))
 

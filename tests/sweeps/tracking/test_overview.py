@@ -70,8 +70,9 @@ def test_the_numbers_of_a_sweep(tmp_path: Path, rows: list[dict[str, Any]], writ
         "recommended_remaining": 0.05,
     }  # fmt: skip
     assert (whole.front, whole.step, whole.tags["recommended"]) == ({0: (1,), 1: (1,), 2: (1,)}, 10, "1@1")
-    # Two epochs of each trial, of which the second adds nothing; nobody knows when these ended.
-    assert [(step, moment) for step, moment, _ in whole.history] == [(1, None), (3, None), (5, None)]
+    # Two epochs of each trial, of which the second adds nothing.
+    moments = [STARTED + timedelta(seconds=seconds) for seconds in (0, 0.5, 1)]
+    assert [(step, moment) for step, moment, _ in whole.history] == list(zip((1, 3, 5), moments, strict=True))
     assert [volume for *_, volume in whole.history] == pytest.approx(volumes)
 
 
@@ -87,8 +88,7 @@ def test_the_front_names_epochs_also_of_trials_that_failed_and_the_hypervolume_r
     tmp_path: Path, rows: list[dict[str, Any]], write_sweep: WriteSweep
 ) -> None:
     paths = write_sweep(tmp_path, rows)
-    ended = STARTED + timedelta(hours=1)
-    better = {"trial": 4, "attempt": 1, "train_loss": 0.3, "val_loss": 0.3, "val_accuracy": 0.9, "ended": ended}
+    better = {"trial": 4, "attempt": 1, "train_loss": 0.3, "val_loss": 0.3, "val_accuracy": 0.9}
     writer = ResultsWriter(paths.folder)
     entries = [(3, 0.98, 0.2), (4, 0.98, 0.3), (5, 0.5, 0.01)]
     writer.add_epochs(
@@ -99,7 +99,12 @@ def test_the_front_names_epochs_also_of_trials_that_failed_and_the_hypervolume_r
     assert whole.front == {0: (1,), 1: (1,), 2: (1,), 4: (3, 5)}
     assert whole.step == 13
     # Networks of an older version have no time of their own; they count behind those that do.
-    assert [moment for _, moment, _ in whole.history[:2]] == [ended, ended]
+    assert [(step, moment is None) for step, moment, _ in whole.history] == [
+        (1, False), (3, False), (5, False), (11, True), (13, True),
+    ]  # fmt: skip
+    store = MemoryStore()
+    show(store, whole)
+    assert [step for step, _ in store.history(next(iter(store.all)), "hypervolume")] == [1, 3, 5, 11, 13]
     assert whole.metrics["hypervolume"] == whole.history[-1][2]
 
 
@@ -217,7 +222,7 @@ def test_the_note_of_a_sweep_stays_short_however_long_its_front_is(
         "| network | estimate % | val accuracy % | remaining % | test accuracy % | pruning rate | learning rate |"
     )
     assert f"\n{headings}\n" in note
-    assert "\n| 0@1 | 90.00 ± 1.00 | 90.00 | 50.00 | - | 0.5 | 0.05 |\n" in note
+    assert "\n| 0@1 | 90.00 ± 1.00 | 90.00 | 50.00 | 88.00 | 0.5 | 0.05 |\n" in note
     assert "The front has 1000 networks; every 84th is shown." in note
     assert len(note) < 5000  # MLflow cuts longer ones off
 
