@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,9 +25,10 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from search_spaces.load import load
 from search_spaces.space import Distribution, SearchSpace
 from supermask.config import TrainConfig
-from sweeps import pareto, results
+from sweeps import networks, pareto, results
 from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.driver.seeds import fresh_seeds
+from sweeps.estimate import DOUBT, WINDOW
 from sweeps.results import EPOCHS, TRIALS, ResultsWriter
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
@@ -37,6 +39,8 @@ _LAYER_SHARES = np.array([0.9, 1.6, 2.5])
 """What remains of each layer, as a multiple of what remains of all weights."""
 _RUNG = 3
 PACK = 64
+IMAGES = 6000
+"""Size of the made-up validation part, a tenth of MNIST."""
 
 Columns = dict[str, Any]
 
@@ -69,7 +73,7 @@ def write(
         trials: How many have ended.
         epochs: Of a trial that finishes.
         stopping: Whether two in three trials are stopped at epoch `epochs // 3`; their rows are fewer.
-        confirmed: Trials of the front that are confirmed with ten seeds each.
+        confirmed: Networks of the front that are confirmed with ten seeds each.
         seed: The same seed writes the same sweep.
 
     Returns:
@@ -84,10 +88,12 @@ def write(
     table = _trials(config, drawn, epochs, generator)
     writer = ResultsWriter(paths.folder)
     writer.add_trials(table)
-    writer.add_epochs(_epochs(drawn, epochs))
+    writer.add_epochs(_epochs(drawn, epochs, table))
     writer.flush()
     paths.space.write_text(space.to_yaml(), encoding="utf-8")
-    members = pareto.front_of(table, space)
+    found = networks.load(root, name)
+    networks.keep_candidates(paths, space, found)
+    members = networks.with_trials(pareto.front_of(found, space), table)
     if confirmed and members.num_rows:
         chosen = np.unique(np.linspace(0, members.num_rows - 1, min(confirmed, members.num_rows)).astype(int))
         _confirm(paths, members.take(pa.array(chosen)).to_pylist(), generator)
@@ -142,14 +148,26 @@ def _metrics(drawn: Drawn, trial: np.ndarray, epoch: np.ndarray, epochs: int) ->
     accuracy, remaining = _progress(drawn, trial, epoch, epochs)
     loss = np.where(drawn.diverged[trial], np.nan, 3.2 * (1 - accuracy) + 0.01)
     layers = np.clip(remaining[:, None] * _LAYER_SHARES, 0, 1)
+    estimate, standard_error = _estimates(drawn, trial, epoch, epochs)
     return {
         "train_loss": 0.8 * loss,
         "val_loss": loss,
         "val_accuracy": np.where(drawn.diverged[trial], 0.1, accuracy),
+        "estimate": pa.array(estimate, mask=drawn.diverged[trial]),
+        "standard_error": pa.array(standard_error, mask=drawn.diverged[trial]),
         "remaining": remaining,
         "inverted": 0.3 * remaining,
         "layers": _layers(layers),
     }
+
+
+def _estimates(drawn: Drawn, trial: np.ndarray, epoch: np.ndarray, epochs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates and their standard errors, as `sweeps.estimate` has them."""
+    total, seen = np.zeros(len(trial)), IMAGES + DOUBT
+    for back in range(WINDOW):
+        total += np.where(epoch > back, _progress(drawn, trial, np.maximum(epoch - back, 1), epochs)[0], 0.0)
+    expected = total / np.minimum(epoch, WINDOW) * IMAGES / seen
+    return expected, np.sqrt(np.maximum(expected * (1 - expected), 0.25 / seen) / seen)
 
 
 def _layers(remaining: np.ndarray) -> pa.Array:
@@ -190,14 +208,19 @@ def _trials(config: Columns, drawn: Drawn, epochs: int, generator: np.random.Gen
     return _table(columns, TRIALS)
 
 
-_PLACE = {"host": "made-up", "device": "cpu", "dtype": "float32", "commit": "0" * 40}
+_PLACE = {"host": "made-up", "device": "cpu", "dtype": "float32", "classes": 10, "commit": "0" * 40}
 
 
-def _epochs(drawn: Drawn, epochs: int) -> pa.Table:
+def _epochs(drawn: Drawn, epochs: int, trials: pa.Table) -> pa.Table:
     trial = np.repeat(np.arange(len(drawn.done)), drawn.done)
     epoch = np.arange(len(trial)) - np.repeat(np.cumsum(drawn.done) - drawn.done, drawn.done) + 1
     ones = np.ones(len(trial), dtype=int)
     columns = {"trial": trial, "attempt": ones, "epoch": epoch, "seconds": 0.1 * ones}
+    later = pa.array((1_000_000 * (drawn.done[trial] - epoch)).astype("m8[us]"))
+    columns["ended"] = pc.subtract(trials.column("ended").take(pa.array(trial)), later).combine_chunks()
+    earlier = epoch < drawn.done[trial]
+    for name in ("test_loss", "test_accuracy"):
+        columns[name] = pa.array(trials.column(name).to_numpy()[trial], mask=earlier, from_pandas=True)
     return _table(columns | _metrics(drawn, trial, epoch, epochs), EPOCHS)
 
 
@@ -210,14 +233,14 @@ def _table(columns: Columns, schema: pa.Schema) -> pa.Table:
 def _confirm(paths: SweepPaths, rows: list[Columns], generator: np.random.Generator) -> None:
     seeds = fresh_seeds(10, [])
     writer = ConfirmationWriter(paths.confirm)
-    copied = [name for name in CONFIRMATIONS.names if name in TRIALS.names]
     for row in rows:
-        shared = {name: row[name] for name in copied}
+        shared = {name: row.get(name) for name in CONFIRMATIONS.names}
         moved = generator.normal(0, 0.0012, (len(seeds), 2))
         writer.write(
             shared
-            | {"seed_index": index, "seed": seed}
-            | {"test_accuracy": row["test_accuracy"] - 0.001 + better, "val_accuracy": row["val_accuracy"] + better}
+            | {"state": "finished", "epochs_done": row["epoch"], "seed_index": index, "seed": seed}
+            | {"test_accuracy": row["val_accuracy"] - 0.003 + better, "val_accuracy": row["val_accuracy"] + better}
+            | {"test_loss": row["val_loss"] + 0.005, "estimate": row["estimate"] + better}
             | {"remaining": row["remaining"] * (1 + more), "ended": row["ended"] + timedelta(hours=1)}
             for index, (seed, (better, more)) in enumerate(zip(seeds, moved.tolist(), strict=True))
         )
