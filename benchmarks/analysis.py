@@ -1,9 +1,9 @@
 """How long it takes to judge a sweep of many trials: the command as a whole process, and each function of the analysis.
 
-The peers do what a user without this project would do on the same rows: a front by comparing each trial with all others
-in numpy, after pandas has read the file; a bootstrap that computes the hypervolume of every resample from all its
-trials. That front takes minutes of 100,000 trials, so both sides get fewer, and the row says how many. Whole processes
-start Python; files come from the page cache.
+Every trial is as many networks as it has epochs. The peers do what a user without this project would do on the same
+rows: a front by comparing each network with all others in numpy, after pandas has read the file; a bootstrap that
+computes the hypervolume of every resample from all its networks. That front takes minutes of 100,000 trials, so both
+sides get fewer, and the row says how many. Whole processes start Python; files come from the page cache.
 """
 
 import resource
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import typer
 from rich.console import Console
 
@@ -26,7 +27,7 @@ from benchmarks import record, script, synthetic
 from benchmarks.record import Row
 from search_spaces.load import load
 from search_spaces.space import SearchSpace
-from sweeps import confirmations, pareto, results
+from sweeps import confirmations, networks, pareto, results
 from sweeps.analysis import comparison, effects, importance, recommendation
 from sweeps.store.paths import SweepPaths
 
@@ -34,12 +35,12 @@ err = Console(stderr=True, highlight=False)
 _PEER_PROGRAM = """
 import sys, numpy, pandas
 rows = pandas.read_parquet(sys.argv[1])
-rows = rows[(rows.state == "finished") & (rows.val_accuracy >= 0.9)]
-accuracy, remaining = rows.val_accuracy.to_numpy(), rows.remaining.to_numpy()
+rows = rows[rows.estimate >= 0.9]
+accuracy, remaining = rows.estimate.to_numpy(), rows.remaining.to_numpy()
 def beaten(a, r):
     return ((accuracy >= a) & (remaining <= r) & ((accuracy > a) | (remaining < r))).any()
 front = [not beaten(a, r) for a, r in zip(accuracy, remaining)]
-print(rows[front].sort_values("val_accuracy")[["trial", "val_accuracy", "remaining", "pruning_rate"]].to_string())
+print(rows[front].sort_values("estimate")[["trial", "epoch", "estimate", "val_accuracy", "remaining"]].to_string())
 """
 
 
@@ -76,7 +77,7 @@ def children_seconds() -> float:
 
 def processes(large: SweepPaths, small: SweepPaths, counts: tuple[int, int], repeats: int) -> list[Row]:
     """The command from its start to its end, with and without its picture, and on fewer trials against a peer."""
-    (part,) = small.trials.glob("*.parquet")
+    (part,) = small.epochs.glob("*.parquet")
 
     def command(paths: SweepPaths) -> None:
         words = [sys.executable, "-m", "sweeps", "pareto", paths.name, "--root", str(paths.root)]
@@ -102,23 +103,28 @@ def functions(paths: SweepPaths, space: SearchSpace, trials: int, repeats: int) 
     """Every function of the analysis on tables that are read already."""
     root, name = paths.root, paths.name
     (part,) = paths.trials.glob("*.parquet")
-    table = results.load(root, name)
+    table, found = results.load(root, name), networks.load(root, name)
+    half = found.filter(pc.field("trial") < trials // 2)
+    best = networks.with_trials(pareto.best_of_trials(found, space.objectives), table)
     confirmed = confirmations.load(paths.confirm)
-    frame = table.drop_columns("layers").to_pandas()
+    frame = best.to_pandas()
     objectives = space.objectives
     shown = list(space.objectives)
 
     def bins() -> Any:
         cut = pd.qcut(frame["pruning_rate"], 8)
-        return frame[frame["state"] == "finished"].groupby(cut, observed=True)["val_accuracy"].agg(["mean", "sem"])
+        return frame.groupby(cut, observed=True)["val_accuracy"].agg(["mean", "sem"])
 
     cases: dict[str, Callable[[], Any]] = {
-        "front": lambda: pareto.front(table, objectives),
-        "hypervolume": lambda: pareto.hypervolume(table, objectives),
-        "hypervolume history": lambda: pareto.hypervolume_history(table, objectives),
-        "importance, three targets": lambda: importance.importance(table, space),
-        "comparison, 1000 resamples": lambda: comparison.compare(table, table.slice(0, trials // 2), objectives),
-        "recommendation": lambda: recommendation.recommend(table, space, confirmed),
+        "reading the networks": lambda: networks.load(root, name),
+        "reading those that can be on a front": lambda: networks.candidates(paths, space),
+        "best network of each trial": lambda: pareto.best_of_trials(found, objectives),
+        "front": lambda: pareto.front(found, objectives),
+        "hypervolume": lambda: pareto.hypervolume(found, objectives),
+        "hypervolume history": lambda: pareto.hypervolume_history(found, objectives),
+        "importance, three targets": lambda: importance.importance(best, space),
+        "comparison, 1000 resamples": lambda: comparison.compare(found, half, objectives),
+        "recommendation": lambda: recommendation.recommend(found, table, space, confirmed),
     }
     return [
         versus(
@@ -137,7 +143,7 @@ def functions(paths: SweepPaths, space: SearchSpace, trials: int, repeats: int) 
         ),
         versus(
             f"effect of the pruning rate, {trials} trials",
-            lambda: effects.effect(table, "pruning_rate", "val_accuracy", space=space),
+            lambda: effects.effect(best, "pruning_rate", "val_accuracy", space=space),
             bins,
             repeats,
             peer_is="pandas' qcut and groupby",
@@ -148,13 +154,15 @@ def functions(paths: SweepPaths, space: SearchSpace, trials: int, repeats: int) 
 
 def bootstrap(paths: SweepPaths, space: SearchSpace, trials: int, repeats: int) -> Row:
     """A hundred resamples, against the hypervolume of every resample of all trials."""
-    table = results.load(paths.root, paths.name, columns={"state", *space.objectives})
+    table = networks.load(paths.root, paths.name)
+    starts = np.flatnonzero(np.diff(table.column("trial").to_numpy(), prepend=-1))
+    places = np.split(np.arange(table.num_rows), starts[1:])
 
     def peer() -> None:
         generator = np.random.default_rng(0)
         for _ in range(100):
-            drawn = table.take(generator.integers(table.num_rows, size=table.num_rows))
-            pareto.hypervolume(drawn, space.objectives)
+            drawn = generator.integers(len(places), size=len(places)).tolist()
+            pareto.hypervolume(table.take(np.concatenate([places[one] for one in drawn])), space.objectives)
 
     def ours() -> None:
         pareto.resampled_hypervolumes(table, space.objectives, 100, generator=np.random.default_rng(0))
@@ -167,7 +175,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="A small sweep, once.")] = False,
 ) -> None:
     """Prints seconds of the command and of each function."""
-    trials, fewer, repeats = (2000, 1000, 1) if quick else (100_000, 20_000, 5)
+    trials, fewer, repeats = (2000, 1000, 1) if quick else (100_000, 5_000, 5)
     with tempfile.TemporaryDirectory(prefix="analysis-") as folder:
         paths = synthetic.write(folder, "made_up", trials=trials, epochs=6, stopping=False)
         small = synthetic.write(folder, "smaller", trials=fewer, epochs=6, stopping=False)

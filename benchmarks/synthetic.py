@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -216,8 +215,8 @@ def _epochs(drawn: Drawn, epochs: int, trials: pa.Table) -> pa.Table:
     epoch = np.arange(len(trial)) - np.repeat(np.cumsum(drawn.done) - drawn.done, drawn.done) + 1
     ones = np.ones(len(trial), dtype=int)
     columns = {"trial": trial, "attempt": ones, "epoch": epoch, "seconds": 0.1 * ones}
-    later = pa.array((1_000_000 * (drawn.done[trial] - epoch)).astype("m8[us]"))
-    columns["ended"] = pc.subtract(trials.column("ended").take(pa.array(trial)), later).combine_chunks()
+    left = (1_000_000 * (drawn.done[trial] - epoch)).astype("m8[us]")
+    columns["ended"] = trials.column("ended").to_numpy()[trial] - left
     earlier = epoch < drawn.done[trial]
     for name in ("test_loss", "test_accuracy"):
         columns[name] = pa.array(trials.column(name).to_numpy()[trial], mask=earlier, from_pandas=True)

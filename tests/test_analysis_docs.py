@@ -79,7 +79,7 @@ def test_the_notebook_runs_a_sweep_and_reads_two(folder: Path, monkeypatch: pyte
     done = NotebookClient(notebook, timeout=240, kernel_name="python3").execute()
     outputs = [output for cell in done.cells for output in cell.get("outputs", ())]
     texts = "".join(output.get("text", "") for output in outputs)
-    assert "recommended: trial " in texts
+    assert "recommended: network " in texts
     assert "% of the weights: " in texts
     assert any("image/png" in output.get("data", {}) for output in outputs)
     shown = [str(output.get("data", {}).get("text/plain")) for output in outputs]
