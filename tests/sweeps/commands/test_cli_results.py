@@ -3,10 +3,11 @@
 import csv
 import io
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from search_spaces.space import Constraint
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
 from sweeps.commands import results
+from sweeps.results import CONFIG_COLUMNS, ResultsWriter, epochs_table, trials_table
+from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
+from tests.sweeps.conftest import SPACE, ended_row, epoch_rows
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMMANDS: dict[str, Any] = typer.main.get_command(command_line.app).commands  # pyright: ignore[reportAttributeAccessIssue]
@@ -37,31 +41,105 @@ def fresh(code: str, *arguments: str, folder: Path) -> str:
     return done.stdout
 
 
+def grown(row: dict[str, Any], points: Iterable[tuple[float, float]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A trial and its epochs, each with its estimate and remaining weights; a raw accuracy is a point better."""
+    metrics = [
+        {"estimate": estimate, "val_accuracy": estimate + 0.01, "standard_error": 0.02, "remaining": remaining}
+        for estimate, remaining in points
+    ]
+    row = row | metrics[-1] | {"epochs_done": len(metrics)}
+    epochs = zip(epoch_rows(row), metrics, strict=True)
+    return row, [epoch | own for epoch, own in epochs]
+
+
+def write_networks(root: Path, trials: Iterable[tuple[dict[str, Any], list[dict[str, Any]]]]) -> SweepPaths:
+    """A sweep with these trials, ended or running, and their epochs."""
+    paths, trials = SweepPaths(root, "small"), list(trials)
+    writer = ResultsWriter(paths.folder)
+    writer.add_epochs(epochs_table(epoch for _, epochs in trials for epoch in epochs))
+    writer.add_trials(trials_table(row for row, _ in trials))
+    writer.flush()
+    paths.space.write_text(SPACE.to_yaml())
+    counts = {"asked": len(trials), "running": sum(row["state"] == "running" for row, _ in trials)}
+    session = {"name": "small", "state": "interrupted", "host": "elsewhere", "pid": 1, "seconds": 12.5}
+    write_session(paths, session | {"updated": "2026-01-02T03:04:05+00:00", "trials": counts})
+    return paths
+
+
 def test_pareto_as_json(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
     rows = [ended_row(trial, learning_rate=1 / (3 + trial)) for trial in range(4)]
-    paths = write_sweep(sweeps.folder / "sweeps-out", [*rows, ended_row(4, "failed", val_accuracy=0.99)])
+    paths = write_sweep(sweeps.folder / "sweeps-out", [*rows, ended_row(4, "failed", remaining=0.9)])
     done = sweeps("pareto", "small", "--json")
     assert done.code == 0
     found = json.loads(done.out)
-    assert [set(record) for record in found] == [{"trial", "val_accuracy", "remaining", "config"}] * 4
-    assert [(record["trial"], record["val_accuracy"], record["remaining"]) for record in found] == [
-        (row["trial"], row["val_accuracy"], row["remaining"]) for row in rows
+    assert [{**record, "config": None} for record in found] == [
+        {
+            "trial": row["trial"],
+            "epoch": 1,  # of networks with equal numbers the first stands
+            "val_accuracy": row["val_accuracy"],
+            "estimate": {"accuracy": row["estimate"], "standard_error": row["standard_error"]},
+            "remaining": row["remaining"],
+            "config": None,
+        }
+        for row in rows
     ]
     for record, row in zip(found, rows, strict=True):
-        assert TrainConfig.from_dict(record["config"]).to_dict() == {name: row[name] for name in record["config"]}
+        expected = {name: row[name] for name in record["config"]} | {"epochs": 1}
+        assert TrainConfig.from_dict(record["config"]).to_dict() == expected
     assert done.err.splitlines()[-1] == f"picture: {paths.front_png}"
     with Image.open(paths.front_png) as picture:
         assert picture.format == "PNG"
 
 
+def test_every_epoch_of_every_trial_stands_for_the_front(sweeps: Any) -> None:
+    row = ended_row(0, epochs=3)
+    trials = [
+        grown(row, [(0.70, 0.60), (0.90, 0.30), (0.88, 0.40)]),  # its end is worse than what it was
+        grown(row | {"trial": 1, "state": "running"}, [(0.60, 0.10), (0.80, 0.05)]),
+        grown(row | {"trial": 2, "state": "failed", "reason": "diverged"}, [(0.95, 0.50)]),
+        grown(row | {"trial": 3, "state": "stopped"}, [(0.50, 0.04)]),
+    ]
+    write_networks(sweeps.folder / "sweeps-out", trials)
+    found = json.loads(sweeps("pareto", "small", "--json").out)
+    keys = [(2, 1), (0, 2), (1, 2), (3, 1)]
+    assert [(record["trial"], record["epoch"]) for record in found] == keys
+    assert [record["config"]["epochs"] for record in found] == [1, 2, 2, 1]
+    assert [record["estimate"] for record in found] == [
+        {"accuracy": accuracy, "standard_error": 0.02} for accuracy in (0.95, 0.9, 0.8, 0.5)
+    ]
+    done = sweeps("pareto", "small")
+    assert [line.split()[0] for line in done.out.splitlines() if "@" in line] == ["2@1", "0@2", "1@2", "3@1"]
+    assert "recommended: network 1@2, " in done.err
+
+
+def test_a_bound_on_accuracy_is_kept_by_the_estimate(sweeps: Any) -> None:
+    write_networks(sweeps.folder / "sweeps-out", [grown(ended_row(0), [(0.895, 0.2), (0.90, 0.3)])])  # raw 0.905, 0.91
+    found = json.loads(sweeps("pareto", "small", "--json", "--min", "accuracy=0.9").out)
+    assert [(record["trial"], record["epoch"]) for record in found] == [(0, 2)]
+
+
 def test_pareto_as_csv_and_as_a_table(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
-    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(3)])
+    rows = [ended_row(trial, estimate=0.8 - trial / 100) for trial in range(3)]
+    write_sweep(sweeps.folder / "sweeps-out", rows)
     records = list(csv.DictReader(io.StringIO(sweeps("pareto", "small", "--csv").out)))
-    assert [record["trial"] for record in records] == ["0", "1", "2"]
-    assert [float(record["val_accuracy"]) for record in records] == [0.9, 0.89, 0.88]
+    metrics = ["estimate", "standard_error", "val_accuracy", "remaining", "test_accuracy"]
+    assert list(records[0]) == ["trial", "epoch", *metrics, *CONFIG_COLUMNS]
+    assert [(record["trial"], record["epoch"], record["epochs"]) for record in records] == [
+        ("0", "1", "1"), ("1", "1", "1"), ("2", "1", "1"),
+    ]  # fmt: skip
+    for name in ("estimate", "standard_error", "val_accuracy", "remaining"):
+        assert [float(record[name]) for record in records] == [row[name] for row in rows]
     lines = sweeps("pareto", "small").out.splitlines()
-    assert lines[0].rstrip() == "front of small: 3 trials"
-    assert lines[-2 if not lines[-1].strip() else -1].split()[:3] == ["2", "88.00", "16.67"]
+    assert lines[0].rstrip() == "front of small: 3 networks"
+    assert lines[-2 if not lines[-1].strip() else -1].split()[:7] == [
+        "2@1",
+        "78.00",
+        "±",
+        "1.00",
+        "88.00",
+        "16.67",
+        "-",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +181,10 @@ def test_status_and_list_as_json(sweeps: Any, ended_row: EndedRow, write_sweep: 
         "name": "small",
         "state": "interrupted",
         "trials": {"asked": 5, "finished": 1, "stopped": 0, "failed": 1, "running": 0, "waiting": 3},
-        "hypervolume": 0.45,
+        # In accuracy from guessing, in weights by decades down to a thousandth; also of the trial that failed.
+        "hypervolume": pytest.approx(
+            (0.8 * math.log10(2) + 0.79 * (math.log10(4) - math.log10(2))) / 0.9 / 3, rel=1e-12
+        ),
         "seconds": 12.5,
     }
     sweeps.monkeypatch.setenv("SWEEPS_ROOT", str(root))
@@ -117,7 +198,15 @@ def test_status_and_list_as_tables(sweeps: Any, ended_row: EndedRow, write_sweep
     for command in (["status", "small"], ["list"]):
         done = sweeps(*command)
         assert done.code == 0
-        assert "small finished 6 1 1 0 0 0 0 0.4500 12 s" in [" ".join(line.split()) for line in done.out.splitlines()]
+        assert "small finished 6 1 1 0 0 0 0 0.0892 12 s" in [" ".join(line.split()) for line in done.out.splitlines()]
+
+
+def test_the_hypervolume_is_there_before_a_trial_has_ended_and_counts_from_guessing(sweeps: Any) -> None:
+    row = ended_row(0, "running", classes=100)
+    write_networks(sweeps.folder / "sweeps-out", [grown(row, [(0.505, 0.1)])])
+    found = json.loads(sweeps("status", "small", "--json").out)
+    assert found["trials"] == {"asked": 1, "finished": 0, "stopped": 0, "failed": 0, "running": 0, "waiting": 1}
+    assert found["hypervolume"] == pytest.approx(0.5 / 3)
 
 
 def test_an_empty_root_is_no_error(sweeps: Any) -> None:
