@@ -160,7 +160,9 @@ def candidates(paths: SweepPaths, space: "SearchSpace", *, asked: "Iterable[Cons
         return load(paths.root, paths.name)
     table, part = known
     later = parts.read_after(paths.epochs, NETWORKS, part).rows
-    if later.column("estimate").null_count:  # of an older version: judged from all epochs of their trials
+    if _networks_of(later).column("estimate").null_count:  # of an older version: judged from all epochs of their trials
+        return load(paths.root, paths.name)
+    if np.isin(numbers_of(later), numbers_of(table)).any():  # trained again: what it has beaten may count now
         return load(paths.root, paths.name)
     return _networks_of(pa.concat_tables([table, later]))
 

@@ -156,10 +156,11 @@ def _named(selection: Selection, networks: Table, trials: Table, space: SearchSp
     keys = list[Key]()
     for trial, epoch in selection.named:
         if trial not in known:
-            shown = ", ".join(map(str, sorted(known)[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
+            shown = ", ".join(map(str, sorted(known)[:_SHOWN])) or "none"
+            end = ", ..." if len(known) > _SHOWN else "."
             raise SweepError(
                 f"{selection.label}: every trial must be one of the sweep with a trained epoch, but {trial} is not. "
-                f"There are: {shown or 'none'}."
+                f"There are: {shown}{end}"
             )
         found = network_of(networks, space, trial) if epoch is None else epoch
         if found is None or (trial, found) not in there:

@@ -82,6 +82,21 @@ def test_candidates_have_the_front_of_all_networks(paths: SweepPaths) -> None:
     assert keys(networks.candidates(paths, SPACE)) == [(0, 3), (1, 1), (1, 2)]
 
 
+def test_a_candidate_that_is_trained_again_no_longer_beats_others(tmp_path: Path) -> None:
+    paths = SweepPaths(tmp_path, "s")
+    write(
+        paths.folder, [], [epoch_row(0, 1, estimate=0.5, remaining=0.5), epoch_row(0, 2, estimate=0.6, remaining=0.4)]
+    )
+    networks.keep_candidates(paths, SPACE, networks.load(tmp_path, "s"))
+    write(paths.folder, [], [epoch_row(0, 2, attempt=2, estimate=0.4, remaining=0.6)])  # from a checkpoint, elsewhere
+    assert keys(pareto.front_of(networks.candidates(paths, SPACE), SPACE)) == [(0, 1)]
+
+
+def test_an_epoch_that_diverged_since_does_not_make_all_be_read(paths: SweepPaths) -> None:
+    write(paths.folder, [], [epoch_row(2, 1, estimate=None, standard_error=None, val_loss=math.nan)])
+    assert keys(networks.candidates(paths, SPACE)) == [(0, 1), (0, 3), (1, 1), (1, 2)]
+
+
 @pytest.mark.parametrize(
     ("bound", "is_all"),
     [

@@ -238,3 +238,10 @@ def test_a_damaged_file_of_masks_is_named(sweeps: Any, kept: SweepPaths) -> None
     done = sweeps("layers", "small:0@2")
     assert done.code == 2
     assert done.err.startswith(f"artifact {kept.masks}/0-2.safetensors: must be a safetensors file, but got ")
+
+
+def test_of_many_trials_the_first_ones_are_named(sweeps: Any, ended_row: EndedRow, write_sweep: WriteSweep) -> None:
+    write_sweep(sweeps.folder / "sweeps-out", [ended_row(trial) for trial in range(12)])
+    done = sweeps("layers", "small:99@1")
+    assert done.code == 2
+    assert done.err.endswith("but 99 is not. There are: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...\n")
