@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sweeps import results
+from sweeps import Sweep, results
 from sweeps.store.paths import SweepPaths
 from tests.sweeps.machine import SMALL, Done, Machine, machine_of
 
@@ -82,19 +82,24 @@ def test_its_status_and_front_are_those_of_its_results(machine: Machine, whole: 
         "asked": 40, "finished": finished, "stopped": 0, "failed": 40 - finished, "running": 0, "waiting": 0,
     }  # fmt: skip
     front = json.loads(machine("pareto", "whole", "--json").out)
-    by_trial = {row["trial"]: row for row in rows}
-    for record in front:
-        row = by_trial[record["trial"]]
-        assert not [
-            other
-            for other in rows
-            if other["state"] == "finished"
-            and other["val_accuracy"] >= row["val_accuracy"]
-            and other["remaining"] <= row["remaining"]
-            and (other["val_accuracy"], other["remaining"]) != (row["val_accuracy"], row["remaining"])
-        ]
-    masks = SweepPaths(machine.root, "whole").masks
-    assert {int(path.stem) for path in masks.iterdir()} == {record["trial"] for record in front}
+    networks = Sweep.open("whole", root=machine.root).networks().to_pylist()
+    assert len(networks) == sum(row["epochs_done"] for row in rows)
+    undominated = {
+        (one["trial"], one["epoch"])
+        for one in networks
+        if not any(
+            other["estimate"] >= one["estimate"]
+            and other["remaining"] <= one["remaining"]
+            and (other["estimate"], other["remaining"]) != (one["estimate"], one["remaining"])
+            for other in networks
+        )
+    }
+    members = {(record["trial"], record["epoch"]) for record in front}
+    assert members
+    assert members <= undominated
+    assert {path.stem for path in SweepPaths(machine.root, "whole").masks.iterdir()} == {
+        f"{trial}-{epoch}" for trial, epoch in members
+    }
 
 
 def test_results_do_not_depend_on_how_trials_are_packed_nor_on_ray(machine: Machine, whole: Done) -> None:
