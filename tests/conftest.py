@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -15,6 +16,9 @@ install_import_hook(
     [f"supermask.{file.stem}" for file in (REPOSITORY / "supermask").glob("*.py") if file.stem not in _UNCHECKED],
     "beartype.beartype",
 )
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("any machine", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("any machine")
 # The tensors here are tiny: a second thread costs more than it gives, twenty times as much on a busy machine.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start

@@ -100,3 +100,15 @@ def test_quick_start_writes_the_document(tmp_path: Path) -> None:
     steps = [row["ours"] for row in json.loads(file.read_text())["rows"] if row["case"].startswith("in this process: ")]
     assert steps == sorted(steps)
     assert len(steps) == 5
+
+
+def test_quick_estimates_writes_the_document(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "estimates.py"), "--quick", "--json", str(tmp_path / "estimates.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "estimates.json").read_text())["rows"]
+    assert all(row.keys() >= REQUIRED for row in rows)
+    assert [row["case"].split(":")[0] for row in rows] == 3 * ["digits, front of estimates"] + 3 * [
+        "digits, front of raw accuracies"
+    ]
+    assert all(0 <= row["ours"] <= 100 for row in rows if "interval" in row["case"])

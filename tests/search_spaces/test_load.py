@@ -204,7 +204,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(content=DOCUMENTS | NESTED, overrides=st.dictionaries(st.sampled_from(["fixed.epochs", "search.width"]), NESTED))
 @example(content={"name": "n", "search": {"seed": {"low": 0, "high": 1, "step": 10**4000}}}, overrides={})
 @example(content={"name": "n", "search": {"width": [1, 2]}, "budget": {"trials": 1}}, overrides={"\ud800": 1})
@@ -226,7 +226,7 @@ def test_any_data_is_a_space_or_a_space_error(
     "\n".join(faults).encode("utf-8")
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(text=st.text(alphabet="ab01:,-{}[]&*!|>%@`'\"#?<=\n \t\r\x00\u2028\ufeff.eE+~_", max_size=60))
 @example(text="a: &a [*a]")
 @example(text="&a {? *a : 1}")

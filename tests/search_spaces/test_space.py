@@ -301,7 +301,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
     )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(space=spaces())
 def test_every_legal_space_is_read_back_and_draws_legal_configurations(
     space: SearchSpace, tmp_path_factory: pytest.TempPathFactory

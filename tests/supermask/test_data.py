@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from supermask import data
@@ -80,7 +80,6 @@ def test_a_split_without_enough_images_is_refused(digits: Dataset, fraction: flo
     epoch=st.integers(0, 10**6),
     seed=st.integers(0, 2**63 - 1),
 )
-@settings(deadline=None)
 def test_an_epoch_takes_full_batches_without_repeats(count: int, batch_size: int, epoch: int, seed: int) -> None:
     indices = torch.arange(count) * 3 + 5
     order = data.batches(indices, TrainConfig(batch_size=batch_size, data_seed=seed), epoch)

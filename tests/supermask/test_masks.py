@@ -6,7 +6,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -77,7 +77,6 @@ RATES = st.floats(0, 1, exclude_max=True)
 
 
 @given(layers(), RATES)
-@settings(deadline=None)
 def test_rule_target_hides_exactly_the_rounded_fraction_and_the_smallest(
     scores: np.ndarray[Any, np.dtype[np.float64]], rate: float
 ) -> None:
@@ -97,7 +96,6 @@ def test_rule_target_hides_exactly_the_rounded_fraction_and_the_smallest(
     ),
     st.data(),
 )
-@settings(deadline=None)
 def test_halving_finds_the_value_of_every_rank(values: Any, data: st.DataObject) -> None:
     rows = torch.from_numpy(values)
     ranks = [data.draw(st.integers(1, rows.shape[1])) for _ in rows]
@@ -106,7 +104,6 @@ def test_halving_finds_the_value_of_every_rank(values: Any, data: st.DataObject)
 
 
 @given(layers(), RATES)
-@settings(deadline=None)
 def test_rule_threshold_keeps_the_largest_score_whatever_the_rate(
     scores: np.ndarray[Any, np.dtype[np.float64]], rate: float
 ) -> None:
@@ -149,7 +146,6 @@ _reals = st.floats(-3, 3, allow_subnormal=False)
     numpy_strategies.arrays(np.float64, (2, 3, 4), elements=_reals),
     numpy_strategies.arrays(np.float64, (2,), elements=st.floats(0, 2)),
 )
-@settings(deadline=None)
 def test_the_straight_through_gradient_is_that_of_the_definition(scores: Any, weights: Any, thresholds: Any) -> None:
     lanes, frozen, tau = (torch.from_numpy(array.copy()) for array in (scores, weights, thresholds))
     images = torch.linspace(-1, 1, 20, dtype=torch.float64).view(5, 4)

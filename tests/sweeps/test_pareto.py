@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.space import Constraint
@@ -176,7 +176,6 @@ POINT = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(POINT, max_size=25, unique_by=lambda point: point[:2]), st.booleans())
 def test_own_fronts_hold_the_front_of_each_trial(points: list[tuple[int, int, float, float]], single: bool) -> None:
     objectives = {"val_accuracy": "maximize"} if single else DEFAULT
@@ -309,7 +308,6 @@ def slow_volume(rows: list[tuple[Any, ...]]) -> float:
     return float(sizes[covered].sum())
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(STATE, METRIC, METRIC), max_size=25))
 def test_two_objectives_match_the_slow_versions(rows: list[tuple[Any, ...]]) -> None:
     trials = table(rows)
@@ -337,7 +335,6 @@ def test_a_history_does_not_depend_on_how_many_networks_are_compared_at_once(
     assert hypervolume_history(trials, DEFAULT).equals(whole)
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(STATE, METRIC, METRIC, METRIC), max_size=12))
 def test_three_objectives_match_the_slow_versions(rows: list[tuple[Any, ...]]) -> None:
     trials = table(rows, metrics=tuple(THREE))
@@ -349,7 +346,6 @@ def test_three_objectives_match_the_slow_versions(rows: list[tuple[Any, ...]]) -
     assert history["hypervolume"].to_pylist() == pytest.approx([slow_volume(rows[: end + 1]) for end in ends])
 
 
-@settings(deadline=None)
 @given(rows=st.lists(st.tuples(STATE, METRIC), max_size=12))
 def test_one_objective_has_a_front_of_one_and_a_running_best(rows: list[tuple[Any, ...]]) -> None:
     objective = {"val_accuracy": "maximize"}

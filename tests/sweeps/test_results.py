@@ -120,7 +120,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)  # Every example waits for the disk.
+@settings(max_examples=50)  # Every example waits for the disk.
 @given(flushes=ROWS, compact_after=st.integers(0, 4))
 def test_whatever_the_order_the_newest_row_of_a_key_is_read_once(
     tmp_path_factory: pytest.TempPathFactory, flushes: list[list[Row]], compact_after: int

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from rich.console import Console
@@ -81,7 +81,6 @@ COLUMNS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(COLUMNS, max_size=12, unique_by=lambda column: column.heading), st.integers(40, 200))
 def test_what_is_shown_is_whole_and_the_rest_is_named(columns: list[Column], width: int) -> None:
     lines = drawn(FittingTable([Column("name", ["first", "second"], is_text=True), *columns]), width)

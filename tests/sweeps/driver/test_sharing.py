@@ -86,7 +86,7 @@ class Simulated:
         return Demand(1, 0, self.begun, self.asked, 1000, self.held_seconds)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cores=st.integers(1, 9), sweeps=st.integers(2, 5))
 def test_drivers_that_decide_for_themselves_come_to_equal_shares_and_leave_hardly_a_core_idle(
     cores: int, sweeps: int

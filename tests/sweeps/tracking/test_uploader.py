@@ -180,7 +180,7 @@ ACTS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(acts=st.lists(ACTS, max_size=40), most_rows=st.sampled_from([1, 3, 1000]))
 def test_any_interleaving_ends_like_one_sync_from_the_start(acts: list[tuple[str, int]], most_rows: int) -> None:
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as root:
