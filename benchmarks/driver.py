@@ -36,7 +36,6 @@ from sweeps.driver.opening import open_session
 from sweeps.driver.plan import PackPlan, Resources
 from sweeps.driver.ray_executor import PackSearcher
 from sweeps.driver.sharing import MachineShare
-from sweeps.objectives import Objectives
 from sweeps.search.study_place import place_of
 from sweeps.signals import GRACE_SECONDS, OrderlyEnd
 from sweeps.store import lease
@@ -101,7 +100,7 @@ class Driver:
     def __init__(self, root: Path, space: SearchSpace) -> None:
         paths = SweepPaths(root, space.name)
         paths.folder.mkdir(parents=True)
-        self.mirror = Mirror(default_uri(root), space.name, root=root, objectives=Objectives.of(space))
+        self.mirror = Mirror(default_uri(root), space.name, root=root)
         self.mirror.start_sweep({}, {})
         self._opened = open_session(
             paths,

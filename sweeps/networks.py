@@ -41,7 +41,7 @@ _PART, _RULE = b"part", b"rule"
 _LOG = logging.getLogger(__name__)
 
 
-def load(root: Path | str, name: str, *, trials: Collection[int] | None = None, as_written: bool = False) -> Table:
+def load(root: Path | str, name: str, *, trials: Collection[int] | None = None) -> Table:
     """The networks of a sweep: every trial after each of its epochs, also of those that were stopped or failed later.
 
     Of an epoch that several attempts reached, the latest one counts. An epoch in which a trial diverged is no network.
@@ -50,7 +50,6 @@ def load(root: Path | str, name: str, *, trials: Collection[int] | None = None, 
         root: The folder of all sweeps.
         name: The sweep.
         trials: Only of these; None is all.
-        as_written: Whether estimates that an older version did not write stay null.
 
     Returns:
         A table with the columns of `sweeps.results.EPOCHS` but `layers`, sorted by trial and epoch.
@@ -59,17 +58,20 @@ def load(root: Path | str, name: str, *, trials: Collection[int] | None = None, 
         SweepError: If there is no such sweep.
     """
     where = None if trials is None else pc.field("trial").isin(list(trials))
-    found = _networks_of(parts.read(results.folder_of(root, name).epochs, NETWORKS, where=where))
-    return found if as_written else with_estimates(found)
+    return with_estimates(_networks_of(parts.read(results.folder_of(root, name).epochs, NETWORKS, where=where)))
 
 
 def _networks_of(epochs: Table) -> Table:
     """The networks out of rows with the columns of `NETWORKS`, as they were written; see `load`."""
-    table = newest(epochs, _KEYS, per=("trial", "epoch"))
-    sound = np.ones(table.num_rows, dtype=bool)
+    return sound(newest(epochs, _KEYS, per=("trial", "epoch")))
+
+
+def sound(epochs: Table) -> Table:
+    """Rows of epochs without those in which a trial diverged: these are no networks."""
+    keep = np.ones(epochs.num_rows, dtype=bool)
     for metric in ("train_loss", "val_loss", "val_accuracy"):
-        sound &= np.isfinite(floats(table, metric))
-    return table if sound.all() else rows(table, sound)
+        keep &= np.isfinite(floats(epochs, metric))
+    return epochs if keep.all() else rows(epochs, keep)
 
 
 def with_trials(networks: Table, trials: Table) -> Table:

@@ -32,6 +32,9 @@ _LAYERS = pa.list_(pa.struct([("name", pa.string()), ("remaining", pa.float32())
 CONFIG_COLUMNS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 """Columns of the training configuration."""
 
+BEST = ("best_epoch", "best_estimate", "best_standard_error", "best_remaining")
+"""Columns of the best network of a trial, the one that `sweeps.pareto.best_of_trials` finds."""
+
 TRIALS = pa.schema(
     [
         ("trial", pa.int64()),
@@ -55,6 +58,7 @@ TRIALS = pa.schema(
         ("layers", _LAYERS),
         ("test_loss", pa.float64()),
         ("test_accuracy", pa.float64()),
+        *((name, pa.int64() if name == "best_epoch" else pa.float64()) for name in BEST),
         ("started", _UTC),
         ("ended", _UTC),
         ("seconds", pa.float64()),
@@ -67,7 +71,8 @@ TRIALS = pa.schema(
 )
 """One row per trial, written when it starts, with the state `running`, and again when it has ended.
 
-Accuracies and fractions lie in [0, 1]; metrics are those of the last epoch, and null if none ended.
+Accuracies and fractions lie in [0, 1]; metrics are those of the last epoch, and null if none ended. Columns of the
+best network are null until the trial has ended, or if it has none.
 """
 
 EPOCHS = pa.schema(

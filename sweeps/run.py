@@ -193,8 +193,8 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     with replacing(paths.space) as temporary:
         temporary.write_text(space.to_yaml(), encoding="utf-8")
     learned, commit = warm_start.read(paths.warm_start), provenance.commit()
-    uri, objectives = work.options.tracking_uri or default_uri(paths.root), Objectives.of(space)
-    mirror = Mirror(uri, space.name, root=paths.root, objectives=objectives)
+    uri = work.options.tracking_uri or default_uri(paths.root)
+    mirror = Mirror(uri, space.name, root=paths.root)
     end = OrderlyEnd(plan.grace_seconds, work.say, is_lost=executor.is_lost)
     driver = open_session(
         paths,
@@ -218,7 +218,7 @@ def _session(work: _Work, held: Lease, earlier: dict[str, Any]) -> Outcome:
     settings = WorkerSettings(
         cpus=plan.cpus,
         gpus=plan.gpus,
-        objectives=objectives,
+        objectives=Objectives.of(space),
         stopping=space.stopping,
         hang_seconds=plan.hang_seconds,
         checkpoint_seconds=work.options.checkpoint_seconds,

@@ -10,13 +10,12 @@ import numpy as np
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps import networks, results
-from sweeps.objectives import Objectives
+from sweeps import results
 from sweeps.search.study import METRICS, StudyTrial, SweepStudy, told_values
 from sweeps.search.study_place import place_of
 from sweeps.store.columns import integers
 from sweeps.stored import StoredSweep
-from sweeps.tracking import best_network, layer_metrics, mirrored, mlflow_store
+from sweeps.tracking import layer_metrics, mirrored, mlflow_store
 from sweeps.tracking.mirrored import MirroredTrial
 from sweeps.tracking.notes import NOTE, trial_note
 from sweeps.tracking.overview import FRONT, Overview, front_tag, overview
@@ -35,14 +34,12 @@ class _Stored:
         study: In the study.
         row: Its end in Parquet.
         epochs: How many of its epochs Parquet has.
-        best: The best network of these.
         run: In MLflow.
     """
 
     study: StudyTrial | None
     row: Row | None
     epochs: int
-    best: Row | None
     run: MirroredTrial | None
 
 
@@ -64,8 +61,6 @@ def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
     last = {trial: row["epochs_done"] if row["state"] == "failed" else LONGEST for trial, row in rows.items()}
     counted = integers(results.up_to(sweep.epochs(), last), "trial")
     epochs = Counter(dict(zip(*(found.tolist() for found in np.unique(counted, return_counts=True)), strict=True)))
-    measured = networks.load(paths.root, paths.name, as_written=True)
-    best = best_network.best_of_all(measured, sweep.trials(), Objectives.of(space))
     study = {trial.number: trial for trial in SweepStudy(space, place_of(paths)).trials()}
     runs = mirrored.read(uri, paths.name, root=paths.root, count_steps=True)
     mirror = {run.trial: run for run in runs}
@@ -74,14 +69,14 @@ def verify(sweep: StoredSweep, tracking_uri: str | None) -> dict[str, Any]:
     differences = [f"trial {trial}: finished more than once" for trial in twice]
     differences += [f"trial {trial}: {count} runs in MLflow" for trial, count in _repeated(runs)]
     for number in sorted(study.keys() | rows.keys() | mirror.keys()):
-        stored = _Stored(study.get(number), rows.get(number), epochs[number], best.get(number), mirror.get(number))
+        stored = _Stored(study.get(number), rows.get(number), epochs[number], mirror.get(number))
         differences += [f"trial {number}: {text}" for text in _differences(stored, space)]
     if rows and not differences:  # what follows from the trials can only differ more
         whole = overview(sweep)
         parent = mirrored.read_parent(uri, paths.name, root=paths.root)
         differences = [f"sweep: {text}" for text in _of_sweep(whole, parent)]
         for number in sorted(mirror.keys() | whole.front.keys()):
-            found = _of_front_and_note(mirror.get(number), rows.get(number), best.get(number), whole)
+            found = _of_front_and_note(mirror.get(number), rows.get(number), whole)
             differences += [f"trial {number}: {text}" for text in found]
     return {
         "ok": not differences,
@@ -111,7 +106,7 @@ def _differences(stored: _Stored, space: SearchSpace) -> Iterator[str]:
     if run is None:
         yield "not in MLflow"
     else:
-        yield from _parquet_and_mlflow(row, best_network.metrics_of(stored.best, Objectives.of(space)), run)
+        yield from _parquet_and_mlflow(row, run)
 
 
 def _study_and_parquet(told: StudyTrial, row: Row, space: SearchSpace) -> Iterator[str]:
@@ -128,7 +123,7 @@ def _study_and_parquet(told: StudyTrial, row: Row, space: SearchSpace) -> Iterat
         yield f"objectives {told.values} in the study, {expected} in Parquet"
 
 
-def _parquet_and_mlflow(row: Row, best: Mapping[str, float], run: MirroredTrial) -> Iterator[str]:
+def _parquet_and_mlflow(row: Row, run: MirroredTrial) -> Iterator[str]:
     for name in ("state", "attempt"):
         if getattr(run, name) != row[name]:
             yield f"{name} {row[name]!r} in Parquet, {getattr(run, name)!r} in MLflow"
@@ -137,7 +132,7 @@ def _parquet_and_mlflow(row: Row, best: Mapping[str, float], run: MirroredTrial)
         if text is None or rule.kind(text) != row[name]:
             yield f"{name} {row[name]!r} in Parquet, {text!r} in MLflow"
     # The layers' last values came with the run, so that they cost no request; those of earlier epochs are not read.
-    for name, value in {**{name: row[name] for name in METRICS}, **layer_metrics.of_end(row), **best}.items():
+    for name, value in {**{name: row[name] for name in METRICS}, **layer_metrics.of_end(row)}.items():
         if value is not None and math.isfinite(value) and run.metrics.get(name) != value:
             yield f"{name} {value!r} in Parquet, {run.metrics.get(name)!r} in MLflow"
     if "val_accuracy" not in run.non_finite and run.steps != row["epochs_done"]:
@@ -157,14 +152,14 @@ def _of_sweep(whole: Overview, parent: Run | None) -> Iterator[str]:
             yield f"its tag {name} in MLflow is out of date"
 
 
-def _of_front_and_note(run: MirroredTrial | None, row: Row | None, best: Row | None, whole: Overview) -> Iterator[str]:
+def _of_front_and_note(run: MirroredTrial | None, row: Row | None, whole: Overview) -> Iterator[str]:
     if run is None:
         yield "on the front, but not in MLflow"
         return
     on_front = front_tag(whole.front[run.trial]) if run.trial in whole.front else None
     if run.tags.get(FRONT) != on_front:
         yield f"epochs on the front {on_front!r} in Parquet, {run.tags.get(FRONT)!r} in MLflow"
-    if row is not None and run.tags.get(NOTE) != trial_note(whole.space.name, row, best):
+    if row is not None and run.tags.get(NOTE) != trial_note(whole.space.name, row):
         yield "its note in MLflow is out of date"
 
 

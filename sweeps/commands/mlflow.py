@@ -20,7 +20,6 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
     """
     from sweeps import results
     from sweeps.analysis import confirmed
-    from sweeps.objectives import Objectives
     from sweeps.store import lease
     from sweeps.store.lease import read_session
     from sweeps.tracking import mlflow_store
@@ -36,7 +35,7 @@ def mlflow_sync(name: Name, root: Root = None, tracking_uri: SameUri = None) -> 
         sweep = StoredSweep.at(paths)
         trials = results.load(paths.root, name, columns=()).num_rows
         found, state = overview(sweep), read_session(paths)["state"]
-        changed = sync(uri, name, root=paths.root, objectives=Objectives.of(sweep.space), state=state, overview=found)
+        changed = sync(uri, name, root=paths.root, state=state, overview=found)
         rows = confirmed.by_network(sweep.confirmations().to_pylist())
         added, _ = mlflow_store.send_confirmations(uri, name, root=paths.root, confirmations=rows)
     out.print(f"{trials} trials, {changed + added} runs changed in {mlflow_store.redact(uri)}", soft_wrap=True)

@@ -1,16 +1,16 @@
 """The front of a session as it grows: for the display, and for the trained networks that are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from search_spaces.space import SearchSpace
 from sweeps import pareto
-from sweeps.networks import SHOWN
+from sweeps.networks import SHOWN, sound
 from sweeps.objectives import Claim, Key, Objectives, ParetoArchive
-from sweeps.results import Table
-from sweeps.store.columns import rows
+from sweeps.results import BEST, Table, of_trials
+from sweeps.store.columns import concat, rows
 from sweeps.store.paths import SweepPaths, replacing
 
 Row = dict[str, Any]
@@ -27,9 +27,12 @@ class NetworkArchive:
         paths: Where the sweep is kept.
         space: Gives objectives and constraints.
         networks: Of earlier sessions.
+        in_training: The trials among them that have not ended.
     """
 
-    def __init__(self, paths: SweepPaths, space: SearchSpace, networks: Table) -> None:
+    def __init__(
+        self, paths: SweepPaths, space: SearchSpace, networks: Table, *, in_training: Collection[int] = ()
+    ) -> None:
         self._paths, self._objectives = paths, Objectives.of(space)
         shown = Objectives(SHOWN | space.objectives)
         members = pareto.front_of(networks, space)
@@ -39,6 +42,10 @@ class NetworkArchive:
         self.leaders = leaders
         """Networks that no other beats, constraints aside; replaced as a whole, so any thread may read it."""
         self._beaten: set[Key] = set()
+        self._best: dict[int, Row] = {}
+        asked = (*space.objectives, *(bound.metric for bound in space.constraints))
+        self._judged = [*dict.fromkeys(("trial", "epoch", "estimate", "standard_error", "remaining", *asked))]
+        self._note_best(of_trials(networks, set(in_training)))
         paths.masks.mkdir(exist_ok=True)
         wanted = {paths.mask(*key).name for key in self._front.claims}
         for path in paths.masks.glob("*.safetensors"):
@@ -68,8 +75,10 @@ class NetworkArchive:
         Raises:
             OSError: If an artifact cannot be written.
         """
+        networks = sound(epochs.drop_columns(["layers"]) if "layers" in epochs.column_names else epochs)
+        self._note_best(networks)
         entered = list[Row]()
-        for row in self._unbeaten(epochs):
+        for row in self._unbeaten(networks):
             if self._leaders.add(row) is not None:
                 entered.append(row)
             displaced = self._front.add(row)
@@ -83,15 +92,26 @@ class NetworkArchive:
             with replacing(self._paths.mask(*key)) as temporary:
                 temporary.write_bytes(artifacts[key])
 
+    def best_of(self, trial: int) -> Row:
+        """Columns of the best network of a trial, which has ended: it is forgotten."""
+        best = self._best.pop(trial, None)
+        return {name: best and best[name.removeprefix("best_")] for name in BEST}
+
+    def _note_best(self, networks: Table) -> None:
+        networks = networks.select(self._judged)
+        numbers = set(networks.column("trial").to_pylist())
+        known = [self._best[trial] for trial in numbers & self._best.keys()]
+        both = concat([Table.from_pylist(known, schema=networks.schema), networks])
+        self._best |= {row["trial"]: row for row in pareto.best_of_trials(both, self._objectives).to_pylist()}
+
     def settle(self) -> None:
         """What was added is on disk: artifacts of networks that it beats are of no more use."""
         beaten, self._beaten = self._beaten, set()
         for key in beaten - self._front.claims.keys():
             self._paths.mask(*key).unlink(missing_ok=True)
 
-    def _unbeaten(self, epochs: Table) -> list[Row]:
+    def _unbeaten(self, table: Table) -> list[Row]:
         """Rows that some archive may want; most are beaten by far, and are never made into objects."""
-        table = epochs.drop_columns(["layers"]) if "layers" in epochs.column_names else epochs
         keep = np.zeros(table.num_rows, dtype=bool)
         for objectives, archive in ((self._objectives, self._front), (self._leaders.objectives, self._leaders)):
             costs = objectives.cost_array(lambda metric: pareto.judged(table, metric))

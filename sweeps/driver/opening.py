@@ -112,12 +112,14 @@ def open_session(
     found = reconcile(paths, study, writer)
     checkpoints = executor.start_store(paths.checkpoints, name=space.name)
     executor.start_judge(paths, space)
-    archive = NetworkArchive(paths, space, networks.load(paths.root, paths.name))
+    opened = study.open_trials()
+    earlier = networks.load(paths.root, paths.name)
+    archive = NetworkArchive(paths, space, earlier, in_training=[trial.number for trial in opened])
     recorder = Recorder(writer, study, mirror, archive=archive, lease=lease, forget=checkpoints.forget)
     prefetch = Prefetch(study, trials=space.trials, lanes=plan.lanes, settled=recorder.wait)
     queue = TrialQueue(
         prefetch,
-        open_lanes(study.open_trials(), found.reached),
+        open_lanes(opened, found.reached),
         trials=space.trials,
         lanes=plan.lanes,
         first_pack=_next_pack(found.rows),

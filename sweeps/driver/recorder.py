@@ -243,6 +243,7 @@ class Recorder:
         for table, networks in epochs:
             self._writer.add_epochs(table)
             self._keep(table, networks)
+        ended = [row | self.archive.best_of(row["trial"]) for row in ended]
         self._writer.add_trials(trials_table([*started, *ended]))
         self._unwritten += ended
 

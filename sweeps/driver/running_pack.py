@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supermask.metrics import RECORDED
-from sweeps.results import RUNNING, Table, of_trials
+from sweeps.results import BEST, RUNNING, Table, of_trials
 from sweeps.worker.messages import Lane, PackOrder, Place
 
 Row = dict[str, Any]
 _NOTHING: Row = {
     "epochs_done": 0,
-    **dict.fromkeys((*RECORDED, "estimate", "standard_error", "test_loss", "test_accuracy", "seconds")),
+    **dict.fromkeys((*RECORDED, "estimate", "standard_error", "test_loss", "test_accuracy", *BEST, "seconds")),
     **dict.fromkeys(("layers", "host", "device", "dtype", "classes")),
 }
 """A trial row of which nothing is known yet."""

@@ -22,6 +22,7 @@ from search_spaces.space import SearchSpace
 from supermask.config import RULES, TrainConfig
 from sweeps.errors import SweepError
 from sweeps.objectives import Objectives, judged_value
+from sweeps.results import BEST
 from sweeps.search.database import Database
 from sweeps.search.journal import Journal
 from sweeps.search.sampling import Drawn, Sampling
@@ -40,6 +41,7 @@ METRICS = (
     "inverted",
     "test_loss",
     "test_accuracy",
+    *BEST,
 )
 """The final metrics of a trial, as stored in the study, in Parquet and in MLflow."""
 

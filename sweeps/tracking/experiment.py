@@ -17,10 +17,9 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from supermask.config import RULES
-from sweeps.objectives import Objectives
-from sweeps.tracking import best_network, layer_metrics
+from sweeps.results import BEST
+from sweeps.tracking import layer_metrics
 from sweeps.tracking.backlog import News, Offset
-from sweeps.tracking.best_network import BestNetworks
 from sweeps.tracking.notes import NOTE, trial_note
 from sweeps.tracking.overview import DIGEST, FRONT, Overview, digest, front_tag
 from sweeps.tracking.store import ENDED, Run, Store
@@ -46,14 +45,12 @@ class Experiment:
     Args:
         store: Of the runs.
         sweep: The sweep's name.
-        objectives: The sweep's: which network of a trial is its best.
         is_live: Whether a driver is at work. Otherwise every run that is found is compared with all rows of its trial,
             and trials that have not ended wait for the next session.
     """
 
-    def __init__(self, store: Store, sweep: str, objectives: Objectives, *, is_live: bool = True) -> None:
+    def __init__(self, store: Store, sweep: str, *, is_live: bool = True) -> None:
         self.removed = 0
-        self._best = BestNetworks(objectives)
         self.changed: set[int] = set()
         self._store, self._sweep, self._open_state = store, sweep, "running" if is_live else "waiting"
         self._parent: Run | None = None
@@ -105,16 +102,11 @@ class Experiment:
         """
         run, told = self._runs.get(news.trial), Trajectory(news, now=_now())
         if run and not told.ended and self._is_late(run, told):
-            self._best.forget(news.trial)
             return True
         if news.trial in self._unchecked or not _follows(run, told):
             return False
         if run and _is_complete(run, told):
             return True
-        is_known = self._best.follow(news, since=run.last if run else 0, last=told.last)
-        if told.ended and not is_known:
-            return False
-        self._conclude(news, told)
         self._write(run, told)
         return True
 
@@ -126,8 +118,6 @@ class Experiment:
         """
         run, told = self._runs.get(news.trial), Trajectory(news, now=_now(), is_whole=True)
         if news.epochs or news.ended:
-            self._best.follow(news, since=0, last=told.last, is_whole=True)
-            self._conclude(news, told)
             is_right = run is None or self._extends(run, told)
             if not is_right:
                 self._remove(self._runs.pop(news.trial))
@@ -146,7 +136,6 @@ class Experiment:
         other = run and run.latest and (run.attempt != values.get("attempt", 1) or run.differs(_params(values)))
         run = run or self._create(values, stamp)
         run.describe(*(({"state": values["state"]}, {}) if other else (_tags(values), _params(values))))
-        self._best.expect(values.get("classes"))
         self._store.send(run, stamp)
 
     def mark_front(self, front: Mapping[int, Sequence[int]]) -> None:
@@ -159,11 +148,6 @@ class Experiment:
             elif FRONT in run.tags:
                 self._store.untag(run.run_id, FRONT)
                 del run.tags[FRONT]
-
-    def _conclude(self, news: News, told: Trajectory) -> None:
-        if told.ended:
-            best = self._best.take(news)
-            told.conclude(best, self._best.metrics(best))
 
     def _is_late(self, run: Run, told: Trajectory) -> bool:
         """Whether rows are about an attempt that was given up, or a trial whose end is there."""
@@ -181,8 +165,7 @@ class Experiment:
         # A metric that is wanted at the end only needs no request: its last point says whether it is right.
         often = {*FINAL_METRICS, *(name for step, name in wanted if step < told.last)}
         points = [(step, name, v) for name in often for step, v in self._store.history(run.run_id, name)]
-        kinds = (layer_metrics, best_network)
-        once = (name for name in run.latest if any(kind.is_one(name) for kind in kinds) and name not in often)
+        once = (name for name in run.latest if (layer_metrics.is_one(name) or name in BEST) and name not in often)
         points += [(run.latest[name][0], name, run.latest[name][1]) for name in once]
         found = {(step, name): value for step, name, value in points}
         right = len(found) == len(points) and all(wanted.get(at) == value for at, value in found.items())
@@ -197,7 +180,7 @@ class Experiment:
             run.put(step, metrics, told.stamps[step])
         if told.ended:
             cleared = {"reason": ""} if "reason" in run.tags else {}
-            note = {NOTE: trial_note(self._sweep, told.ended, told.best)}
+            note = {NOTE: trial_note(self._sweep, told.ended)}
             run.describe({**cleared, **_tags(told.ended), **note}, _params(told.ended))
         else:
             state = self._open_state if is_new or told.trial in self._unchecked else run.tags.get("state", "running")
@@ -260,9 +243,9 @@ def _follows(run: Run | None, told: Trajectory) -> bool:
 
 
 def _is_complete(run: Run, told: Trajectory) -> bool:
-    """Whether a run that rows could be added to has all of its trial already, to the best network, which comes last."""
+    """Whether a run that rows could be added to has all of its trial already."""
     is_there = run.tags.get("state") == (told.ended and told.ended["state"]) and run.attempt == told.attempt
-    return is_there and run.last == told.last and any(map(best_network.is_one, run.latest))
+    return is_there and run.last == told.last
 
 
 def _in_order(runs: Sequence[Run]) -> list[Run]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from sweeps.objectives import Objectives
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.mlflow_store import explain, open_store, redact
@@ -33,16 +32,13 @@ class Mirror:
         uri: A store of MLflow: a database or a server's address.
         sweep: The sweep's name, which becomes the experiment's.
         root: The folder of all sweeps; artifacts are kept there if `uri` is its default store.
-        objectives: The sweep's.
         interval_seconds: Least time between two turns.
     """
 
-    def __init__(
-        self, uri: str, sweep: str, *, root: Path, objectives: Objectives, interval_seconds: float = 2.0
-    ) -> None:
+    def __init__(self, uri: str, sweep: str, *, root: Path, interval_seconds: float = 2.0) -> None:
         self._name, self._interval_seconds = redact(uri), interval_seconds
         self._uploader = Uploader(
-            lambda: Experiment(open_store(uri, sweep, root), sweep, objectives),
+            lambda: Experiment(open_store(uri, sweep, root), sweep),
             SweepPaths(root, sweep),
             name=self._name,
         )

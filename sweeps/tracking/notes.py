@@ -6,7 +6,7 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from sweeps.analysis.front_rows import FrontRows, name_of
 from sweeps.analysis.recommendation import Recommendation
-from sweeps.objectives import judged_value
+from sweeps.objectives import network_name
 
 NOTE = "mlflow.note.content"
 """The tag that MLflow's page shows as a description."""
@@ -16,24 +16,21 @@ MOST_ROWS = 12
 Row = Mapping[str, Any]
 
 
-def trial_note(sweep: str, row: Row, best: Row | None) -> str:
+def trial_note(sweep: str, row: Row) -> str:
     """How a trial ended, its best network, and the command that trains that again.
 
     Args:
         sweep: Name of the sweep.
         row: The ended trial, with the columns of `sweeps.results`.
-        best: Its best network; None if it has none.
     """
     epochs = row["epochs_done"] or 0
     after = f"after {epochs} epoch{'' if epochs == 1 else 's'}"
     word = {"failed": "**Failed**", "stopped": "**Stopped early**"}.get(row["state"], "Finished")
     said = f"{word} {after}" + (f": {row['reason']}" if row["state"] == "failed" else "")
-    if best is None:
+    if row["best_epoch"] is None:
         return f"{said}. Train it again: `sweeps train {sweep}:{row['trial']}`"
-    reached = (
-        f"{_percent(judged_value(best, 'val_accuracy'))} expected accuracy at {_percent(best['remaining'])} remaining"
-    )
-    name = name_of({"trial": row["trial"], "epoch": best["epoch"]})
+    reached = f"{_percent(row['best_estimate'])} expected accuracy at {_percent(row['best_remaining'])} remaining"
+    name = network_name((row["trial"], row["best_epoch"]))
     return f"{said}. Best network: **{name}**, {reached}. Train it again: `sweeps train {sweep}:{name}`"
 
 

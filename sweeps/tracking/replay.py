@@ -6,7 +6,6 @@ A driver's `Mirror` goes on from the offset that the store remembers; `sync`, be
 from collections.abc import Callable
 from pathlib import Path
 
-from sweeps.objectives import Objectives
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking.backlog import Batch, Length, News, Offset, whole
 from sweeps.tracking.experiment import Experiment
@@ -51,7 +50,6 @@ def sync(
     sweep: str,
     *,
     root: Path,
-    objectives: Objectives,
     state: str = "finished",
     overview: Overview | None = None,
 ) -> int:
@@ -61,7 +59,6 @@ def sync(
         uri: See `sweeps.tracking.mirror.Mirror`.
         sweep: See `sweeps.tracking.mirror.Mirror`.
         root: See `sweeps.tracking.mirror.Mirror`.
-        objectives: See `sweeps.tracking.mirror.Mirror`.
         state: Of the sweep.
         overview: The sweep as a whole.
 
@@ -73,7 +70,7 @@ def sync(
     """
     paths = SweepPaths(root, sweep)
     with answering(uri):
-        experiment = Experiment(open_store(uri, sweep, root), sweep, objectives, is_live=False)
+        experiment = Experiment(open_store(uri, sweep, root), sweep, is_live=False)
         doubles = experiment.removed
         batch = replay(experiment, paths, Offset())
         if overview:  # its front can be tagged now that all runs are there

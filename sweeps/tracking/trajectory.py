@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sweeps.results import BEST
 from sweeps.tracking import layer_metrics
 from sweeps.tracking.backlog import News
 
 EPOCH_METRICS = ("train_loss", "val_loss", "val_accuracy", "estimate", "standard_error", "remaining", "inverted")
 FINAL_METRICS = (*EPOCH_METRICS, "test_loss", "test_accuracy", "epochs_done", "seconds")
-"""What the run of an ended trial holds, named as in the results; `layer_metrics` names those of its layers, and
-`best_network` those of its best network."""
+"""What the run of an ended trial holds, named as in the results, beside those of its best network (`BEST`); those of
+its layers are named by `layer_metrics`."""
 
 
 class Trajectory:
@@ -23,7 +24,6 @@ class Trajectory:
         last: The last step.
         metrics: Values by step, in order; those of the last one are the row's, once there is one.
         stamps: When each step was made, in milliseconds.
-        best: Its best network, once it has ended; None if it has none, see `conclude`.
 
     Args:
         news: Its rows.
@@ -35,7 +35,6 @@ class Trajectory:
     def __init__(self, news: News, *, now: int, is_whole: bool = False) -> None:
         row = news.ended
         self.trial, self.ended = news.trial, row
-        self.best: Mapping[str, Any] | None = None
         self.attempt: int = row["attempt"] if row else max((e["attempt"] for e in news.epochs), default=1)
         own = (e["epoch"] for e in news.epochs if e["attempt"] == self.attempt)
         self.last: int = (row["epochs_done"] or 0) if row else max(own, default=0)
@@ -50,15 +49,10 @@ class Trajectory:
         if row:
             end = milliseconds(row.get("ended"), now)
             begin = milliseconds(row.get("started"), end)
-            self.metrics[self.last] = {name: row[name] for name in FINAL_METRICS} | layer_metrics.of_end(row)
+            self.metrics[self.last] = {name: row[name] for name in (*FINAL_METRICS, *BEST)} | layer_metrics.of_end(row)
             unknown = {step: begin + (end - begin) * step // max(self.last, 1) for step in self.metrics}
             epochs[self.last] = row
         self.stamps = {step: milliseconds(epochs[step].get("ended"), unknown[step]) for step in self.metrics}
-
-    def conclude(self, best: Mapping[str, Any] | None, metrics: Mapping[str, float]) -> None:
-        """The trial has ended, with this network as its best one, of which these metrics are shown."""
-        self.best = best
-        self.metrics[self.last] |= metrics
 
     @property
     def final(self) -> dict[str, float | None]:

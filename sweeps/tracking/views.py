@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from search_spaces.space import SearchSpace
 from sweeps.objectives import Objectives, judged_by
-from sweeps.tracking.best_network import PREFIX
+from sweeps.results import BEST
 from sweeps.tracking.identity import SWEEP_ID
 
 ALL, FRONT = "sweep", "front"
@@ -25,12 +25,13 @@ def experiment_tags(space: SearchSpace, sweep_id: str) -> dict[str, str]:
     """The tags of an experiment that make its page a sweep's."""
     own = f"tags.{SWEEP_ID} = '{sweep_id}'"
     judged = [judged_by(metric, ("estimate",)) for metric in space.objectives]
-    metrics = dict.fromkeys(PREFIX + name for name in ("epoch", "estimate", "remaining", *judged))
-    columns = [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in space.parameters)]
+    named = [f"best_{metric}" if f"best_{metric}" in BEST else metric for metric in judged]
+    shown = dict.fromkeys(("best_epoch", "best_estimate", "best_remaining", *named))
+    columns = [*(f"metrics.`{name}`" for name in shown), *(f"params.`{name}`" for name in space.parameters)]
     first = next(iter(space.objectives))
     view = {
         "selectedColumns": [*columns, "tags.`front`", "tags.`state`"],
-        "orderByKey": f"metrics.`{PREFIX}{judged[0]}`",
+        "orderByKey": f"metrics.`{named[0]}`",
         "orderByAsc": Objectives.of(space).sign(first) > 0,
         "searchFilter": own,
     }

@@ -15,7 +15,6 @@ from optuna.distributions import FloatDistribution
 from search_spaces.space import Parameter, Sampler, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import __main__ as command_line
-from sweeps.objectives import Objectives
 from sweeps.results import ResultsWriter, Table, epochs_table, trials_table
 from sweeps.store.lease import write_session
 from sweeps.store.paths import SweepPaths
@@ -123,7 +122,9 @@ def ended_row(trial: int, state: str = "finished", **changes: Any) -> Row:
     if state == "failed":
         row |= {"reason": "diverged: train_loss is nan after epoch 1", "test_loss": None, "test_accuracy": None}
     row |= changes
-    return {"estimate": row["val_accuracy"], "standard_error": 0.01} | row
+    row = {"estimate": row["val_accuracy"], "standard_error": 0.01} | row
+    best = {"best_epoch": row["epochs_done"] or None, "best_estimate": row["estimate"]}
+    return best | {"best_standard_error": row["standard_error"], "best_remaining": row["remaining"]} | row
 
 
 def network_table(rows: Iterable[Row]) -> Table:
@@ -209,7 +210,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with all of MLflow's tables, made once: that takes seconds."""
     root = tmp_path_factory.mktemp("store")
     (root / "warm-up").mkdir()
-    assert sync(mlflow_store.default_uri(root), "warm-up", root=root, objectives=Objectives.of(SPACE)) == 0
+    assert sync(mlflow_store.default_uri(root), "warm-up", root=root) == 0
     return root / "mlflow.db"
 
 

@@ -12,7 +12,6 @@ from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mirrored import MirroredTrial
 from sweeps.tracking.trajectory import EPOCH_METRICS, FINAL_METRICS
-from tests.sweeps.memory_store import OBJECTIVES
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -46,7 +45,7 @@ class Driven(Mirror):
     def __init__(self, root: Path, uri: str | None = None) -> None:
         self.writer = ResultsWriter(root / "digits")
         uri = uri or mlflow_store.default_uri(root)
-        super().__init__(uri, "digits", root=root, objectives=OBJECTIVES, interval_seconds=0.01)
+        super().__init__(uri, "digits", root=root, interval_seconds=0.01)
 
     def epochs(self, rows: Iterable[dict[str, Any]]) -> None:
         self.writer.add_epochs(epochs_table(rows))

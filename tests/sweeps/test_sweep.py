@@ -83,7 +83,8 @@ def test_its_status_and_front_are_those_of_its_results(machine: Machine, whole: 
     }  # fmt: skip
     front = json.loads(machine("pareto", "whole", "--json").out)
     networks = Sweep.open("whole", root=machine.root).networks().to_pylist()
-    assert len(networks) == sum(row["epochs_done"] for row in rows)
+    diverged = 40 - finished  # in their last epoch, which is no network
+    assert len(networks) == sum(row["epochs_done"] for row in rows) - diverged
     undominated = {
         (one["trial"], one["epoch"])
         for one in networks

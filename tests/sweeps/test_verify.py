@@ -14,7 +14,6 @@ from mlflow import MlflowClient
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
-from sweeps.objectives import Objectives
 from sweeps.results import ResultsWriter
 from sweeps.search.study import SweepStudy
 from sweeps.store.paths import SweepPaths
@@ -34,7 +33,7 @@ VOLUME = 0.17727321966878892
 def add_runs(paths: SweepPaths, uri: str | None = None) -> int:
     whole = overview(StoredSweep.at(paths))
     uri = uri or mlflow_store.default_uri(paths.root)
-    return sync(uri, paths.name, root=paths.root, objectives=Objectives.of(whole.space), overview=whole)
+    return sync(uri, paths.name, root=paths.root, overview=whole)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The front of a session as it grows, against all networks: what is shown, and whose artifacts are kept."""
 
+import dataclasses
 import math
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from search_spaces.space import Constraint, Parameter, SearchSpace
 from sweeps import pareto, results
 from sweeps.driver.archive import NetworkArchive
 from sweeps.objectives import Key, Objectives
-from sweeps.results import Table
+from sweeps.results import BEST, Table
 from sweeps.store.paths import SweepPaths
 
 SPACE = SearchSpace(
@@ -134,6 +135,44 @@ def test_the_leaders_are_worth_as_much_as_all_networks(
     assert pareto.best_at(leaders, levels) == pareto.best_at(every, levels)
     volumes = [pareto.hypervolume(some, Objectives.of(space)) for some in (every, leaders)]
     assert volumes[0] == pytest.approx(volumes[1])
+
+
+POINTS = ((0.3, 0.9), (0.7, 0.1), (0.8, 0.2), (0.9, 0.3), (0.95, 0.5))
+"""Estimate and remaining by epoch: the second has the largest hypervolume alone, the third with 75 % at least."""
+
+
+@pytest.mark.parametrize(("least", "epoch"), [(0.5, 2), (0.75, 3), (0.99, 2)])
+def test_the_best_network_of_a_trial_has_the_largest_hypervolume_within_the_constraints(
+    paths: SweepPaths, least: float, epoch: int
+) -> None:
+    space = dataclasses.replace(SPACE, constraints=(Constraint("val_accuracy", ">=", least),))
+    archive = NetworkArchive(paths, space, NONE)
+    rows = [row(4, at, *point) for at, point in enumerate(POINTS, 1)]
+    offer(archive, *rows[:1])
+    offer(archive, *rows[1:4], row(5, 1, 0.6, 0.5))
+    offer(archive, rows[4])
+    high, left = POINTS[epoch - 1]
+    assert archive.best_of(4) == {
+        "best_epoch": epoch, "best_estimate": high, "best_standard_error": 0.01, "best_remaining": left,
+    }  # fmt: skip
+    assert archive.best_of(5)["best_epoch"] == 1
+    assert archive.best_of(4) == dict.fromkeys(BEST)
+
+
+def test_the_best_network_may_be_of_an_earlier_session(paths: SweepPaths) -> None:
+    earlier = table(row(0, 1, 0.9, 0.1), row(1, 1, 0.9, 0.1), row(1, 2, 0.9, 0.2))
+    archive = NetworkArchive(paths, SPACE, earlier, in_training=[1])
+    offer(archive, row(1, 3, 0.9, 0.3))
+    assert archive.best_of(1)["best_epoch"] == 1
+    assert archive.best_of(0)["best_epoch"] is None  # it has its row
+
+
+def test_an_epoch_in_which_a_trial_diverged_is_no_network(paths: SweepPaths) -> None:
+    archive = NetworkArchive(paths, SPACE, NONE)
+    offer(archive, row(0, 1, 0.9, 0.1, val_accuracy=0.9, train_loss=math.nan) | {"estimate": None})
+    assert (archive.leaders.num_rows, archive.front, archive.best_of(0)["best_epoch"]) == (0, {}, None)
+    offer(archive, row(1, 1, 0.9, 0.1))
+    assert archive.front == {1: (1,)}
 
 
 def test_a_network_without_a_finite_metric_leads_nothing(paths: SweepPaths) -> None:

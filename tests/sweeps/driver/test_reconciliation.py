@@ -12,7 +12,6 @@ from search_spaces.space import SearchSpace
 from sweeps import results
 from sweeps.driver.reconciliation import Found, reconcile
 from sweeps.errors import SweepError
-from sweeps.objectives import Objectives
 from sweeps.results import ResultsWriter, epochs_table, trials_table
 from sweeps.search.study import SweepStudy
 from sweeps.store.paths import SweepPaths
@@ -74,8 +73,7 @@ def test_a_torn_file_is_set_aside_and_its_trials_are_written_again_from_the_stud
     paths: SweepPaths, space: SearchSpace, rows: list[Row], caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = overview(StoredSweep(paths, space))
-    uri, objectives = mlflow_store.default_uri(paths.root), Objectives.of(space)
-    sync(uri, space.name, root=paths.root, objectives=objectives, overview=whole)
+    sync(mlflow_store.default_uri(paths.root), space.name, root=paths.root, overview=whole)
     torn = paths.trials / "part-000004.parquet"
     torn.write_bytes(torn.read_bytes()[:-9])
     found = session(paths, space)
@@ -153,9 +151,8 @@ def test_a_session_with_another_store_fills_it(
 ) -> None:
     uri = f"sqlite:///{paths.root}/other.db"
     shutil.copy(empty_store, paths.root / "other.db")
-    objectives = Objectives.of(space)
-    sync(mlflow_store.default_uri(paths.root), space.name, root=paths.root, objectives=objectives)
-    made = Mirror(uri, space.name, root=paths.root, objectives=objectives, interval_seconds=0.01)
+    sync(mlflow_store.default_uri(paths.root), space.name, root=paths.root)
+    made = Mirror(uri, space.name, root=paths.root, interval_seconds=0.01)
     made.start_sweep({}, {}, space=space)
     made.finish("finished", overview(StoredSweep(paths, space)))
     assert made.close(60) == 0

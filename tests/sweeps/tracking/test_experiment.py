@@ -9,7 +9,7 @@ from sweeps.tracking.backlog import News, Offset
 from sweeps.tracking.confirmed_runs import add_confirmations
 from sweeps.tracking.experiment import OFFSET, Experiment
 from sweeps.tracking.trajectory import EPOCH_METRICS
-from tests.sweeps.memory_store import OBJECTIVES, MemoryStore
+from tests.sweeps.memory_store import MemoryStore
 
 Row = Mapping[str, Any]
 
@@ -44,13 +44,13 @@ class Parts:
         self.ended: Row | None = None
 
     def hint(self, values: Row) -> None:
-        Experiment(self.store, "s", OBJECTIVES).hint(values, 900)
+        Experiment(self.store, "s").hint(values, 900)
 
     def add(self, *epochs: Row, ended: Row | None = None, is_live: bool = True) -> bool:
         """Returns whether the runs had to be compared with all rows."""
         self.epochs += epochs
         self.ended = ended or self.ended
-        experiment = Experiment(self.store, "s", OBJECTIVES, is_live=is_live)
+        experiment = Experiment(self.store, "s", is_live=is_live)
         if experiment.add(News(self.trial, epochs, ended)):
             return False
         return experiment.rebuild(News(self.trial, self.epochs, self.ended))
@@ -213,7 +213,7 @@ def test_of_a_run_that_was_made_twice_the_one_that_was_filled_stays(seen: int, *
     if first:
         store.all = dict(sorted(store.all.items()))
         assert next(iter(store.all)).startswith("late")
-    experiment = Experiment(store, "s", OBJECTIVES)
+    experiment = Experiment(store, "s")
     assert experiment.removed == 2
     assert [run.run_id for run in store.runs()] == filled
     parts.add(*(epoch(0, number) for number in (1, 2, 3)), ended=ended(0))
@@ -245,8 +245,8 @@ def test_values_that_are_not_finite_are_named_and_left_out(value: float) -> None
 
 def test_the_sweeps_parameters_may_grow() -> None:
     store = MemoryStore()
-    Experiment(store, "s", OBJECTIVES).begin({"trials": 8, "eta": 0.1}, {"commit": "abc"}, None)
-    Experiment(store, "s", OBJECTIVES).begin({"trials": 16, "eta": 0.1}, {}, None)
+    Experiment(store, "s").begin({"trials": 8, "eta": 0.1}, {"commit": "abc"}, None)
+    Experiment(store, "s").begin({"trials": 16, "eta": 0.1}, {}, None)
     (run,) = store.runs()
     assert run.params == {"trials": "8", "eta": "0.1"}
     assert run.tags["trials"] == "16"
@@ -255,9 +255,9 @@ def test_the_sweeps_parameters_may_grow() -> None:
 
 def test_the_offset_is_kept_with_the_rows() -> None:
     store = MemoryStore()
-    assert Experiment(store, "s", OBJECTIVES).offset == Offset()
-    Experiment(store, "s", OBJECTIVES).commit(Offset(3, 2, 170))
-    assert Experiment(store, "s", OBJECTIVES).offset == Offset(3, 2, 170)
+    assert Experiment(store, "s").offset == Offset()
+    Experiment(store, "s").commit(Offset(3, 2, 170))
+    assert Experiment(store, "s").offset == Offset(3, 2, 170)
     (run,) = store.runs()
     assert run.tags[OFFSET] == "3 2 170"
 
@@ -269,7 +269,7 @@ def test_an_offset_of_another_version_is_the_start(text: str | None) -> None:
 
 def repair(store: MemoryStore, trial: int = 0, **changed: Any) -> bool:
     """As `sweeps mlflow-sync` does: from the start, with all rows. Returns whether anything was to do."""
-    experiment = Experiment(store, "s", OBJECTIVES, is_live=False)
+    experiment = Experiment(store, "s", is_live=False)
     news = News(trial, [epoch(trial, number) for number in (1, 2, 3)], ended(trial, **changed))
     assert experiment.add(news) or experiment.rebuild(news)
     return bool(experiment.changed)

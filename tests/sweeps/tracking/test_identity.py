@@ -13,7 +13,6 @@ from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.identity import make_id, read_id
 from sweeps.tracking.mirrored import MirroredTrial
 from sweeps.tracking.replay import sync
-from tests.sweeps.memory_store import OBJECTIVES
 from tests.sweeps.mirrored_sweep import (
     Driven,
     assert_equal,
@@ -99,7 +98,7 @@ def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both:
     one, two = both
     write(one, [trial_row(0)])
     write(two, [trial_row(0, seed=7)])
-    assert sync(uri, "digits", root=one, objectives=OBJECTIVES) == 1
+    assert sync(uri, "digits", root=one) == 1
     (before,) = mirrored.read(uri, "digits", root=one)
     confirmations = {(0, 3): [{"state": "finished", "remaining": 0.02, "test_accuracy": 0.9, "seed_index": 0}]}
     assert mlflow_store.send_confirmations(uri, "digits", root=two, confirmations=confirmations) == (0, ["0@3"])
@@ -107,9 +106,9 @@ def test_sync_and_confirmations_leave_the_runs_of_others_alone(root: Path, both:
     assert mirrored.read_parent(uri, "digits", root=two) is None
     assert mlflow_store.addresses(uri, "digits", root=two) == {"MLflow": "http://127.0.0.1:5000"}
 
-    assert sync(uri, "digits", root=two, objectives=OBJECTIVES) == 1
+    assert sync(uri, "digits", root=two) == 1
     assert mlflow_store.send_confirmations(uri, "digits", root=two, confirmations=confirmations) == (1, [])
-    assert sync(uri, "digits", root=one, objectives=OBJECTIVES) == 0
+    assert sync(uri, "digits", root=one) == 0
     assert mirrored.read(uri, "digits", root=one) == [before]
     (other,) = mirrored.read(uri, "digits", root=two)
     assert other.params["seed"] == "7"

@@ -14,7 +14,6 @@ from sweeps.tracking.backlog import News
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.store import Run
 from sweeps.tracking.trajectory import EPOCH_METRICS
-from tests.sweeps.memory_store import OBJECTIVES
 
 Row = Mapping[str, Any]
 SHALLOW, DEEP = 3, layer_metrics.MOST_LAYERS + 1
@@ -95,12 +94,12 @@ def ended(count: int, *, epochs_done: int = 3, attempt: int = 1, **changes: Any)
 
 
 def add(store: Memory, *epochs: Row, end: Row | None = None) -> None:
-    assert Experiment(store, "s", OBJECTIVES).add(News(0, epochs, end))
+    assert Experiment(store, "s").add(News(0, epochs, end))
 
 
 def rebuild(store: Memory, epochs: list[Row], end: Row) -> bool:
     """Returns whether anything was to do."""
-    experiment = Experiment(store, "s", OBJECTIVES, is_live=False)
+    experiment = Experiment(store, "s", is_live=False)
     experiment.rebuild(News(0, epochs, end))
     return bool(experiment.changed)
 

@@ -15,7 +15,7 @@ from sweeps.tracking.experiment import OFFSET
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.replay import sync
 from sweeps.tracking.store import Run
-from tests.sweeps.memory_store import OBJECTIVES, MemoryStore
+from tests.sweeps.memory_store import MemoryStore
 from tests.sweeps.mirrored_sweep import Driven, epoch_row, start_row, train, trial_row
 
 # MLflow 3.17 with SQLAlchemy 2.1; the mirror would take the warning turned error for a broken store.
@@ -76,7 +76,7 @@ def test_a_mirror_that_lags_reads_parts_bit_by_bit(
     uri = mlflow_store.default_uri(tmp_path)
     writer, made = (
         ResultsWriter(tmp_path / "small"),
-        Mirror(uri, "small", root=tmp_path, objectives=OBJECTIVES, interval_seconds=0.01),
+        Mirror(uri, "small", root=tmp_path, interval_seconds=0.01),
     )
     for row in rows:
         made.trials_started([row])
@@ -98,7 +98,7 @@ def test_a_mirror_that_lags_reads_parts_bit_by_bit(
     for run, row in zip(found, rows, strict=True):
         assert run.metrics["val_accuracy"] == row["val_accuracy"]
         assert run.metrics["test_accuracy"] == row["test_accuracy"]
-    assert sync(uri, "small", root=tmp_path, objectives=OBJECTIVES) == 0  # nothing is left to repair
+    assert sync(uri, "small", root=tmp_path) == 0  # nothing is left to repair
 
 
 class Late(MemoryStore):

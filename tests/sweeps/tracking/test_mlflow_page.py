@@ -12,7 +12,6 @@ from mlflow.entities import Run
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from search_spaces.load import load
-from sweeps.objectives import Objectives
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking import mlflow_store
@@ -68,7 +67,7 @@ def served(
 
     def fill() -> int:
         whole = overview(StoredSweep.at(paths))
-        return sync(uri, paths.name, root=root, objectives=Objectives.of(whole.space), overview=whole)
+        return sync(uri, paths.name, root=root, overview=whole)
 
     with server(root, port):
         assert fill() == len(rows)
@@ -122,8 +121,8 @@ def test_a_server_that_is_filled_later_shows_what_the_sweep_itself_sent(
 ) -> None:
     shutil.copy(empty_store, tmp_path)
     space = load(served.paths.space)
-    uri, objectives = mlflow_store.default_uri(tmp_path), Objectives.of(space)
-    live = Mirror(uri, "small", root=served.paths.root, objectives=objectives, interval_seconds=0.01)
+    uri = mlflow_store.default_uri(tmp_path)
+    live = Mirror(uri, "small", root=served.paths.root, interval_seconds=0.01)
     live.start_sweep(params(space) | {"lanes": 4}, {"commit": "abc"}, space=space)
     live.trials_started([{"trial": row["trial"], "attempt": 1} for row in served.rows])
     live.mark_front({7: (1, 2), 11: (2,)})

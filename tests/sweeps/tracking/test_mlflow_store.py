@@ -9,7 +9,6 @@ import pytest
 
 from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.replay import sync
-from tests.sweeps.memory_store import OBJECTIVES
 from tests.sweeps.mirrored_sweep import (
     STARTED,
     Driven,
@@ -48,8 +47,8 @@ def test_sync_rebuilds_and_repairs(root: Path) -> None:
     made.epochs([epoch_row(1, 1)])
     assert made.close(60) == 0
     write(root, [trial_row(trial) for trial in range(1, 4)])
-    assert sync(uri, "digits", root=root, objectives=OBJECTIVES) == 3  # trial 1 lacks epochs, 2 and 3 are missing
-    assert sync(uri, "digits", root=root, objectives=OBJECTIVES) == 0
+    assert sync(uri, "digits", root=root) == 3  # trial 1 lacks epochs, 2 and 3 are missing
+    assert sync(uri, "digits", root=root) == 0
 
     store = client(root)
     runs = {trial.trial: trial.run_id for trial in read(root)}
@@ -59,9 +58,9 @@ def test_sync_rebuilds_and_repairs(root: Path) -> None:
     twin = store.create_run(store.get_run(runs[3]).info.experiment_id, tags=store.get_run(runs[3]).data.tags)
     assert [trial.trial for trial in read(root)] == [0, 2, 3, 3]
     assert (
-        sync(uri, "digits", root=root, objectives=OBJECTIVES) == 4
+        sync(uri, "digits", root=root) == 4
     )  # 0 and 1 get new runs, 2 its status, and the twin of 3, which is empty, goes
-    assert sync(uri, "digits", root=root, objectives=OBJECTIVES) == 0
+    assert sync(uri, "digits", root=root) == 0
     trials = read(root)
     assert [trial.trial for trial in trials] == [0, 1, 2, 3]
     assert all(trial.steps == 3 for trial in trials)
@@ -116,7 +115,7 @@ def test_confirmations_reach_the_store_and_sync_leaves_them(root: Path) -> None:
     rows = {(0, 2): seeds, (0, 3): seeds[:4], (1, 1): seeds}
     assert mlflow_store.send_confirmations(uri, "digits", root=root, confirmations=rows) == (1, ["1@1"])
     assert mlflow_store.send_confirmations(uri, "digits", root=root, confirmations=rows) == (0, ["1@1"])
-    assert sync(uri, "digits", root=root, objectives=OBJECTIVES) == 0
+    assert sync(uri, "digits", root=root) == 0
     first = read(root)[0]
     assert first.metrics["confirm/2/test_accuracy_mean"] == pytest.approx(0.955)
     assert first.metrics["confirm/3/test_accuracy_mean"] == pytest.approx(0.915)
@@ -138,7 +137,7 @@ def test_files_of_a_mirror_in_any_database_lie_in_the_root_not_where_the_command
     other = root / "elsewhere.db"
     shutil.copy(root / "mlflow.db", other)
     write(root, [trial_row(0)])
-    assert sync(f"sqlite:///{other}", "digits", root=root, objectives=OBJECTIVES) == 1
+    assert sync(f"sqlite:///{other}", "digits", root=root) == 1
     experiment = mlflow_store.connect(f"sqlite:///{other}").get_experiment_by_name("digits")
     assert experiment
     assert experiment.artifact_location == f"{(root / 'mlflow-artifacts').as_uri()}"

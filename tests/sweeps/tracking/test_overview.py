@@ -15,7 +15,7 @@ from search_spaces.space import Constraint
 from sweeps.analysis.front_rows import front_rows
 from sweeps.analysis.recommendation import recommend
 from sweeps.networks import with_trials
-from sweeps.results import ResultsWriter, epochs_table, trials_table
+from sweeps.results import BEST, ResultsWriter, epochs_table, trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
 from sweeps.tracking.backlog import News
@@ -24,7 +24,7 @@ from sweeps.tracking.notes import NOTE, sweep_note, trial_note
 from sweeps.tracking.overview import DIGEST, Overview, overview
 from sweeps.tracking.views import experiment_tags
 from tests.sweeps.conftest import STARTED
-from tests.sweeps.memory_store import OBJECTIVES, MemoryStore
+from tests.sweeps.memory_store import MemoryStore
 
 EndedRow = Callable[..., dict[str, Any]]
 WriteSweep = Callable[..., SweepPaths]
@@ -46,7 +46,7 @@ def look(paths: SweepPaths) -> Overview:
 
 
 def show(store: MemoryStore, whole: Overview, state: str = "finished") -> None:
-    Experiment(store, "small", OBJECTIVES).conclude(state, whole)
+    Experiment(store, "small").conclude(state, whole)
 
 
 def tagged(store: MemoryStore) -> dict[str, str]:
@@ -122,7 +122,7 @@ def test_the_parent_shows_the_whole_and_showing_it_again_changes_nothing(
     paths.front_png.write_bytes(b"png")
     store, whole = MemoryStore(), look(paths)
     for row in rows:
-        Experiment(store, "small", OBJECTIVES).rebuild(News(row["trial"], [], row))
+        Experiment(store, "small").rebuild(News(row["trial"], [], row))
     show(store, whole)
     parent = next(run for run in store.runs() if run.tags["role"] == "sweep")
     assert {name: value for name, (_, value) in parent.latest.items()} == whole.metrics
@@ -164,8 +164,8 @@ def test_files_that_were_not_all_kept_are_kept_again(
 def test_trials_that_leave_the_front_lose_its_tag(ended_row: EndedRow) -> None:
     store = MemoryStore()
     for trial in range(3):
-        Experiment(store, "small", OBJECTIVES).rebuild(News(trial, [], ended_row(trial)))
-    experiment = Experiment(store, "small", OBJECTIVES)
+        Experiment(store, "small").rebuild(News(trial, [], ended_row(trial)))
+    experiment = Experiment(store, "small")
     experiment.mark_front({0: (12, 14, 30), 2: (7,)})
     assert tagged(store) == {"0": "12,14,30", "2": "7"}
     requests = store.requests
@@ -197,9 +197,9 @@ def test_a_number_that_changed_at_the_same_step_is_told_anew(
     ],
 )
 def test_the_note_of_a_trial(ended_row: EndedRow, state: str, changes: dict[str, Any], note: str) -> None:
-    row = ended_row(5, state, **changes)
-    assert trial_note("small", row, None) == f"{note}. Train it again: `sweeps train small:5`"
-    assert trial_note("small", row, {"epoch": 1, "estimate": 0.9, "remaining": 0.5}) == (
+    row = ended_row(5, state, **changes) | dict.fromkeys(BEST)
+    assert trial_note("small", row) == f"{note}. Train it again: `sweeps train small:5`"
+    assert trial_note("small", row | {"best_epoch": 1, "best_estimate": 0.9, "best_remaining": 0.5}) == (
         f"{note}. Best network: **5@1**, 90.00 % expected accuracy at 50.00 % remaining. "
         "Train it again: `sweeps train small:5@1`"
     )

@@ -13,18 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps import networks
-from sweeps.results import ResultsWriter, epochs_table, load, load_epochs, trials_table
+from sweeps.results import BEST, ResultsWriter, epochs_table, load_epochs, trials_table
 from sweeps.store.paths import SweepPaths
 from sweeps.tracking import uploader
 from sweeps.tracking.backlog import Length, Offset
-from sweeps.tracking.best_network import best_of_all
 from sweeps.tracking.experiment import Experiment
 from sweeps.tracking.replay import replay
 from sweeps.tracking.store import Run
 from sweeps.tracking.trajectory import EPOCH_METRICS
 from sweeps.tracking.uploader import LAST, Uploader
-from tests.sweeps.memory_store import OBJECTIVES, MemoryStore
+from tests.sweeps.memory_store import MemoryStore
 from tests.sweeps.mirrored_sweep import config, epoch_row, trial_row
 
 Row = dict[str, Any]
@@ -77,11 +75,6 @@ def content(store: MemoryStore) -> dict[str, Any]:
     return found
 
 
-def _estimate(attempt: int, epoch: int) -> float:
-    """Of which now an early epoch is the best, now a late one, now one of an attempt that was given up."""
-    return 0.2 + (5 * attempt + 3 * epoch) % 7 / 10
-
-
 class Sweep:
     """A driver with its files, and the loop that uploads them."""
 
@@ -95,9 +88,7 @@ class Sweep:
             self.epochs[trial] += 1
             attempt, epoch = self.attempts[trial], self.epochs[trial]
             changed = {"train_loss": math.nan} if (trial, epoch) == (2, 3) else {}
-            row = epoch_row(
-                trial, epoch, attempt=attempt, val_loss=attempt / epoch, estimate=_estimate(attempt, epoch), **changed
-            )
+            row = epoch_row(trial, epoch, attempt=attempt, val_loss=attempt / epoch, **changed)
             self.writer.add_epochs(epochs_table([row]))
 
     def lose(self, trial: int) -> None:
@@ -113,11 +104,11 @@ class Sweep:
             state = "finished" if epochs == EPOCHS else "failed"
             row = trial_row(trial, attempt=attempt, epochs_done=epochs, state=state) if epochs else self._nothing(trial)
             reason = None if state == "finished" else "crashed"
-            last = {name: self._last(trial)[name] for name in ("val_loss", "estimate")} if epochs else {}
+            last = {"val_loss": self._last(trial)["val_loss"]} if epochs else {}
             self.writer.add_trials(trials_table([row | {"reason": reason} | last]))
 
     def _nothing(self, trial: int) -> Row:
-        none = dict.fromkeys(EPOCH_METRICS)
+        none = dict.fromkeys((*EPOCH_METRICS, *BEST))
         row = trial_row(trial, attempt=self.attempts[trial], state="failed")
         return row | none | {"epochs_done": 0, "test_loss": None, "test_accuracy": None}
 
@@ -129,12 +120,6 @@ class Sweep:
 
     def _epoch_rows(self) -> list[Row]:
         return load_epochs(self.paths.root, "digits", latest_attempt=False).to_pylist()
-
-    def best(self) -> dict[int, Row]:
-        """Best networks of the ended trials, from a table of all networks."""
-        trials = load(self.paths.root, "digits")
-        found = best_of_all(networks.load(self.paths.root, "digits"), trials, OBJECTIVES)
-        return {trial: dict(row) for trial, row in found.items() if self.ended[trial]}
 
     def hint(self, trial: int) -> None:
         values = {"trial": trial, "attempt": self.attempts[trial], "state": "running", **config(trial)}
@@ -155,7 +140,7 @@ class Sweep:
             if not self.ended[trial]:
                 self.epochs[trial] = min(self.epochs[trial], max(own, default=0))
                 self.attempts[trial] += bool(own)
-        self.loop = Uploader(lambda: Experiment(self.store, "digits", OBJECTIVES), self.paths, name="flaky")
+        self.loop = Uploader(lambda: Experiment(self.store, "digits"), self.paths, name="flaky")
 
     def turn(self, faults: int) -> None:
         """`faults` as digits of base three: what becomes of the first requests."""
@@ -191,14 +176,12 @@ def test_any_interleaving_ends_like_one_sync_from_the_start(acts: list[tuple[str
             getattr(sweep, name)(argument)
         assert sweep.drain() == 0
         expected = MemoryStore()
-        replay(Experiment(expected, "digits", OBJECTIVES), sweep.paths, Offset())
+        replay(Experiment(expected, "digits"), sweep.paths, Offset())
         found = content(sweep.store)
         for trial in found.keys() - content(expected).keys():
             assert not found.pop(trial)[0]  # a hint of a trial without rows
         assert found == content(expected)
-        for trial, best in sweep.best().items():
-            assert [value for name, _, value in found[str(trial)][0] if name == "best_epoch"] == [best["epoch"]]
-        repaired = Experiment(sweep.store, "digits", OBJECTIVES, is_live=False)
+        repaired = Experiment(sweep.store, "digits", is_live=False)
         replay(repaired, sweep.paths, Offset())
         assert repaired.removed == 0
         assert content(sweep.store) == content(expected) | {t: c for t, c in content(sweep.store).items() if not c[0]}
@@ -271,7 +254,7 @@ def test_files_that_were_lost_and_written_anew_under_the_same_numbers_are_read(s
 
 
 def test_a_file_that_cannot_be_read_is_passed_over_until_the_next_session(sweep: Sweep) -> None:
-    before = Experiment(sweep.store, "digits", OBJECTIVES).offset
+    before = Experiment(sweep.store, "digits").offset
     for _ in range(2):
         sweep.train(2)
         sweep.flush(0)
@@ -280,9 +263,9 @@ def test_a_file_that_cannot_be_read_is_passed_over_until_the_next_session(sweep:
     torn.write_bytes(kept[:20])
     sweep.train(2)
     assert sweep.drain() == 0
-    assert Experiment(sweep.store, "digits", OBJECTIVES).offset == before
+    assert Experiment(sweep.store, "digits").offset == before
     torn.write_bytes(kept)
-    sweep.loop = Uploader(lambda: Experiment(sweep.store, "digits", OBJECTIVES), sweep.paths, name="flaky")
+    sweep.loop = Uploader(lambda: Experiment(sweep.store, "digits"), sweep.paths, name="flaky")
     sweep.end(2)
     assert sweep.drain() == 0
     assert [step for name, step, _ in content(sweep.store)["2"][0] if name == "val_loss"] == [1, 2, 3]
