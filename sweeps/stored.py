@@ -33,7 +33,7 @@ class StoredSweep:
         Args:
             root: Folder or address of all sweeps; None is the usual one.
             name: The sweep.
-            summary: Whether the trials are enough, without epochs, study and masks.
+            summary: Whether the results are enough, without study and masks.
 
         Raises:
             SweepError: If there is no such sweep, a part of it lies elsewhere, or the store does not answer.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from supermask.config import RULES, TrainConfig
-from sweeps.results import ResultsWriter, epochs_table, trials_table
+from sweeps.results import BEST, ResultsWriter, epochs_table, trials_table
 from sweeps.tracking import mirrored, mlflow_store
 from sweeps.tracking.mirror import Mirror
 from sweeps.tracking.mirrored import MirroredTrial
@@ -34,6 +34,7 @@ def trial_row(trial: int, *, attempt: int = 1, epochs_done: int = 3, **changed: 
     last = epoch_row(trial, epochs_done)
     row = {"trial": trial, "state": "finished", "reason": None, "attempt": attempt, "pack": 4, "lane": trial}
     row |= {**config(trial), "epochs_done": epochs_done, **{name: last[name] for name in EPOCH_METRICS}}
+    row |= {"best_epoch": 1, "best_estimate": 0.9, "best_standard_error": 0.01, "best_remaining": 0.3}
     row |= {"test_loss": math.pi, "test_accuracy": 1 / 7, "seconds": 1.1, "started": STARTED}
     row |= {"ended": STARTED + timedelta(seconds=9), "host": "h", "device": "cpu", "dtype": "float32", "commit": "abc"}
     return row | changed
@@ -90,21 +91,10 @@ def parents(root: Path) -> list[Any]:
     return list(store.search_runs([experiment], "tags.role = 'sweep'"))
 
 
-def best(row: dict[str, Any]) -> dict[str, float]:
-    """The metrics of a trial's best network, found the slow way."""
-
-    def volume(epoch: dict[str, Any]) -> float:
-        return max(epoch["estimate"] - 0.1, 0) / 0.9 * min(-math.log10(epoch["remaining"]) / 3, 1)
-
-    epochs = [epoch_row(row["trial"], epoch) for epoch in range(1, row["epochs_done"] + 1)]
-    found = max(epochs, key=volume)
-    return {f"best_{name}": found[name] for name in ("epoch", "estimate", "standard_error", "remaining")}
-
-
 def assert_equal(mirrored: MirroredTrial, row: dict[str, Any]) -> None:
     assert mirrored.state == row["state"]
     assert mirrored.attempt == row["attempt"]
-    assert mirrored.metrics == {name: row[name] for name in FINAL_METRICS} | best(row)
+    assert mirrored.metrics == {name: row[name] for name in (*FINAL_METRICS, *BEST)}
     assert set(mirrored.params) == set(RULES)
     for name, rule in RULES.items():
         assert rule.kind(mirrored.params[name]) == row[name]

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
-from sweeps.results import ResultsWriter
+from sweeps.results import BEST, ResultsWriter
 from sweeps.search.study import SweepStudy
 from sweeps.store.paths import SweepPaths
 from sweeps.stored import StoredSweep
@@ -260,7 +260,7 @@ def test_a_sweep_from_before_there_were_estimates_agrees(
     tmp_path: Path, space: SearchSpace, ended_row: Callable[..., Row], epoch_rows: Callable[[Row], list[Row]]
 ) -> None:
     def old_row(*arguments: Any) -> Row:
-        return ended_row(*arguments) | {"estimate": None, "standard_error": None}
+        return ended_row(*arguments) | dict.fromkeys(("estimate", "standard_error", *BEST))
 
     paths = SweepPaths(tmp_path, space.name)
     fill(paths, space, old_row, epoch_rows)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from supermask.config import TrainConfig
+from sweeps.results import BEST
 from sweeps.tracking.backlog import News, Offset
 from sweeps.tracking.confirmed_runs import add_confirmations
 from sweeps.tracking.experiment import OFFSET, Experiment
@@ -31,6 +32,7 @@ def ended(trial: int, *, attempt: int = 1, epochs_done: int | None = 3, state: s
     final: dict[str, Any] = dict(metrics(epochs_done)) if epochs_done else dict.fromkeys(EPOCH_METRICS)
     test = 0.5 if epochs_done else None
     values = {**TrainConfig(epochs=3).to_dict(), **final, "test_loss": test, "test_accuracy": test, "seconds": 1.5}
+    values |= dict.fromkeys(BEST, 0.25)
     values |= {"trial": trial, "attempt": attempt, "epochs_done": epochs_done, "state": state, "reason": None}
     return values | changed
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from supermask.config import TrainConfig
+from sweeps.results import BEST
 from sweeps.tracking import layer_metrics
 from sweeps.tracking.backlog import News
 from sweeps.tracking.experiment import Experiment
@@ -89,6 +90,7 @@ def epoch(number: int, count: int, *, attempt: int = 1, **changes: Any) -> Row:
 
 def ended(count: int, *, epochs_done: int = 3, attempt: int = 1, **changes: Any) -> Row:
     values = {**TrainConfig(epochs=3).to_dict(), **epoch(epochs_done, count), "epochs_done": epochs_done}
+    values |= dict.fromkeys(BEST, 0.25)
     values |= {"attempt": attempt, "state": "finished", "test_loss": 0.5, "test_accuracy": 0.5, "seconds": 1.5}
     return values | {"reason": None, **changes}
 
