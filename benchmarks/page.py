@@ -108,6 +108,14 @@ SECTIONS = (
         "Training with checkpoints, against training without.",
     ),
     Section(
+        "Networks that are kept",
+        "networks",
+        "python benchmarks/networks.py",
+        "Share of the training time that it takes to judge the network of every epoch and to copy those that nobody "
+        "beats: masks and what else is trained, two bits a weight or fewer. Conv8 is timed on 1,800 images, and the "
+        "share is that of an epoch of 45,000.",
+    ),
+    Section(
         "Workers that come and go",
         "preemption",
         "python benchmarks/preemption.py",

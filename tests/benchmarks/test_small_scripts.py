@@ -112,3 +112,13 @@ def test_quick_estimates_writes_the_document(tmp_path: Path) -> None:
         "digits, front of raw accuracies"
     ]
     assert all(0 <= row["ours"] <= 100 for row in rows if "interval" in row["case"])
+
+
+def test_quick_networks_writes_the_document(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "networks.py"), "--quick", "--json", str(tmp_path / "networks.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "networks.json").read_text())["rows"]
+    assert row.keys() >= REQUIRED
+    assert 0 < row["ours"] < 100
+    assert 1 <= row["kept"] <= 6
