@@ -162,6 +162,8 @@ def candidates(paths: SweepPaths, space: "SearchSpace", *, asked: "Iterable[Cons
         return load(paths.root, paths.name)
     table, part = known
     later = parts.read_after(paths.epochs, NETWORKS, part).rows
+    if not later.num_rows:
+        return table
     if _networks_of(later).column("estimate").null_count:  # of an older version: judged from all epochs of their trials
         return load(paths.root, paths.name)
     if np.isin(numbers_of(later), numbers_of(table)).any():  # trained again: what it has beaten may count now
@@ -205,7 +207,8 @@ def _keep_fronts(space: "SearchSpace", asked: "Iterable[Constraint]") -> bool:
 
 def _read(paths: SweepPaths, space: "SearchSpace") -> tuple[Table, int] | None:
     try:
-        table = pq.read_table(paths.candidates)
+        with pq.ParquetFile(paths.candidates) as file:  # `read_table` imports pandas, which takes as long as all else
+            table = file.read()
         notes = table.schema.metadata or {}
         if notes.get(_RULE) == _rule(space) and table.schema.equals(NETWORKS):
             return table.replace_schema_metadata(None), int(notes[_PART])

@@ -7,6 +7,7 @@ from search_spaces.space import SearchSpace
 from sweeps.objectives import FRACTIONS, judged_by, network_name
 from sweeps.pareto import Table
 from sweeps.results import CONFIG_COLUMNS
+from sweeps.store.columns import without_moments
 
 Row = dict[str, Any]
 
@@ -62,7 +63,7 @@ def front_rows(front: Table, space: SearchSpace) -> FrontRows:
         space: Of its sweep.
     """
     searched = tuple(name for name in CONFIG_COLUMNS if name in space.parameters)
-    return FrontRows(space.name, tuple(space.objectives), searched, front.to_pylist())
+    return FrontRows(space.name, tuple(space.objectives), searched, without_moments(front).to_pylist())
 
 
 def name_of(row: Row) -> str:

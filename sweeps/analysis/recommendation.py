@@ -13,7 +13,7 @@ from sweeps.networks import with_trials
 from sweeps.objectives import ACCURACIES, Key, Objectives, network_name
 from sweeps.pareto import Table, judged, values
 from sweeps.results import CONFIG_COLUMNS
-from sweeps.store.columns import integers, rows
+from sweeps.store.columns import integers, rows, without_moments
 
 NEAR = 0.1
 """Tolerance of near-equal trials in each objective, as a fraction of its span over the front."""
@@ -113,7 +113,7 @@ def recommend(
     if len(objectives.directions) == 1:
         sought = [*objectives.directions]  # the best is the best, bounded or not
     best = _best_of(front, objectives, sought[0]) if len(sought) == 1 else pareto.knee(front, objectives)
-    row = best.to_pylist()[0]
+    (row,) = without_moments(best).to_pylist()
     near = np.unique(integers(candidates, "trial")[_near(candidates, front, best, objectives)])
     rates = values(rows(trials, np.isin(integers(trials, "trial"), near)), "pruning_rate")
     prunes = row["method"] != "dense" and np.isfinite(rates).any()

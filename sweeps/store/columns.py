@@ -49,6 +49,14 @@ def concat(tables: Sequence[Table]) -> Table:
     return pa.concat_tables([table.select(tables[0].column_names) for table in tables])
 
 
+def without_moments(table: Table) -> Table:
+    """The table without its columns of moments.
+
+    To make one of these an object pyarrow imports pandas, which takes longer than all else that a front needs.
+    """
+    return table.select([field.name for field in table.schema if not pa.types.is_timestamp(field.type)])
+
+
 def _whole(table: Table, name: str, kind: pa.DataType) -> pa.Array:
     """A column in one piece."""
     column = table.column(name)

@@ -254,11 +254,14 @@ def test_looking_at_results_loads_nothing_heavy(
     tmp_path: Path, ended_row: EndedRow, write_sweep: WriteSweep, command: list[str]
 ) -> None:
     write_sweep(tmp_path / "sweeps-out", [ended_row(0), ended_row(1)])
+    heavy = {"ray", "mlflow", "torch", "torchvision", "sklearn", "pandas"}
     code = (
         "import sys; from sweeps.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
-        "print('LOADED', *sorted({'ray', 'mlflow', 'torch', 'torchvision', 'sklearn'} & set(sys.modules)))"
+        f"print('LOADED', *sorted({heavy} & set(sys.modules)))"
     )
-    assert fresh(code, *command, folder=tmp_path).splitlines()[-1] == "LOADED"
+    first, again = (fresh(code, *command, folder=tmp_path).splitlines()[-1] for _ in range(2))
+    assert first in ("LOADED", "LOADED pandas")  # to draw the front
+    assert again == "LOADED"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
