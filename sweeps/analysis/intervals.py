@@ -45,6 +45,16 @@ def student_t(values: Sequence[float]) -> Interval:
 @lru_cache
 def _quantile(freedom: int) -> float:
     """The t that Student's distribution with so many degrees of freedom, >= 1, stays below in size with LEVEL."""
-    from scipy.special import stdtrit  # which takes longer to import than all else that reads results
+    if freedom <= len(_QUANTILES):
+        return _QUANTILES[freedom - 1]
+    from scipy.special import stdtrit  # takes longer to import than a front takes to read
 
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
+
+
+_QUANTILES = (
+    12.706204736, 4.302652730, 3.182446305, 2.776445105, 2.570581836, 2.446911851, 2.364624252, 2.306004135,
+    2.262157163, 2.228138852, 2.200985160, 2.178812830, 2.160368656, 2.144786688, 2.131449546, 2.119905299,
+    2.109815578, 2.100922040, 2.093024054, 2.085963447,
+)  # fmt: skip
+"""For one degree of freedom to twenty, as in every textbook: so many seeds are confirmed."""
