@@ -142,13 +142,16 @@ def with_estimates(networks: Table) -> Table:
     return networks
 
 
-def candidates(paths: SweepPaths, space: "SearchSpace", *, asked: "Iterable[Constraint]" = ()) -> Table:
+def candidates(
+    paths: SweepPaths, space: "SearchSpace", *, asked: "Iterable[Constraint]" = (), every: Table | None = None
+) -> Table:
     """Networks of a sweep, with all that can be on a front within the constraints and bounds.
 
     Args:
         paths: Of the sweep.
         space: Gives objectives and constraints.
         asked: Bounds beside the constraints.
+        every: All networks, where they have been read.
 
     Returns:
         A table as from `load`; of a bound that a network beyond the front may keep while those
@@ -157,17 +160,25 @@ def candidates(paths: SweepPaths, space: "SearchSpace", *, asked: "Iterable[Cons
     Raises:
         SweepError: If there is no such sweep.
     """
-    known = _read(paths, space) if _keep_fronts(space, asked) else None
+    found = _candidates(paths, space) if _keep_fronts(space, asked) else None
+    if found is None:
+        return load(paths.root, paths.name) if every is None else every
+    return found
+
+
+def _candidates(paths: SweepPaths, space: "SearchSpace") -> Table | None:
+    """The candidates that were kept, and what was written later; None if all networks must be read."""
+    known = _read(paths, space)
     if known is None:
-        return load(paths.root, paths.name)
+        return None
     table, part = known
     later = parts.read_after(paths.epochs, NETWORKS, part).rows
     if not later.num_rows:
         return table
     if _networks_of(later).column("estimate").null_count:  # of an older version: judged from all epochs of their trials
-        return load(paths.root, paths.name)
+        return None
     if np.isin(numbers_of(later), numbers_of(table)).any():  # trained again: what it has beaten may count now
-        return load(paths.root, paths.name)
+        return None
     return _networks_of(pa.concat_tables([table, later]))
 
 

@@ -98,11 +98,11 @@ class StoredSweep:
 
         return confirmations.load(self.paths.confirm)
 
-    def candidates(self, asked: "Iterable[Constraint]" = ()) -> "Table":
+    def candidates(self, asked: "Iterable[Constraint]" = (), *, every: "Table | None" = None) -> "Table":
         """The networks that can be on a front, see `sweeps.networks.candidates`."""
         from sweeps import networks
 
-        return networks.candidates(self.paths, self.space, asked=asked)
+        return networks.candidates(self.paths, self.space, asked=asked, every=every)
 
     def front(self) -> "Table":
         """The front of the networks that keep the constraints, with their configurations.

@@ -149,17 +149,17 @@ def _page(sweep: StoredSweep, beside: Sequence[StoredSweep], draw_mask: DrawMask
 def _content(sweep: StoredSweep, state: str | None) -> _Content:
     networks, trials, repeated = sweep.networks(), sweep.trials(running=True), sweep.confirmations()
     objectives = sweep.objectives
-    within = pareto.feasible(networks, sweep.space.constraints)
+    candidates = sweep.candidates(every=networks)
     return _Content(
         sweep,
         objectives,
         trials,
         networks,
-        front=with_trials(pareto.front_of(within, sweep.space), trials),
+        front=with_trials(pareto.front_of(candidates, sweep.space), trials),
         best=with_trials(pareto.best_of_trials(networks, objectives), trials),
         confirmed=summarise(repeated.to_pylist()),
         session=read_session(sweep.paths) | ({"state": state} if state else {}),
-        recommended=recommend(within, trials, sweep.space, repeated),
+        recommended=recommend(candidates, trials, sweep.space, repeated),
     )
 
 
