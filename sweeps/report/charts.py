@@ -75,13 +75,15 @@ def front_chart(
     across, up = drawing.axes_of(space.objectives)
     compared = across == "remaining" and up in ("val_accuracy", "test_accuracy")
     marks = [(100 * one.remaining, 100 * one.accuracy) for one in references if compared]
+    again = [_confirmed(one) for one in confirmed if compared and one.seeds]
     others = {name: drawing.points_of(table, across, up) for name, table in beside.items()}
     points = drawing.points_of(networks, across, up)
-    shown = np.concatenate([points, np.array(marks).reshape(-1, 2), *others.values()])
+    named = np.array([*marks, *((one["x"][0], one["y"][0]) for one in again)]).reshape(-1, 2)
+    shown = np.concatenate([points, named, *others.values()])
     window = _limits(shown, log=compared)
     seen = window
     if compared and len(points):
-        corners = np.concatenate([np.array(marks).reshape(-1, 2), *(_upper(found) for found in others.values())])
+        corners = np.concatenate([named, *(_upper(found) for found in others.values())])
         seen = drawing.window(points, drawing.points_of(members, across, up), corners)
     places = {key: row for row, key in enumerate(keys_of(drawn))}
     order = np.argsort(pareto.values(members, across), kind="stable")
@@ -97,7 +99,7 @@ def front_chart(
             {"name": name, "x": plain(found[:, 0]), "y": plain(found[:, 1])}
             for name, found in ((name, found[np.argsort(found[:, 0])]) for name, found in others.items())
         ],
-        "confirmed": [_confirmed(one) for one in confirmed if compared and one.seeds],
+        "confirmed": again,
     }
 
 

@@ -73,11 +73,13 @@ function paintFront(area) {
   return [...visible.map((row) => ({ x: all[row][0], y: all[row][1], row, text: describe(row), lead: members.has(row) ? 60 : 0 })), ...points];
 }
 
-function paintConfirmed({ canvas, x, y, inside }, one, points) {
+function paintConfirmed({ canvas, x, y, inside, left, right, top, bottom }, one, points) {
   const [[mx, lx, hx], [my, ly, hy]] = [one.x, one.y];
   const [px, py] = [x(mx), y(my)];
   if (!inside(px, py)) return;
-  if (lx !== null) make(canvas, "path", { class: "whisker", d: `M${x(lx)},${py}H${x(hx)}M${px},${y(ly)}V${y(hy)}` });
+  const across = (value) => Math.min(Math.max(x(value) || left, left), right); // a logarithm of less than nothing is none
+  const up = (value) => Math.min(Math.max(y(value), top), bottom);
+  if (lx !== null) make(canvas, "path", { class: "whisker", d: `M${across(lx)},${py}H${across(hx)}M${px},${up(ly)}V${up(hy)}` });
   mark(canvas, "diamond", px, py, 4, "confirmed");
   const range = lx === null ? "" : `\n95 % intervals [${show(ly)}, ${show(hy)}], [${show(lx)}, ${show(hx)}]`;
   points.push({ x: px, y: py, row: rowOf.get(one.name), text: `network ${one.name}, ${one.seeds} fresh seeds\ntest accuracy ${show(my)}, remaining ${show(mx)} (%)${range}` });

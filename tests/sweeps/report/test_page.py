@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from sweeps.confirmations import CONFIRMATIONS, ConfirmationWriter
 from sweeps.report import document
 from sweeps.report.page import as_json
 from sweeps.store.paths import SweepPaths
@@ -251,6 +252,24 @@ def test_every_series_has_a_shape_or_dash_of_its_own(
     )
     assert len(looks) == 9
     assert len(set(looks)) == len(looks)
+
+
+def test_the_interval_of_a_confirmed_network_ends_at_the_frame(
+    visit: Callable[..., Visit], tmp_path: Path, rows: list[Row], write_sweep: Callable[..., SweepPaths]
+) -> None:
+    paths = write_sweep(tmp_path, rows)
+    writer = ConfirmationWriter(paths.confirm)
+    for seed, (accuracy, remaining) in enumerate([(0.97, 0.05), (0.6, 0.09)]):
+        row = dict.fromkeys(CONFIRMATIONS.names) | {"trial": 1, "epoch": 1, "seed_index": seed, "state": "finished"}
+        row |= {"dataset": "digits", "test_accuracy": accuracy, "val_accuracy": accuracy, "remaining": remaining}
+        writer.write([row])
+    shown = visit(document.write(StoredSweep.at(paths)))
+    box = """selector => [...document.querySelectorAll(selector)].map(one => one.getBoundingClientRect()).map(
+        one => [one.left, one.right, one.top, one.bottom])"""
+    (whisker,) = shown.page.evaluate(box, "#front .whisker")
+    (chart,) = shown.page.evaluate(box, "#front svg")
+    assert chart[0] < whisker[0] < whisker[1] < chart[1]
+    assert chart[2] < whisker[2] < whisker[3] < chart[3] - 20  # the axis has its numbers below
 
 
 def test_the_window_leaves_networks_out_and_says_so(
