@@ -69,43 +69,50 @@ def main(
     data: Annotated[str | None, typer.Option(help="Folder of datasets [env SUPERMASK_DATA].")] = None,
     seeds: Annotated[int, typer.Option(help="Fresh seeds of each network.")] = 10,
     only: Annotated[str | None, typer.Option(help="One case.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Keep the sweeps here, and go on with those that are.")] = None,
 ) -> None:
     """Prints how far estimates, and raw accuracies, are from what fresh seeds reach."""
     cases = QUICK if quick else [case for case in CASES if only in (None, case.name)]
     console = Console()
     rows = list[Row]()
-    for case in cases:
-        found = measure(case, data, seeds=3 if quick else seeds)
-        console.print(record.table(found, standard_error=lambda row: f"{row['standard_error']:.2g}"))
-        rows += found
+    with tempfile.TemporaryDirectory() as scratch:
+        for case in cases:
+            found = measure(case, folder or Path(scratch), data, seeds=3 if quick else seeds)
+            console.print(record.table(found, standard_error=lambda row: f"{row['standard_error']:.2g}"))
+            rows += found
     console.print("ours: mean over n networks", highlight=False)
     if json:
         record.write(json, rows)
 
 
-def measure(case: Case, data: str | None, *, seeds: int) -> list[Row]:
+def measure(case: Case, folder: Path, data: str | None, *, seeds: int) -> list[Row]:
     """The rows of one case, over the fronts of all its sweeps."""
     judged, raw = list[Promise](), list[Promise]()
     for seed in case.sampler_seeds:
-        ours, theirs = confirmed(case, data, sampler_seed=seed, seeds=seeds)
+        ours, theirs = confirmed(sweep_of(case, folder, seed), case.trials, data, seeds=seeds)
         judged += ours
         raw += theirs
     return list(compare(case.name, judged, raw))
 
 
-def confirmed(case: Case, data: str | None, *, sampler_seed: int, seeds: int) -> tuple[list[Promise], list[Promise]]:
+def sweep_of(case: Case, folder: Path, sampler_seed: int) -> Sweep:
+    """One sweep of a case, new or as it was left."""
+    root = folder / f"{case.name}-{sampler_seed}"
+    if (root / "sweep").exists():
+        return Sweep.open("sweep", root=root)
+    return Sweep.create(case.space, name="sweep", root=root, changes=(*case.changes, f"sampler.seed={sampler_seed}"))
+
+
+def confirmed(sweep: Sweep, trials: int, data: str | None, *, seeds: int) -> tuple[list[Promise], list[Promise]]:
     """The front by estimates of one sweep, and that by raw accuracies, each network with what it reached."""
-    with tempfile.TemporaryDirectory() as root:
-        changes = (*case.changes, f"sampler.seed={sampler_seed}")
-        sweep = Sweep.create(case.space, name="sweep", root=root, changes=changes)
-        sweep.run(case.trials, console=err, in_process=True, data=data)
-        networks = sweep.networks()
-        judged = pareto.front_of(networks, sweep.space).to_pylist()
-        raw = pareto.front_of(networks.drop_columns(["estimate"]), sweep.space).to_pylist()
-        keys = dict.fromkeys((row["trial"], row["epoch"]) for row in (*judged, *raw))
-        err.print(f"{case.name}: {len(judged)} networks by estimates, {len(raw)} by raw accuracies, {len(keys)} in all")
-        sweep.confirm(",".join(map(network_name, keys)), seeds=seeds, console=err, in_process=True, data=data)
-        reached = by_network(sweep.confirmations().to_pylist())
+    sweep.run(trials, console=err, in_process=True, data=data)
+    networks = sweep.networks()
+    judged = pareto.front_of(networks, sweep.space).to_pylist()
+    raw = pareto.front_of(networks.drop_columns(["estimate"]), sweep.space).to_pylist()
+    keys = dict.fromkeys((row["trial"], row["epoch"]) for row in (*judged, *raw))
+    err.print(f"{len(judged)} networks by estimates, {len(raw)} by raw accuracies, {len(keys)} in all")
+    sweep.confirm(",".join(map(network_name, keys)), seeds=seeds, console=err, in_process=True, data=data)
+    reached = by_network(sweep.confirmations().to_pylist())
     return _promises(judged, "estimate", reached), _promises(raw, "val_accuracy", reached)
 
 
