@@ -64,6 +64,7 @@ class Promise:
 
 
 def main(
+    *,
     json: Annotated[Path | None, typer.Option(help="Write the record here.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A short sweep on the digits, three seeds.")] = False,
     data: Annotated[str | None, typer.Option(help="Folder of datasets [env SUPERMASK_DATA].")] = None,
