@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces import conditions, document, owners, schema
+from search_spaces import conditions, designs, document, owners, schema
 from search_spaces import overrides as given
 from search_spaces.errors import SpaceError
 from search_spaces.faults import Faults, nearest, show
@@ -73,7 +73,7 @@ def load(
     if faults.lines or checked is None:
         raise SpaceError(faults.lines)
     stopping = checked.stopping
-    return SearchSpace(
+    space = SearchSpace(
         name=checked.name,
         fixed={name: value for name, value in fixed.items() if value is not None},
         parameters=parameters,
@@ -84,6 +84,13 @@ def load(
         stopping=None if stopping is None else Stopping(eta=stopping.eta, grace_epochs=stopping.grace_epochs),
         scales=scales,
     )
+    space = designs.filled(space)
+    size = designs.grid_size(space)
+    if size is not None and space.trials > size:
+        got = f"{space.trials} of {size}"
+        faults.add("budget.trials", designs.BUDGET_RULE, got=got, remedy=designs.BUDGET_REMEDY)
+        raise SpaceError(faults.lines)
+    return space
 
 
 def _check_name(name: Any, faults: Faults) -> None:
@@ -111,7 +118,11 @@ def _parameters(content: Mapping[str, Any], fixed: Mapping[str, Value | None], f
             remedy = "Remove it from one of the two."
             faults.add(f"search.{name}", "a field is fixed or searched", got="it here and in fixed", remedy=remedy)
     left = conditions.resolve(entries, fixed, faults)
-    return {name: Parameter(found, left[name]) for name, (found, _) in entries.items() if found is not None}
+    return {
+        name: Parameter(found, left[name], searched[name].get("points") if isinstance(searched[name], dict) else None)
+        for name, (found, _) in entries.items()
+        if found is not None
+    }
 
 
 def _objectives(content: Mapping[str, Any], faults: Faults) -> tuple[dict[str, str], dict[str, str]]:

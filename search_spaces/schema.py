@@ -29,7 +29,7 @@ class SamplerEntry(BaseModel):
     """`sampler`: how trials are proposed."""
 
     model_config = _CLOSED
-    name: Literal["tpe", "random", "nsga2", "gp"] = "tpe"
+    name: Literal["tpe", "random", "nsga2", "gp", "grid", "qmc"] = "tpe"
     seed: int = Field(default=0, ge=0, le=_LARGEST_SAMPLER_SEED)
 
 
@@ -57,6 +57,7 @@ class RangeEntry(BaseModel):
     high: Any
     log: bool = False
     step: Any = None
+    points: int | None = Field(default=None, ge=1, le=1000)
     when: dict[str, Any] | None = None
 
 
@@ -123,6 +124,7 @@ _EXAMPLES = {
     "low": "low: 0.1",
     "high": "high: 0.9",
     "log": "log: true",
+    "points": "points: 5",
 }
 """What to write, by whole path or by last key."""
 

@@ -41,10 +41,12 @@ class Parameter:
     Attributes:
         distribution: Where its values come from.
         when: Other searched fields and the values they must have for this one to exist; all must hold.
+        points: How many values of a range a grid takes; None is `designs.POINTS`.
     """
 
     distribution: Distribution
     when: dict[str, Value] = field(default_factory=dict)
+    points: int | None = None
 
     @property
     def extremes(self) -> tuple[Value, ...]:
@@ -81,7 +83,7 @@ class Sampler:
     """How trials are proposed.
 
     Attributes:
-        name: `tpe`, `random`, `nsga2` or `gp`.
+        name: `tpe`, `random`, `nsga2`, `gp`, `grid` or `qmc`.
         seed: Seed of the proposals: the same one proposes the same first trials.
     """
 
@@ -227,7 +229,8 @@ def _parameter_entry(parameter: Parameter) -> dict[str, Any]:
     if isinstance(distribution, CategoricalDistribution):
         return _given(choices=list(distribution.choices), when=when)
     step = None if isinstance(distribution, IntDistribution) and distribution.step == 1 else distribution.step
-    return _given(low=distribution.low, high=distribution.high, log=distribution.log or None, step=step, when=when)
+    ends = {"low": distribution.low, "high": distribution.high}
+    return _given(**ends, log=distribution.log or None, step=step, points=parameter.points, when=when)
 
 
 def _given(**entries: Any) -> dict[str, Any]:

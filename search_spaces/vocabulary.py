@@ -11,7 +11,7 @@ FRACTIONS = ("val_accuracy", "remaining", "inverted")
 DIRECTIONS = ("maximize", "minimize")
 SCALES: dict[str, tuple[str, ...]] = {"remaining": ("log", "linear"), "inverted": ("linear", "log")}
 """Legal scales of an objective, its usual one first; of those that are not named, `linear` alone."""
-SAMPLERS = ("tpe", "random", "nsga2", "gp")
+SAMPLERS = ("tpe", "random", "nsga2", "gp", "grid", "qmc")
 
 
 def exact(number: float) -> Fraction:

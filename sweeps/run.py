@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from search_spaces.designs import check_budget, grid_size
 from search_spaces.space import SearchSpace
 from supermask.data import Dataset
 from sweeps import networks
@@ -103,6 +104,7 @@ def resume(space: SearchSpace, options: Options, console: Console) -> Outcome:
 
 
 def _read(space: SearchSpace, options: Options, console: Console) -> dict[str, Dataset]:
+    check_budget(space)
     for check in (hang_seconds, grace_seconds):
         check()  # before anything is started
     names = ", ".join(map(str, choices(space, "dataset")))
@@ -256,14 +258,17 @@ def _break_off(work: _Work, driver: Driver, held: Lease) -> None:
 def _announce(work: _Work, learned: WarmStart | None, *, ended: int) -> None:
     """Says what begins; of a sweep with nothing left to do, how to go on."""
     space, plan = work.space, work.plan
+    size = grid_size(space)
+    trials = count(space.trials, "trial") + (f" of a grid of {size:,}" if size else "")
     work.say(
-        f"sweep {space.name}: {count(space.trials, 'trial')}, {count(plan.lanes, 'lane')} a pack ({plan.reason}), "
+        f"sweep {space.name}: {trials}, {count(plan.lanes, 'lane')} a pack ({plan.reason}), "
         f"{count(plan.concurrent, 'pack')} at a time"
     )
     if learned:
         work.say(str(learned))
     if ended == space.trials:
-        work.say(f"all have ended; for more of them: sweeps resume {space.name} --trials +20{work.paths.root_option}")
+        more = "" if size == space.trials else f"; for more of them: sweeps resume {space.name} --trials +20"
+        work.say(f"all have ended{more}{work.paths.root_option if more else ''}")
 
 
 def _conclude(work: _Work, held: Lease, mirror: Mirror, state: str) -> int:

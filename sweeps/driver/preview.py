@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from search_spaces.designs import check_budget, design_of, grid_size
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps.display.fitting_table import Column, FittingTable
@@ -25,7 +26,7 @@ class Preview:
     Attributes:
         space: What it would try.
         learned: What its sampler would know of another sweep.
-        samples: Random trials of it.
+        samples: Random trials of it, or the first ones of a grid or a sequence.
         plan: How they would be packed.
         measured_first: Whether it would begin by measuring how many lanes are best, so that the plan is a guess.
         estimate: What it would take.
@@ -46,17 +47,21 @@ def look(space: SearchSpace, options: Options) -> Preview:
         ConfigError: If a dataset is missing or does not fit.
         SweepError: If there is nothing to learn where a warm start is asked for, or less here than a pack asks for.
     """
+    check_budget(space)
     datasets = load_datasets(space, options)
     learned = collect(options.root, options.warm_start, space) if options.warm_start else None
     plan = plan_packs(space, options, local_resources(), datasets)
     first = not options.lanes and worth_measuring(space, plan, datasets)
-    return Preview(space, learned, sample(space, SAMPLES), plan, first, estimate(space, plan, datasets))
+    return Preview(
+        space, learned, sample(space, min(SAMPLES, space.trials)), plan, first, estimate(space, plan, datasets)
+    )
 
 
 def record(found: Preview) -> dict[str, Any]:
     """It for other programs."""
     return {
         "space": yaml.safe_load(found.space.to_yaml()),
+        "grid_size": grid_size(found.space),
         "samples": [config.to_dict() for config in found.samples],
         "plan": asdict(found.plan),
         "measured_first": found.measured_first,
@@ -71,6 +76,8 @@ def show(found: Preview, out: Console) -> None:
     out.print(_samples(found))
     if found.learned:
         _say(out, str(found.learned))
+    if size := grid_size(space):
+        _say(out, f"grid:     {size:,} combinations")
     packs = -(-space.trials // plan.lanes)
     _say(out, f"packs:    {packs} of up to {plan.lanes} lanes ({plan.reason})")
     _say(out, f"          {plan.concurrent} at a time, {plan.cpus} CPU cores and {plan.gpus:g} GPUs each")
@@ -92,7 +99,8 @@ def _samples(found: Preview) -> FittingTable:
         values = (getattr(config, name) for config in found.samples)
         texts = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in values]
         columns.append(Column(name.replace("_", " "), texts, rank=1))
-    return FittingTable(columns, title=f"{SAMPLES} random trials")
+    kind = "first" if design_of(found.space) else "random"
+    return FittingTable(columns, title=f"{len(found.samples)} {kind} trials")
 
 
 def _say(out: Console, text: str) -> None:

@@ -16,8 +16,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
+from search_spaces.designs import Point, design_of
 from search_spaces.space import SearchSpace
 from supermask.config import TrainConfig
 from sweeps.objectives import Objectives
@@ -62,7 +63,7 @@ class Sampling:
             space: What may vary.
             earlier: Trials of another sweep to learn from.
         """
-        self._space, self._seed = space, space.sampler.seed
+        self._space, self._seed, self._design = space, space.sampler.seed, design_of(space)
         self._earlier = [_finished(space, one) for one in earlier]
         self._study: optuna.Study | None = None
         self._ended = self._known = 0
@@ -78,6 +79,8 @@ class Sampling:
             number: Of the trial, which is how many were sampled before.
             history: Gives all trials, ended and running; called only after `renew`.
         """
+        if self._design:
+            return _designed(self._space, self._design.point(number))
         ended = self._ended  # before the history is read: what ends meanwhile may be missing there
         if self._study is None or self._known != ended or self._space.sampler.name == "random":
             # A random trial follows from its number alone: a sweep that was cut off draws as one that was not.
@@ -101,6 +104,12 @@ class Sampling:
             known = [*self._earlier, *finished]
             study.add_trials([*choose(known, self._space.objectives, limit, random), *running])
         return study
+
+
+def _designed(space: SearchSpace, point: Point) -> Drawn:
+    trial = FixedTrial(point)
+    values = space.suggest(trial)
+    return Drawn(values, trial.params, trial.distributions, {})
 
 
 def choose(
@@ -168,7 +177,10 @@ def _sampler(space: SearchSpace, seed: tuple[int, int]) -> BaseSampler:
 
 
 def sample(space: SearchSpace, count: int) -> list[TrainConfig]:
-    """The first trials of a sweep with the `random` sampler, for a look at them; nothing is stored."""
-    study = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed))
-    values = [space.suggest(study.ask()) for _ in range(count)]
+    """The first trials of a sweep that follows a design, or has the `random` sampler; nothing is stored."""
+    study, design = optuna.create_study(sampler=RandomSampler(seed=space.sampler.seed)), design_of(space)
+    values = [
+        _designed(space, design.point(number)).values if design else space.suggest(study.ask())
+        for number in range(count)
+    ]
     return [TrainConfig.from_dict({"seed": number} | value) for number, value in enumerate(values)]

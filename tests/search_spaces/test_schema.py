@@ -158,7 +158,7 @@ BAD_DOCUMENTS = [
     ),
     (
         HEAD + SEARCH + "sampler: {name: nsga}",
-        "sampler.name: must be one of tpe, random, nsga2, gp, but got 'nsga'. Did you mean 'nsga2'?",
+        "sampler.name: must be one of tpe, random, nsga2, gp, grid, qmc, but got 'nsga'. Did you mean 'nsga2'?",
     ),
     (
         HEAD + SEARCH + "sampler: {seed: 4294967296}",

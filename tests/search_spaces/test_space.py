@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from search_spaces.designs import filled, grid_size
 from search_spaces.errors import SpaceError
 from search_spaces.load import load
 from search_spaces.space import Constraint, Distribution, Parameter, Sampler, SearchSpace, Stopping
@@ -283,13 +285,15 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
                 and draw(st.booleans())
             ):
                 when[parent] = draw(st.sampled_from(parameter.distribution.choices))
-        parameters[name] = Parameter(draw(distributions(name)), when)
+        found = draw(distributions(name))
+        points = None if isinstance(found, CategoricalDistribution) else draw(st.none() | st.integers(1, 9))
+        parameters[name] = Parameter(found, when, points)
     metrics = draw(st.lists(st.sampled_from(METRICS), min_size=1, max_size=3, unique=True))
     constraints = [
         Constraint(metric, draw(st.sampled_from([">=", "<="])), draw(st.floats(0, 1 if metric in FRACTIONS else 1e9)))
         for metric in metrics
     ]
-    return SearchSpace(
+    space = SearchSpace(
         name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)),
         fixed={name: draw(values(name)) for name in names[:split]},
         parameters=parameters,
@@ -299,6 +303,8 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         sampler=Sampler(draw(st.sampled_from(SAMPLERS)), draw(st.integers(0, 2**32 - 1))),
         stopping=draw(st.none() | st.builds(Stopping, eta=st.integers(2, 9), grace_epochs=st.integers(1, 99))),
     )
+    found = filled(space)
+    return replace(found, trials=min(found.trials, grid_size(found) or found.trials))
 
 
 @settings(max_examples=100)

@@ -73,7 +73,7 @@ def test_the_same_seed_samples_the_same_trials_in_a_fresh_process(
     assert not [config for config in other if config["learning_rate"] in {row["learning_rate"] for row in here}]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "gp", "qmc"])
 def test_every_sampler_works_with_two_objectives(
     tmp_path: Path, small_space: Space, ended_row: EndedRow, sampler: str
 ) -> None:
@@ -86,10 +86,11 @@ def test_every_sampler_works_with_two_objectives(
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 15
 
 
-def test_the_random_sampler_goes_on_as_if_it_had_never_stopped(
-    tmp_path: Path, small_space: Space, ended_row: EndedRow
+@pytest.mark.parametrize("sampler", ["random", "grid", "qmc"])
+def test_a_sampler_that_does_not_learn_goes_on_as_if_it_had_never_stopped(
+    tmp_path: Path, small_space: Space, ended_row: EndedRow, sampler: str
 ) -> None:
-    space = small_space()
+    space = small_space(sampler=Sampler(sampler, 3))
     whole = ask_and_tell(SweepStudy(space, tmp_path / "whole"), 9, ended_row)
     parts = [
         config
