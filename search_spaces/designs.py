@@ -204,13 +204,14 @@ def value_at(parameter: Parameter, share: float) -> Value:
 
 
 def _between(found: FloatDistribution | IntDistribution, share: float) -> Value:
-    """The value at a share of a range, of which a step is kept."""
-    if found.log:
-        value = math.exp(math.log(found.low) + share * (math.log(found.high) - math.log(found.low)))
-        return min(max(round(value) if isinstance(found, IntDistribution) else value, found.low), found.high)
-    if found.step is None:
-        return found.low + share * (found.high - found.low)
-    return _stepped(found, round(share * (found.high - found.low) / found.step))
+    """The value at a share of a range, of which a step is kept; to twelve digits, as people would write it."""
+    low, high = found.low, found.high
+    if found.step is not None and not found.log:
+        return _stepped(found, round(share * (high - low) / found.step))
+    ends = (math.log(low), math.log(high)) if found.log else (low, high)
+    value = ends[0] + share * (ends[1] - ends[0])
+    value = float(f"{math.exp(value) if found.log else value:.12g}")
+    return min(max(round(value) if isinstance(found, IntDistribution) else value, low), high)
 
 
 def _stepped(found: FloatDistribution | IntDistribution, steps: int) -> Value:
