@@ -57,7 +57,7 @@ class NamedNetwork:
         if not path.is_file():
             raise SweepError(
                 f"{self.title}: its masks must be in {path}, but they are not: a sweep keeps those of its front only. "
-                f"Train it: sweeps train {self.address}"
+                f"Train it: sweeps train {self.address}; that writes artifact.safetensors, which can be exported"
             )
         return path
 
@@ -80,8 +80,8 @@ def find(text: str, root: Path | str | None, *, what: str, other: str = "") -> N
     if match is None:
         raise SweepError(
             f"{what}: must be {other}NAME:TRIAL@EPOCH, but got {text!r}. Write a sweep and one of its networks, e.g. "
-            "fcn_digits:12@30, or fcn_digits:12 for the best one of the trial; 'sweeps list' shows the sweeps and "
-            "'sweeps pareto NAME' the best networks."
+            "fcn_digits:12@30, or fcn_digits:12 for that of trial 12 on the front, else its last; 'sweeps list' shows "
+            "the sweeps and 'sweeps pareto NAME' the best networks."
         )
     sweep = StoredSweep.open(root, match[1])
     asked = Selection(text, text, named=((int(match[2]), int(match[3]) if match[3] else None),))

@@ -1,6 +1,7 @@
 """Recommends a network: which one, at which pruning rate, and the next commands."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from search_spaces.space import Constraint, SearchSpace
 from sweeps import pareto
 from sweeps.analysis.confirmed import SUMMARISED, Confirmed, summarise
-from sweeps.networks import with_trials
-from sweeps.objectives import ACCURACIES, Key, Objectives, network_name
+from sweeps.networks import SHOWN, with_trials
+from sweeps.objectives import ACCURACIES, Key, Objectives, judged_value, network_name
 from sweeps.pareto import Table, judged, values
 from sweeps.results import CONFIG_COLUMNS
 from sweeps.store.columns import integers, rows, without_moments
@@ -94,7 +95,9 @@ def recommend(
         trials: From `sweeps.results.load`, running ones included.
         space: Of the sweep; its name stands in the commands.
         confirmations: From `sweeps.confirmations.load`, if there are any.
-        asked: Further bounds, of the question. If they bound all objectives but one, the best in that one is it.
+        asked: Further bounds, of the question. If they bound all objectives but one, the best in that one is it; of a
+            bound on accuracy alone it is the smallest network, and of one on remaining weights the most accurate one,
+            whatever the objectives are.
 
     Returns:
         None while no network keeps to the constraints.
@@ -103,7 +106,8 @@ def recommend(
         SweepError: If an objective is no column.
     """
     of_all = Objectives.of(space)
-    objectives = replace(of_all, directions=dict([*space.objectives.items()][:2]))
+    paired = len(space.objectives) > 1 and [bound.metric in SHOWN for bound in asked] == [True]
+    objectives = replace(of_all, directions=SHOWN if paired else dict([*space.objectives.items()][:2]))
     bounds = (*space.constraints, *asked)
     candidates = pareto.feasible(networks, bounds)
     front = with_trials(pareto.front(candidates, objectives), trials)
@@ -134,8 +138,15 @@ def recommend(
             "confirm": f"sweeps confirm {space.name} --select {network_name(key)} --seeds {SEEDS}",
             "train": f"sweeps train {name}",
             "export": f"sweeps export {name} --to torch",
+            **_more_accuracy(front, row, space.name),
         },
     )
+
+
+def _more_accuracy(front: Table, row: Mapping[str, Any], name: str) -> dict[str, str]:
+    """The command that asks for the smallest network of more accuracy than a recommended one has, if there is any."""
+    most = math.floor(100 * float(np.nanmax(judged(front, "val_accuracy")))) / 100
+    return {"ask": f"sweeps pareto {name} --min accuracy={most:g}"} if most > judged_value(row, "val_accuracy") else {}
 
 
 def line(found: Recommendation, root_option: str = "") -> str:

@@ -180,7 +180,7 @@ def export(
         str,
         typer.Argument(
             metavar="NAME[:TRIAL[@EPOCH]]",
-            help="A network, a trial for its best one, the path of an artifact, or a whole sweep.",
+            help="A network, a trial for its one on the front, the path of an artifact, or a whole sweep.",
             autocompletion=complete_sweep_or_network,
         ),
     ],

@@ -135,9 +135,8 @@ def pareto(
         f"See how far the sweep is: sweeps status {name}{paths.root_option}"
     )
     err.print(recommendation.line(recommended, paths.root_option) if recommended else nothing, soft_wrap=True)
-    if recommended and not bounds:
-        enough = f"sweeps pareto {name} --min accuracy=0.97{paths.root_option}"
-        err.print(f"the smallest network that is accurate enough: {enough}", soft_wrap=True)
+    if recommended and not bounds and (ask := recommended.commands.get("ask")):
+        err.print(f"the smallest network that is accurate enough: {ask}{paths.root_option}", soft_wrap=True)
     for path in figures:
         front.draw_for_paper(path, space, candidates, members, trials=trials)
         err.print(f"figure: {path}", soft_wrap=True)

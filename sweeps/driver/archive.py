@@ -108,7 +108,8 @@ class NetworkArchive:
         """What was added is on disk: artifacts of networks that it beats are of no more use."""
         beaten, self._beaten = self._beaten, set()
         for key in beaten - self._front.claims.keys():
-            self._paths.mask(*key).unlink(missing_ok=True)
+            for kept in (self._paths.mask(*key), self._paths.mask(*key).with_suffix(".png")):
+                kept.unlink(missing_ok=True)
 
     def _unbeaten(self, table: Table) -> list[Row]:
         """Rows that some archive may want; most are beaten by far, and are never made into objects."""

@@ -25,15 +25,15 @@ def answer(sweep: StoredSweep, found: Recommendation | None) -> Record:
         }
     rate = "" if found.pruning_rate is None else f", initial pruning rate {found.pruning_rate:.2f}"
     purposes = {"confirm": "confirm it", "train": "train it again", "export": "export it"}
+    purposes |= {"ask": "ask for more accuracy"} if "ask" in found.commands else {}
     if found.confirmed_by_several:
         del purposes["confirm"]
-    enough = ("ask for more accuracy", f"sweeps pareto {paths.name} --min accuracy=0.97{paths.root_option}")
     return {
         "name": found.name,
         "headline": f"Take network {found.name}{rate}",
         "figures": _figures(found),
         "reasons": _reasons(found),
-        "commands": [*((text, found.commands[key] + paths.root_option) for key, text in purposes.items()), enough],
+        "commands": [(text, found.commands[key] + paths.root_option) for key, text in purposes.items()],
     }
 
 

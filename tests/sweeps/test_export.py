@@ -202,7 +202,8 @@ ERRORS = {
     "neither trial nor file": (
         ["small", "--to", "torch"],
         "WHAT: must be the path of an artifact or NAME:TRIAL@EPOCH, but got 'small'. "
-        "Write a sweep and one of its networks, e.g. fcn_digits:12@30, or fcn_digits:12 for the best one of the trial;",
+        "Write a sweep and one of its networks, e.g. fcn_digits:12@30, or fcn_digits:12 for that of trial 12 "
+        "on the front, else its last;",
     ),
     "a trial that is no number": (
         ["small:x", "--to", "torch"],

@@ -84,6 +84,7 @@ def test_the_knee_is_recommended_with_what_to_do_next(rows: list[dict[str, Any]]
         "confirm": "sweeps confirm small --select 2@2 --seeds 10",
         "train": "sweeps train small:2@2",
         "export": "sweeps export small:2@2 --to torch",
+        "ask": "sweeps pareto small --min accuracy=0.99",
     }
     assert found.rule == "knee of the front: beyond it, fewer weights cost accuracy fast"
     assert line(found) == (
@@ -136,6 +137,20 @@ def test_the_knee_of_other_objectives_is_said_without_accuracy_and_weights(
     assert found is not None
     assert found.key == (2, 2)
     assert found.rule == "knee of the front: beyond it, a little more of one objective costs much of the other"
+
+
+@pytest.mark.parametrize("bound", [Constraint("val_accuracy", ">=", 0.9), Constraint("remaining", "<=", 0.05)])
+def test_with_a_bound_it_is_what_select_best_takes_whatever_the_objectives_are(
+    rows: list[dict[str, Any]], small_space: Space, bound: Constraint
+) -> None:
+    for row in rows:
+        row["val_loss"] = 1 - row["val_accuracy"]
+    space = small_space(objectives={"val_loss": "minimize", "remaining": "minimize"})
+    found = advise(rows, space, asked=[bound])
+    asked = selection.Selection("best", label="best", bound=bound)
+    (best,) = selection.select(asked, last_networks(rows), results.trials_table(rows), space)
+    assert found is not None
+    assert found.key == (best["trial"], best["epoch"])
 
 
 @pytest.mark.parametrize("asked", [(), (Constraint("val_accuracy", ">=", 0.9),)])

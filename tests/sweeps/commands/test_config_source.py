@@ -99,8 +99,8 @@ def test_a_network_is_taken_out_of_parquet(
     ("text", "message"),
     [
         ("small", "CONFIG: must be a YAML file or NAME:TRIAL@EPOCH, but got 'small'. Write a sweep and one of its "
-                  "networks, e.g. fcn_digits:12@30, or fcn_digits:12 for the best one of the trial; 'sweeps list' "
-                  "shows the sweeps and 'sweeps pareto NAME' the best networks."),
+                  "networks, e.g. fcn_digits:12@30, or fcn_digits:12 for that of trial 12 on the front, else its last; "
+                  "'sweeps list' shows the sweeps and 'sweeps pareto NAME' the best networks."),
         ("small:x", "CONFIG: must be a YAML file or NAME:TRIAL@EPOCH, but got 'small:x'. "),
         ("small:7", "small:7: every trial must be one of the sweep with a trained epoch, but 7 is not. "
                     "There are: 0, 2."),

@@ -214,7 +214,8 @@ def test_layers_of_a_kept_network(sweeps: Any, kept: SweepPaths) -> None:
         (
             "small:1",
             "small, network 1@1: its masks must be in {masks}/1-1.safetensors, but they are not: a sweep keeps those "
-            "of its front only. Train it: sweeps train small:1@1\n",
+            "of its front only. Train it: sweeps train small:1@1; that writes artifact.safetensors, "
+            "which can be exported\n",
         ),
         (
             "small:9",
@@ -223,7 +224,7 @@ def test_layers_of_a_kept_network(sweeps: Any, kept: SweepPaths) -> None:
         (
             "small",
             "NETWORK: must be NAME:TRIAL@EPOCH, but got 'small'. Write a sweep and one of its networks, e.g. "
-            "fcn_digits:12@30, or fcn_digits:12 for the best one of the trial; ",
+            "fcn_digits:12@30, or fcn_digits:12 for that of trial 12 on the front, else its last; ",
         ),
     ],
 )
