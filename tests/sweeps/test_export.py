@@ -230,7 +230,7 @@ ERRORS = {
     "masks that were not kept": (
         ["small:0", "--to", "torch"],
         "small/masks/0-1.safetensors, but they are not: a sweep keeps those of its front only. "
-        "Train it: sweeps train small:0@1\n",
+        "Train it: sweeps train small:0@1; that writes artifact.safetensors, which can be exported\n",
     ),
     "a file that is not there": (
         ["no.safetensors", "--to", "torch"],
