@@ -82,7 +82,7 @@ SECTIONS = (
         "How far a front is to be believed: accuracy that it promised of its networks less the mean that ten fresh "
         "seeds reach, in points, and how many of these seeds end in the 90 % interval, which is stated for the "
         "validation part. Random search on the digits (two sweeps of 240 trials of 30 epochs) and of an FCN of width "
-        "0.3 on MNIST (two of 40 trials of 16 epochs). Fronts go by estimates; raw accuracies stand beside them. "
+        "0.3 on MNIST (one of 40 trials of 16 epochs). Fronts go by estimates; raw accuracies stand beside them. "
         "Each value is the mean over n networks.",
     ),
     Section(
