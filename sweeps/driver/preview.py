@@ -59,9 +59,9 @@ def look(space: SearchSpace, options: Options) -> Preview:
 
 def record(found: Preview) -> dict[str, Any]:
     """It for other programs."""
-    return {
+    size = grid_size(found.space)
+    return ({"grid_size": size} if size else {}) | {
         "space": yaml.safe_load(found.space.to_yaml()),
-        "grid_size": grid_size(found.space),
         "samples": [config.to_dict() for config in found.samples],
         "plan": asdict(found.plan),
         "measured_first": found.measured_first,

@@ -48,6 +48,15 @@ def test_what_the_sampler_would_know_is_told_and_is_no_part_of_the_json(
     assert "\nwarm start: 1 of 1 finished trials of other\n" in shown(found)
 
 
+def test_a_grid_says_its_size_and_shows_its_first_trials(
+    tmp_path: Path, small_space: Callable[..., SearchSpace]
+) -> None:
+    found = preview.look(replace(small_space(), sampler=Sampler("grid", 0), trials=4), Options(root=tmp_path))
+    assert preview.record(found)["grid_size"] == 9
+    assert "\ngrid:     9 combinations\n" in shown(found)
+    assert "4 first trials" in shown(found)
+
+
 @pytest.mark.parametrize(("compiled", "included"), [(False, "starting"), (True, "starting and compiling")])
 def test_the_time_includes_what_comes_before_training(
     tmp_path: Path, small_space: Callable[..., SearchSpace], *, compiled: bool, included: str
