@@ -12,10 +12,11 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces.errors import SpaceError
-from search_spaces.space import Parameter, SearchSpace, Value, is_wanted
+from search_spaces.space import Parameter, SearchSpace, Value
+from search_spaces.vocabulary import MOST_POINTS
 
-POINTS, MOST_POINTS = 3, 1000
-"""Values that a grid takes of a range which says nothing else, and at most of any."""
+POINTS = 3
+"""Values that a grid takes of a range which says nothing else, at least."""
 _STRIDE = (math.sqrt(5) - 1) / 2
 
 Point = dict[str, Value]
@@ -38,7 +39,7 @@ class Grid:
         shared = {name: one for name, one in parameters.items() if name in named}
         others = {name: one for name, one in parameters.items() if name not in named}
         self._blocks = [
-            _Block(point, {name: values_of(one) for name, one in others.items() if _holds(one, point)})
+            _Block(point, {name: values_of(one) for name, one in others.items() if one.exists(point)})
             for point in _combined(shared, dict(space.fixed))
         ]
         self._ends = list(itertools.accumulate(block.size for block in self._blocks))
@@ -93,12 +94,8 @@ def _combined(left: dict[str, Parameter], point: Point) -> Iterator[Point]:
         yield point
         return
     (name, one), *others = left.items()
-    for value in values_of(one) if _holds(one, point) else [None]:
+    for value in values_of(one) if one.exists(point) else [None]:
         yield from _combined(dict(others), point if value is None else point | {name: value})
-
-
-def _holds(parameter: Parameter, point: Point) -> bool:
-    return all(is_wanted(point.get(parent), wanted) for parent, wanted in parameter.when.items())
 
 
 class Sobol:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 
 from search_spaces.faults import Faults, nearest, number_remedy, show
-from search_spaces.vocabulary import SAMPLERS
+from search_spaces.vocabulary import MOST_POINTS, SAMPLERS
 from supermask.config import RULES
 
 _CLOSED = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -57,7 +57,7 @@ class RangeEntry(BaseModel):
     high: Any
     log: bool = False
     step: Any = None
-    points: int | None = Field(default=None, ge=1, le=1000)
+    points: int | None = Field(default=None, ge=1, le=MOST_POINTS)
     when: dict[str, Any] | None = None
 
 

@@ -48,6 +48,10 @@ class Parameter:
     when: dict[str, Value] = field(default_factory=dict)
     points: int | None = None
 
+    def exists(self, values: Mapping[str, Value]) -> bool:
+        """Whether its condition holds, given the fields before it."""
+        return all(is_wanted(values.get(parent), wanted) for parent, wanted in self.when.items())
+
     @property
     def extremes(self) -> tuple[Value, ...]:
         """All choices, or both ends of a range."""
@@ -160,7 +164,7 @@ class SearchSpace:
         """
         values: dict[str, Any] = dict(self.fixed)
         for name, parameter in self.parameters.items():
-            if all(is_wanted(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
+            if parameter.exists(values):
                 values[name] = _draw(trial, name, parameter.distribution)
         return values
 

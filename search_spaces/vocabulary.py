@@ -12,6 +12,8 @@ DIRECTIONS = ("maximize", "minimize")
 SCALES: dict[str, tuple[str, ...]] = {"remaining": ("log", "linear"), "inverted": ("linear", "log")}
 """Legal scales of an objective, its usual one first; of those that are not named, `linear` alone."""
 SAMPLERS = ("tpe", "random", "nsga2", "gp", "grid", "qmc")
+MOST_POINTS = 1000
+"""Values that a grid takes of a range, at most."""
 
 
 def exact(number: float) -> Fraction:

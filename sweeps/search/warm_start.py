@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace, is_wanted
+from search_spaces.space import CategoricalDistribution, Distribution, SearchSpace
 from supermask.config import TrainConfig
 from sweeps import results
 from sweeps.errors import SweepError
@@ -126,7 +126,7 @@ def _as_one_of(space: SearchSpace, row: Mapping[str, Any]) -> Earlier | str:
     params: dict[str, Any] = {}
     values: dict[str, Any] = dict(space.fixed)
     for name, parameter in space.parameters.items():
-        if not all(is_wanted(values.get(parent), wanted) for parent, wanted in parameter.when.items()):
+        if not parameter.exists(values):
             continue
         value = drawn_value(parameter.distribution, name, own)
         if value is None:
